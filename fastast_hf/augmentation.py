@@ -1,0 +1,123 @@
+"""Augmentation of batches in torch, on the device that they are on: waveforms first, then the spectrogram.
+
+Random numbers come from torch's global generator of the tensor's device.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def random_speed(waveforms: Tensor, low: float, high: float) -> Tensor:
+    """Play each clip faster or slower by a factor drawn from [low, high], keeping its middle and its length.
+
+    Pitch and formants move along, as from one speaker to another (speed perturbation, Ko et al. 2015).
+
+    Args:
+        waveforms: (B, n).
+        low: Slowest factor, above 0.
+        high: Fastest factor.
+
+    Example:
+        >>> random_speed(torch.zeros(2, 16000), 0.9, 1.1).shape
+        torch.Size([2, 16000])
+    """
+    batch, samples = waveforms.shape
+    factor = torch.empty(batch, 1, device=waveforms.device).uniform_(low, high)
+    middle = (samples - 1) / 2
+    position = (torch.arange(samples, device=waveforms.device) - middle) * factor + middle
+    left = position.floor()
+    inside = (left >= 0) & (left < samples - 1)
+    index = left.clamp(0, samples - 2).long()
+    fraction = position - left
+    value = waveforms.gather(1, index) * (1 - fraction) + waveforms.gather(1, index + 1) * fraction
+    return torch.where(inside, value, 0.0)
+
+
+def random_shift(waveforms: Tensor, max_samples: int) -> Tensor:
+    """Move each clip (B, n) by up to `max_samples` either way; zeros come in.
+
+    Example:
+        >>> random_shift(torch.ones(2, 8), 0).sum()
+        tensor(16.)
+    """
+    batch, samples = waveforms.shape
+    shift = torch.randint(-max_samples, max_samples + 1, (batch, 1), device=waveforms.device)
+    index = torch.arange(samples, device=waveforms.device) - shift
+    return waveforms.gather(1, index.clamp(0, samples - 1)) * ((index >= 0) & (index < samples))
+
+
+def random_gain(waveforms: Tensor, low_db: float, high_db: float) -> Tensor:
+    """Scale each clip (B, n) by a gain drawn from [low_db, high_db] decibels.
+
+    Example:
+        >>> random_gain(torch.ones(1, 4), 0.0, 0.0)
+        tensor([[1., 1., 1., 1.]])
+    """
+    decibels = torch.empty(waveforms.shape[0], 1, device=waveforms.device).uniform_(low_db, high_db)
+    return waveforms * 10 ** (decibels / 20)
+
+
+def add_noise(waveforms: Tensor, noise: Tensor, probability: float, low_db: float, high_db: float) -> Tensor:
+    """Add to some clips one of the noise clips each, at a signal-to-noise ratio drawn from [low_db, high_db].
+
+    Args:
+        waveforms: (B, n).
+        noise: (M, n) recordings to draw from.
+        probability: How likely a clip is to get noise.
+        low_db: Loudest noise, in decibels of signal over noise.
+        high_db: Faintest noise.
+    """
+    batch, device = waveforms.shape[0], waveforms.device
+    chosen = noise[torch.randint(noise.shape[0], (batch,), device=device)]
+    ratio = 10 ** (torch.empty(batch, 1, device=device).uniform_(low_db, high_db) / 20)
+    signal_rms, noise_rms = (x.square().mean(dim=1, keepdim=True).sqrt() for x in (waveforms, chosen))
+    scale = signal_rms / (noise_rms * ratio).clamp(min=1e-8)
+    return waveforms + torch.where(torch.rand(batch, 1, device=device) < probability, scale, 0.0) * chosen
+
+
+def mixup(waveforms: Tensor, targets: Tensor, probability: float, alpha: float = 10.0) -> tuple[Tensor, Tensor]:
+    """Mix some clips with another of the batch, weights drawn from Beta(alpha, alpha) (AST, Gong et al. 2021, §3.1).
+
+    Each source loses its mean before it is mixed, and the mixture its own, as AST does it.
+
+    Args:
+        waveforms: (B, n).
+        targets: (B, labels) floats, mixed in the same proportion.
+        probability: How likely a clip is to be mixed.
+        alpha: Of the Beta distribution; 10 keeps both clips well heard.
+    """
+    batch, device = waveforms.shape[0], waveforms.device
+    weight = torch.distributions.Beta(alpha, alpha).sample((batch, 1)).to(device)
+    weight = torch.where(torch.rand(batch, 1, device=device) < probability, weight, 1.0)
+    partner = torch.randperm(batch, device=device)
+    centred = waveforms - waveforms.mean(dim=1, keepdim=True)
+    mixed = weight * centred + (1 - weight) * centred[partner]
+    return mixed - mixed.mean(dim=1, keepdim=True), weight * targets + (1 - weight) * targets[partner]
+
+
+def spec_augment(features: Tensor, max_frequency: int, max_time: int) -> Tensor:
+    """Mask one band of mel bins and one stretch of frames per clip (SpecAugment, Park et al. 2019).
+
+    Widths are uniform on {0, ..., max - 1}. Masked cells hold 0.0 in *raw* log-mel units, which is what AST was
+    trained with: call it before normalisation.
+
+    Args:
+        features: (B, frames, mel bins), not normalised.
+        max_frequency: Widest band, in mel bins, exclusive; 0 for none.
+        max_time: Longest stretch, in frames, exclusive; 0 for none.
+
+    Example:
+        >>> spec_augment(torch.ones(4, 100, 128), 24, 24).shape
+        torch.Size([4, 100, 128])
+    """
+    for axis, longest in ((2, max_frequency), (1, max_time)):
+        if longest > 0:
+            size, batch = features.shape[axis], features.shape[0]
+            width = torch.randint(longest, (batch, 1), device=features.device).clamp(max=size)
+            start = (torch.rand(batch, 1, device=features.device) * (size - width + 1)).long()
+            cell = torch.arange(size, device=features.device)
+            masked = (cell >= start) & (cell < start + width)
+            features = features.masked_fill(masked.unsqueeze(1 if axis == 2 else 2), 0.0)
+    return features

@@ -1,0 +1,443 @@
+"""How fast FastAST is beside stock AST: front end, model and end to end, timed apart in interleaved rounds.
+
+A machine is never equally fast twice, so nothing is timed on its own: every round runs each candidate once, in an
+order that changes from round to round, and a speed-up is the median of the ratios to stock AST within a round.
+"""
+
+from __future__ import annotations
+
+import platform
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+import transformers
+from torch import Tensor
+from tqdm.auto import tqdm
+from transformers import ASTForAudioClassification
+
+from .benchmark_results import BenchmarkRow
+from .complexity import SAMPLING_RATE, Complexity, complexity
+from .feature_extraction_fastast import FastASTFeatureExtractor, frame_samples, hop_samples
+from .modeling_fastast import FastASTForAudioClassification
+from .patching import stock_encoder
+from .token_merging import merges_per_layer
+
+WARM_UP_ROUNDS = 2
+STOCK_ATTENTION = ("eager", "sdpa")  # as the paper timed it, and as transformers runs it today: the baseline
+
+Clips = list[np.ndarray]
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class BenchmarkResult:
+    """Rows of one clip length, from the rounds that were finished, and whether Ctrl-C came before the last."""
+
+    rows: list[BenchmarkRow]
+    interrupted: bool
+
+
+@dataclass(frozen=True)
+class QuickSpeedup:
+    """One line of [`quick_speedups`]: stock AST where `tome_r` is None, else FastAST.
+
+    Attributes:
+        tome_r: Tokens merged in every layer, or one number per layer.
+        tokens_left: Tokens after the last layer.
+        ms_per_clip: Milliseconds the model takes for one clip of the batch.
+        speedup: Over stock AST with sdpa, measured in the same rounds.
+    """
+
+    tome_r: int | list[int] | None
+    tokens_left: int
+    ms_per_clip: float
+    speedup: float
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What is timed: waveforms through `front_end` and then `forward`."""
+
+    implementation: str
+    attn: str
+    tome_r: int | None
+    schedule: str | None
+    front_end_name: str | None
+    front_end: Callable[[Clips], Tensor] | None
+    forward: Callable[[Tensor], Any]
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of one run, `front_end` None where there is none to time, and bytes."""
+
+    front_end: float | None
+    model: float
+    peak_memory: int | None
+
+
+def benchmark(
+    model: FastASTForAudioClassification,
+    num_frames: int,
+    *,
+    model_name: str | None = None,
+    batch_size: int = 4,
+    tome_r: Sequence[int] = (0, 20, 40),
+    schedules: Sequence[str] = ("constant",),
+    attn: str = "sdpa",
+    rounds: int = 10,
+    progress: bool = False,
+) -> BenchmarkResult:
+    """Time FastAST at each r beside stock AST, eager and sdpa, with the same weights, on clips of noise.
+
+    Runs on the model's device and in its dtype. The model itself stays as it is. Ctrl-C ends the measurement and
+    keeps the rounds finished so far.
+
+    Args:
+        model: Whose weights all candidates share.
+        num_frames: Length of the clips in frames of 10 ms; positions are cut or interpolated to it.
+        model_name: For the column `model`; the checkpoint's name if None.
+        batch_size: Clips in a batch.
+        tome_r: Tokens merged in every layer, one FastAST for each.
+        schedules: Each r is spread over the layers in each of these ways.
+        attn: FastAST's attention implementation.
+        rounds: How often each candidate is timed, after a warm-up.
+        progress: Whether to show a progress bar on a terminal.
+
+    Returns:
+        Rows for stock AST eager and sdpa, then for FastAST in the order of `tome_r` and `schedules`; none if not one
+        round was finished.
+
+    Raises:
+        ValueError: A number is too small, or a schedule or attention implementation is unknown.
+        ImportError: What the attention implementation needs is not installed.
+
+    Example:
+        >>> from fastast_hf import FastASTConfig
+        >>> model = FastASTForAudioClassification(FastASTConfig(num_hidden_layers=2, hidden_size=24, max_length=64))
+        >>> [(row.implementation, row.tome_r) for row in benchmark(model, 64, tome_r=[8], rounds=1).rows]
+        [('AST', None), ('AST', None), ('FastAST', 8)]
+    """
+    check_at_least(1, rounds=rounds, batch_size=batch_size)
+    check_at_least(model.config.patch_size, frames=num_frames)
+    candidates = _candidates(model, num_frames, tome_r, schedules, attn)
+    clips = _noise_clips(batch_size, num_frames)
+    # Its input where a candidate has no front end of its own to make it.
+    spare_input = _fastast_front_end(model, num_frames)(clips)
+    runs = [partial(_time_run, candidate, clips, spare_input) for candidate in candidates]
+
+    finished: list[list[Timing]] = []
+    interrupted = False
+    try:
+        measured = interleaved_rounds(runs, rounds)
+        bar = {"desc": f"{num_frames} frames", "unit": "round", "leave": False, "disable": None if progress else True}
+        for timings in tqdm(measured, total=rounds, **bar):
+            finished.append(timings)
+    except KeyboardInterrupt:
+        interrupted = True
+    if not finished:
+        return BenchmarkResult([], interrupted)
+
+    timings = list(zip(*finished, strict=True))  # of each candidate
+    baseline = timings[STOCK_ATTENTION.index("sdpa")]
+    shared = _shared_columns(model, model_name, num_frames, batch_size)
+    rows = [
+        _row(
+            candidate,
+            own,
+            baseline,
+            complexity(model.config, candidate.tome_r or 0, candidate.schedule, num_frames),
+            shared,
+        )
+        for candidate, own in zip(candidates, timings, strict=True)
+    ]
+    return BenchmarkResult(rows, interrupted)
+
+
+def quick_speedups(
+    model: FastASTForAudioClassification, input_values: Tensor, r_values: Sequence[int | list[int]], rounds: int = 5
+) -> list[QuickSpeedup]:
+    """Time the model at each r beside stock AST (sdpa) with the same weights, on one batch.
+
+    Args:
+        model: Stays as it is; its `tome_schedule` applies.
+        input_values: (B, T, mel bins) on the model's device.
+        r_values: Each an int, or one int per layer.
+        rounds: How often each is timed.
+
+    Returns:
+        Stock AST's line, then one for each r.
+
+    Raises:
+        ValueError: No round is asked for, or a wrong r.
+
+    Example:
+        >>> from fastast_hf import FastASTConfig
+        >>> model = FastASTForAudioClassification(FastASTConfig(num_hidden_layers=2, hidden_size=24, max_length=64))
+        >>> [line.tokens_left for line in quick_speedups(model, torch.zeros(1, 64, 128), [0, 8])]
+        [62, 62, 46]
+    """
+    check_at_least(1, rounds=rounds)
+    num_frames = input_values.shape[1]
+    fast: Any = _for_length(model, num_frames)
+    stock = stock_ast(fast)
+    input_values = input_values.to(fast.dtype)
+    forwards = [stock, *(partial(fast, tome_r=fast.config.merges_per_layer(r)) for r in r_values)]
+    runs = [partial(_time_forward, forward, input_values) for forward in forwards]
+    seconds = np.array(list(interleaved_rounds(runs, rounds)))  # (rounds, candidates)
+    times, speedups = np.median(seconds, axis=0), np.median(seconds[:, :1] / seconds, axis=0)
+    return [
+        QuickSpeedup(
+            tome_r=r,
+            tokens_left=complexity(fast.config, 0 if r is None else r).tokens_out,
+            ms_per_clip=1000 * float(time) / len(input_values),
+            speedup=float(speedup),
+        )
+        for r, time, speedup in zip([None, *r_values], times, speedups, strict=True)
+    ]
+
+
+def stock_ast(model: FastASTForAudioClassification, attn: str = "sdpa") -> ASTForAudioClassification:
+    """Transformers' own AST with the weights of a FastAST model, which the two then share.
+
+    Args:
+        model: Stays as it is.
+        attn: Attention implementation of the stock model.
+
+    Example:
+        >>> from fastast_hf import FastASTConfig
+        >>> model = FastASTForAudioClassification(FastASTConfig(num_hidden_layers=2, hidden_size=24, max_length=64))
+        >>> type(stock_ast(model)).__name__
+        'ASTForAudioClassification'
+    """
+    config = stock_encoder(model.audio_spectrogram_transformer).config
+    with torch.device("meta"):
+        stock = ASTForAudioClassification(config)
+    stock.load_state_dict(model.state_dict(keep_vars=True), assign=True)
+    stock.set_attn_implementation(attn)
+    return stock.train(model.training)
+
+
+def round_order(count: int, index: int) -> list[int]:
+    """The order in which round `index` runs `count` candidates.
+
+    Every other round is the one before it backwards, and every pair of rounds starts one candidate further on: in
+    2 `count` rounds each candidate stands twice in each place, and runs before each other one as often as after it.
+
+    Example:
+        >>> [round_order(3, index) for index in range(4)]
+        [[0, 1, 2], [2, 1, 0], [1, 2, 0], [0, 2, 1]]
+    """
+    start = index // 2
+    order = [(start + place) % count for place in range(count)]
+    return order[::-1] if index % 2 else order
+
+
+def interleaved_rounds(
+    runs: Sequence[Callable[[], Result]], rounds: int, warm_up: int = WARM_UP_ROUNDS
+) -> Iterator[list[Result]]:
+    """Run all of `runs` in every round, after `warm_up` rounds that do not count.
+
+    Yields:
+        For each round what the runs returned, in the order of `runs`, whatever the order they ran in.
+
+    Example:
+        >>> list(interleaved_rounds([lambda: "a", lambda: "b"], rounds=2))
+        [['a', 'b'], ['a', 'b']]
+    """
+    for index in range(-warm_up, rounds):
+        results = {candidate: runs[candidate]() for candidate in round_order(len(runs), max(index, 0))}
+        if index >= 0:
+            yield [results[candidate] for candidate in range(len(runs))]
+
+
+def check_at_least(least: int, **numbers: int) -> None:
+    """Raise a ValueError that names the first of `numbers` below `least`."""
+    for name, number in numbers.items():
+        if number < least:
+            raise ValueError(f"{name} is {number}: give {least} or more")
+
+
+def _candidates(
+    model: FastASTForAudioClassification, num_frames: int, tome_r: Sequence[int], schedules: Sequence[str], attn: str
+) -> list[Candidate]:
+    """Stock AST eager and sdpa, and FastAST at each r and schedule; r = 0, where schedules agree, once."""
+    fast = _for_length(model, num_frames)
+    fast.set_attn_implementation(attn)
+    stock_name, stock_front_end = _stock_front_end(fast, num_frames)
+    candidates = [
+        Candidate("AST", stock_attn, None, None, stock_name, stock_front_end, stock_ast(fast, stock_attn))
+        for stock_attn in STOCK_ATTENTION
+    ]
+    fast_front_end = _fastast_front_end(fast, num_frames)
+    settings = {(r, schedule if r else schedules[0]): None for r in tome_r for schedule in schedules}
+    for r, schedule in settings:
+        merges = merges_per_layer(r, fast.config.num_hidden_layers, schedule)
+        forward: Callable[[Tensor], Any] = partial(fast.__call__, tome_r=merges)
+        candidates.append(
+            Candidate("FastAST", attn, r, schedule, FastASTFeatureExtractor.__name__, fast_front_end, forward)
+        )
+    return candidates
+
+
+def _for_length(model: FastASTForAudioClassification, num_frames: int) -> FastASTForAudioClassification:
+    """A FastAST for clips of `num_frames` that shares all weights, but for the position table of another length."""
+    fast = FastASTForAudioClassification.from_ast(model).eval()
+    if fast.config.max_length != num_frames:
+        fast.set_max_length(num_frames)
+    return fast
+
+
+def _fastast_front_end(model: FastASTForAudioClassification, num_frames: int) -> Callable[[Clips], Tensor]:
+    extractor = FastASTFeatureExtractor(num_mel_bins=model.config.num_mel_bins, max_length=num_frames)
+
+    def front_end(clips: Clips) -> Tensor:
+        features = extractor(clips, sampling_rate=SAMPLING_RATE, return_tensors="pt", device=model.device)
+        return features.input_values.to(model.dtype)
+
+    return front_end
+
+
+def _stock_front_end(
+    model: FastASTForAudioClassification, num_frames: int
+) -> tuple[str | None, Callable[[Clips], Tensor] | None]:
+    """`ASTFeatureExtractor` and which of its two ways it takes; nothing where a broken torchaudio bars its import."""
+    try:
+        from transformers import ASTFeatureExtractor
+    except (ImportError, OSError, RuntimeError):
+        return None, None
+    extractor = ASTFeatureExtractor(num_mel_bins=model.config.num_mel_bins, max_length=num_frames)
+    way = "torchaudio" if transformers.utils.is_speech_available() else "numpy"
+
+    def front_end(clips: Clips) -> Tensor:
+        features = extractor(clips, sampling_rate=SAMPLING_RATE, return_tensors="pt")
+        return features.input_values.to(model.device, model.dtype)
+
+    return f"{ASTFeatureExtractor.__name__} ({way})", front_end
+
+
+def _noise_clips(batch_size: int, num_frames: int) -> Clips:
+    """Waveforms of exactly so many frames."""
+    num_samples = frame_samples(SAMPLING_RATE) + (num_frames - 1) * hop_samples(SAMPLING_RATE)
+    noise = np.random.default_rng(0).normal(scale=0.1, size=(batch_size, num_samples))
+    return list(noise.astype(np.float32))
+
+
+@torch.inference_mode()
+def _time_run(candidate: Candidate, clips: Clips, spare_input: Tensor) -> Timing:
+    """Waveforms to logits, once, with the clock read in between."""
+    device = spare_input.device
+    counts_memory = device.type == "cuda"
+    if counts_memory:
+        torch.cuda.reset_peak_memory_stats(device)
+    front_end_seconds, input_values = None, spare_input
+    if candidate.front_end is not None:
+        _synchronize(device)
+        start = perf_counter()
+        input_values = candidate.front_end(clips)
+        _synchronize(device)
+        front_end_seconds = perf_counter() - start
+    model_seconds = _time_forward(candidate.forward, input_values)
+    return Timing(front_end_seconds, model_seconds, torch.cuda.max_memory_allocated(device) if counts_memory else None)
+
+
+@torch.inference_mode()
+def _time_forward(forward: Callable[[Tensor], Any], input_values: Tensor) -> float:
+    """Seconds of one forward pass."""
+    _synchronize(input_values.device)
+    start = perf_counter()
+    forward(input_values)
+    _synchronize(input_values.device)
+    return perf_counter() - start
+
+
+def _synchronize(device: torch.device) -> None:
+    """Wait for the device: an accelerator returns before its work is done."""
+    if device.type != "cpu":
+        getattr(torch, device.type).synchronize()
+
+
+def _row(
+    candidate: Candidate,
+    timings: Sequence[Timing],
+    baseline: Sequence[Timing],
+    cost: Complexity,
+    shared: dict[str, Any],
+) -> BenchmarkRow:
+    """A candidate's rounds and, of the same rounds, stock AST sdpa's, as one row."""
+    model, stock_model = _seconds(timings, "model"), _seconds(baseline, "model")
+    speedup = float(np.median(stock_model / model))
+    columns: dict[str, Any] = {}
+    if candidate.front_end is not None:
+        front_end = _seconds(timings, "front_end")
+        total = front_end + model
+        columns = {
+            "front_end_ms": 1000 * float(np.median(front_end)),
+            "end_to_end_ms": 1000 * float(np.median(total)),
+            "end_to_end_p95_ms": 1000 * float(np.percentile(total, 95)),
+            "end_to_end_samples_per_sec": shared["batch_size"] / float(np.median(total)),
+        }
+        if baseline[0].front_end is not None:
+            stock_total = _seconds(baseline, "front_end") + stock_model
+            columns["speedup_end_to_end"] = float(np.median(stock_total / total))
+    if timings[0].peak_memory is not None:
+        columns["peak_mem_mb"] = max(timing.peak_memory or 0 for timing in timings) / 1e6
+    return BenchmarkRow(
+        implementation=candidate.implementation,
+        attn=candidate.attn,
+        tome_r=candidate.tome_r,
+        schedule=candidate.schedule,
+        tokens_out=cost.tokens_out,
+        gmacs=cost.macs / 1e9,
+        mac_ratio=cost.speedup,
+        front_end=candidate.front_end_name,
+        model_ms=1000 * float(np.median(model)),
+        model_p95_ms=1000 * float(np.percentile(model, 95)),
+        samples_per_sec=shared["batch_size"] / float(np.median(model)),
+        speedup=speedup,
+        efficiency=speedup / cost.speedup,
+        rounds=len(timings),
+        **columns,
+        **shared,
+    )
+
+
+def _seconds(timings: Sequence[Timing], part: str) -> np.ndarray:
+    return np.array([getattr(timing, part) for timing in timings])
+
+
+def _shared_columns(
+    model: FastASTForAudioClassification, model_name: str | None, num_frames: int, batch_size: int
+) -> dict[str, Any]:
+    """The columns that all rows of one clip length have alike."""
+    num_parameters = sum(parameter.numel() for parameter in _for_length(model, num_frames).parameters())
+    return {
+        "model": model_name or model.config.name_or_path or "in memory",
+        "params_m": num_parameters / 1e6,
+        "frames": num_frames,
+        "batch_size": batch_size,
+        "device": model.device.type,
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "tokens_in": complexity(model.config, 0, num_frames=num_frames).tokens_out,
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "threads": torch.get_num_threads(),
+        "processor": _processor_name(model.device),
+        "date": date.today().isoformat(),
+    }
+
+
+def _processor_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    cpu_info = Path("/proc/cpuinfo")
+    named = re.search(r"model name\s*:\s*(.+)", cpu_info.read_text()) if cpu_info.is_file() else None
+    return named.group(1).strip() if named else platform.processor() or platform.machine()

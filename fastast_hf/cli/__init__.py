@@ -1,0 +1,1 @@
+"""The `fastast` command: one module for each sub-command."""

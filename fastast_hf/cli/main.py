@@ -1,0 +1,64 @@
+"""`fastast COMMAND …`: finds the command, and turns a user's mistake into one line and exit code 2."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from huggingface_hub.errors import StrictDataclassError
+
+from . import benchmark, classify, demo, schedule
+
+COMMANDS = (classify, schedule, benchmark, demo)
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line, without the usage text before it."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print what is wrong and where help is, and exit with 2."""
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of `fastast` with all its commands."""
+    parser = OneLineParser(
+        prog="fastast", description="Audio Spectrogram Transformers, made faster by merging alike tokens."
+    )
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        command.add_parser(commands)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command that `argv` (by default the program's own arguments) names; returns the exit code."""
+    args = build_parser().parse_args(argv)
+    try:
+        return args.run(args)
+    except BrokenPipeError:
+        # The reader of our output (head, say) has gone: not an error. Python would complain once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (ValueError, OSError, ImportError, StrictDataclassError) as error:
+        # What a user can mend arrives as one of these, with a message that says how.
+        if args.debug:
+            raise
+        print(f"fastast {args.command}: {one_line(error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"fastast {args.command}: stopped", file=sys.stderr)
+        return 130
+
+
+def one_line(error: BaseException) -> str:
+    """An error's message with line breaks taken out; its type where it has none."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+if __name__ == "__main__":
+    sys.exit(main())

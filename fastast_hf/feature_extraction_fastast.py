@@ -1,0 +1,232 @@
+"""FastAST's front end: log-mel spectrograms of whole batches, in torch, on the device that the waveforms are on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from transformers import BatchFeature, SequenceFeatureExtractor
+from transformers.utils import TensorType, logging
+
+logger = logging.get_logger(__name__)
+
+FRAME_SECONDS, HOP_SECONDS = 0.025, 0.010
+PREEMPHASIS = 0.97
+LOWEST_HZ = 20.0
+
+
+class FastASTFeatureExtractor(SequenceFeatureExtractor):
+    r"""Waveforms to normalised log-mel spectrograms, with `ASTFeatureExtractor`'s numbers and configuration file.
+
+    Kaldi's filter bank (AST, Gong et al. 2021, §2.1): frames of 25 ms every 10 ms, each without its mean, pre-emphasis
+    0.97, Hann window, power spectrum, mel bins from 20 Hz to half the sampling rate, natural logarithm; padded with
+    0.0 or cut at the end to `max_length` frames; then `(x - mean) / (2 std)`.
+
+    Args:
+        feature_size: 1, as every mono extractor of transformers has it.
+        sampling_rate: In Hz.
+        num_mel_bins: Mel bins of a spectrogram.
+        max_length: Frames of a spectrogram; one each 10 ms.
+        padding_value: What frames after a clip's end hold before normalisation.
+        do_normalize: Whether to normalise.
+        mean: Of the training corpus' log-mel values (AudioSet's by default).
+        std: Of the same.
+        return_attention_mask: Whether to return `attention_mask` (B, frames), 0 for the padding. FastAST then leaves
+            padding out; published checkpoints were trained with it in.
+        kwargs: What `SequenceFeatureExtractor` takes.
+
+    Example:
+        >>> extractor = FastASTFeatureExtractor(max_length=512)
+        >>> extractor(np.zeros(80000), sampling_rate=16000, return_tensors="pt").input_values.shape
+        torch.Size([1, 512, 128])
+    """
+
+    model_input_names = ["input_values", "attention_mask"]
+
+    def __init__(
+        self,
+        feature_size: int = 1,
+        sampling_rate: int = 16000,
+        num_mel_bins: int = 128,
+        max_length: int = 1024,
+        padding_value: float = 0.0,
+        do_normalize: bool = True,
+        mean: float = -4.2677393,
+        std: float = 4.5689974,
+        return_attention_mask: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(feature_size=feature_size, sampling_rate=sampling_rate, padding_value=padding_value, **kwargs)
+        self.num_mel_bins = num_mel_bins
+        self.max_length = max_length
+        self.do_normalize = do_normalize
+        self.mean = mean
+        self.std = std
+        self.return_attention_mask = return_attention_mask
+
+    def __call__(
+        self,
+        raw_speech: np.ndarray | Tensor | Sequence[Any],
+        sampling_rate: int | None = None,
+        return_tensors: str | TensorType | None = None,
+        *,
+        max_length: int | None = None,
+        device: str | torch.device | None = None,
+        return_attention_mask: bool | None = None,
+        **kwargs: Any,
+    ) -> BatchFeature:
+        """Make the model's input of one clip or many.
+
+        Args:
+            raw_speech: Mono audio in [-1, 1] as numpy array, torch tensor or list: (n,), (B, n), or a list of B clips
+                of any lengths.
+            sampling_rate: The clips' rate in Hz, to be checked against the extractor's.
+            return_tensors: `"pt"`, `"np"`, or None for a list of numpy arrays.
+            max_length: Frames for this call instead of the extractor's own.
+            device: Where to compute; by default where the waveforms are.
+            return_attention_mask: For this call instead of the extractor's own.
+            kwargs: Ignored.
+
+        Returns:
+            `input_values` (B, frames, mel bins), float32, and `attention_mask` (B, frames) where it is asked for.
+
+        Raises:
+            ValueError: Another sampling rate, more than mono, a clip shorter than one frame, or not finite.
+        """
+        if sampling_rate is None:
+            logger.warning_once(
+                "FastASTFeatureExtractor was called without sampling_rate: pass it, so that a wrong one is noticed"
+            )
+        elif sampling_rate != self.sampling_rate:
+            raise ValueError(
+                f"the audio has {sampling_rate} Hz and this feature extractor takes {self.sampling_rate} Hz: "
+                "resample it first"
+            )
+        max_length = self.max_length if max_length is None else max_length
+        waveforms, num_samples = self._batch(raw_speech, max_length, device)
+        features = log_mel_spectrogram(waveforms, self.sampling_rate, self.num_mel_bins)
+        frames = num_frames(num_samples, self.sampling_rate)
+        mask = torch.arange(max_length, device=features.device) < frames.to(features.device).unsqueeze(1)
+        features = F.pad(features, (0, 0, 0, max_length - features.shape[1]))
+        features = features.masked_fill(~mask.unsqueeze(-1), self.padding_value)
+        if self.do_normalize:
+            features = self.normalize(features)
+
+        outputs = {"input_values": features}
+        if self.return_attention_mask if return_attention_mask is None else return_attention_mask:
+            outputs["attention_mask"] = mask.long()
+        if return_tensors == TensorType.PYTORCH:
+            return BatchFeature(outputs)
+        arrays = {name: value.detach().cpu().numpy() for name, value in outputs.items()}
+        return BatchFeature(arrays if return_tensors else {name: list(value) for name, value in arrays.items()})
+
+    def normalize(self, features: Tensor) -> Tensor:
+        """Raw log-mel values to what the model takes: about zero mean and a standard deviation of 0.5."""
+        return (features - self.mean) / (2 * self.std)
+
+    def _batch(
+        self, raw_speech: np.ndarray | Tensor | Sequence[Any], max_length: int, device: str | torch.device | None
+    ) -> tuple[Tensor, Tensor]:
+        """(B, samples), zeros after each clip's end, and how many samples (B,) of each are real."""
+        if isinstance(raw_speech, (np.ndarray, Tensor)) and raw_speech.ndim > 2:
+            raise ValueError(f"audio of shape {tuple(raw_speech.shape)} was given: give mono clips, (n,) or (B, n)")
+        is_one = isinstance(raw_speech, (np.ndarray, Tensor)) and raw_speech.ndim == 1
+        if is_one or (isinstance(raw_speech, (list, tuple)) and raw_speech and np.isscalar(raw_speech[0])):
+            raw_speech = [raw_speech]
+        if len(raw_speech) == 0:
+            raise ValueError("no audio was given: give at least one clip")
+        needed = frame_samples(self.sampling_rate)
+        longest = needed + (max_length - 1) * hop_samples(self.sampling_rate)
+        clips = []
+        for index, raw in enumerate(raw_speech):
+            clip = torch.as_tensor(raw, device=device)
+            if clip.ndim != 1:
+                raise ValueError(f"clip {index} has shape {tuple(clip.shape)}: give mono clips of shape (n,)")
+            if not clip.is_floating_point() and isinstance(raw, (np.ndarray, Tensor)):
+                raise ValueError(f"clip {index} holds integers ({clip.dtype}): give floats in [-1, 1]")
+            if clip.shape[0] < needed:
+                raise ValueError(
+                    f"clip {index} has {clip.shape[0]} samples; one frame of {1000 * FRAME_SECONDS:.0f} ms takes "
+                    f"{needed} at {self.sampling_rate} Hz: give a longer clip"
+                )
+            # On an accelerator the check would wait for the device.
+            if clip.device.type == "cpu" and not torch.isfinite(clip).all():
+                raise ValueError(f"clip {index} holds NaN or infinite samples: mend or leave out the recording")
+            clips.append(clip[:longest].float())
+        num_samples = torch.tensor([clip.shape[0] for clip in clips])
+        return torch.nn.utils.rnn.pad_sequence(clips, batch_first=True), num_samples
+
+
+def log_mel_spectrogram(waveforms: Tensor, sampling_rate: int = 16000, num_mel_bins: int = 128) -> Tensor:
+    """Kaldi's log-mel filter bank of a batch, differentiable, neither padded nor normalised.
+
+    Args:
+        waveforms: (B, n) in [-1, 1], at least one frame long.
+        sampling_rate: In Hz.
+        num_mel_bins: Mel bins.
+
+    Returns:
+        (B, 1 + (n - 400) // 160, mel bins) at 16 kHz: only frames that lie wholly within the clip.
+
+    Example:
+        >>> log_mel_spectrogram(torch.zeros(2, 16000)).shape
+        torch.Size([2, 98, 128])
+    """
+    frame, hop = frame_samples(sampling_rate), hop_samples(sampling_rate)
+    window, mel_bank = _window_and_mel_bank(sampling_rate, num_mel_bins, waveforms.device)
+    frames = waveforms.unfold(-1, frame, hop)
+    frames = frames - frames.mean(dim=-1, keepdim=True)
+    previous = torch.cat([frames[..., :1], frames[..., :-1]], dim=-1)
+    frames = (frames - PREEMPHASIS * previous) * window
+    power = torch.fft.rfft(frames, n=_fft_samples(sampling_rate)).abs().square()
+    return (power @ mel_bank).clamp(min=torch.finfo(torch.float32).eps).log()
+
+
+def num_frames(num_samples: Any, sampling_rate: int = 16000) -> Any:
+    """Frames of a clip of so many samples: 98 for a second at 16 kHz.
+
+    Example:
+        >>> num_frames(16000)
+        98
+    """
+    return 1 + (num_samples - frame_samples(sampling_rate)) // hop_samples(sampling_rate)
+
+
+def frame_samples(sampling_rate: int) -> int:
+    """Samples in a frame of 25 ms."""
+    return int(sampling_rate * FRAME_SECONDS)
+
+
+def hop_samples(sampling_rate: int) -> int:
+    """Samples from one frame to the next, 10 ms."""
+    return int(sampling_rate * HOP_SECONDS)
+
+
+def _fft_samples(sampling_rate: int) -> int:
+    return 2 ** math.ceil(math.log2(frame_samples(sampling_rate)))
+
+
+@lru_cache(maxsize=32)
+def _window_and_mel_bank(sampling_rate: int, num_mel_bins: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The Hann window (frame samples,) and Kaldi's triangles on the mel scale (frequencies, mel bins).
+
+    In float32 throughout, like Kaldi's and torchaudio's: in nearly empty bins the rounding is what is left, and
+    published checkpoints were trained on it.
+    """
+    window = torch.hann_window(frame_samples(sampling_rate), periodic=False)
+    lowest, highest = (1127.0 * math.log(1.0 + hertz / 700.0) for hertz in (LOWEST_HZ, sampling_rate / 2))
+    spacing = (highest - lowest) / (num_mel_bins + 1)
+    bins = torch.arange(num_mel_bins)
+    left, centre, right = (lowest + (bins + step) * spacing for step in (0.0, 1.0, 2.0))
+    fft_samples = _fft_samples(sampling_rate)
+    hertz = torch.arange(fft_samples // 2) * (sampling_rate / fft_samples)
+    mel = (1127.0 * (1.0 + hertz / 700.0).log()).unsqueeze(1)
+    bank = torch.minimum((mel - left) / (centre - left), (right - mel) / (right - centre)).clamp(min=0)
+    # The Nyquist frequency is the upper foot of the last triangle: no bin hears it.
+    return window.to(device), F.pad(bank, (0, 0, 0, 1)).to(device)

@@ -1,0 +1,426 @@
+"""FastAST: the Audio Spectrogram Transformer with Token Merging in every layer, on transformers' own AST."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import ASTConfig, ASTForAudioClassification, ASTModel, AttentionInterface
+from transformers.conversion_mapping import get_checkpoint_conversion_mapping, register_checkpoint_conversion_mapping
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.modeling_outputs import BaseModelOutputWithPooling, SequenceClassifierOutput
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.models.audio_spectrogram_transformer.modeling_audio_spectrogram_transformer import (
+    ASTMLP,
+    ASTAttention,
+    ASTEmbeddings,
+    ASTLayer,
+    ASTMLPHead,
+    ASTPreTrainedModel,
+    eager_attention_forward,
+)
+from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
+from transformers.utils.output_capturing import capture_outputs
+
+from .configuration_fastast import FastASTConfig
+from .patch_grid import resize_position_embeddings, token_mask
+from .token_merging import (
+    NUM_PREFIX_TOKENS,
+    attention_bias,
+    capped_merges,
+    fold_bias_into_heads,
+    match_tokens,
+    merge_assignment,
+    merge_tokens,
+    merges_per_layer,
+    tokens_per_layer,
+)
+
+# AST checkpoints on the Hub have the key names of transformers < 5.9. Transformers renames them at load by a table
+# keyed on the name of the inner class; without this line every layer of FastASTModel would stay random.
+register_checkpoint_conversion_mapping("FastASTModel", get_checkpoint_conversion_mapping("ASTModel"), overwrite=True)
+
+# SDPA with the size bias folded into the keys instead of a mask, so that mask-free (flash) kernels serve it.
+AttentionInterface.register("sdpa_folded", sdpa_attention_forward)
+
+_HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "subfolder", "token")
+
+
+@dataclass
+class FastASTModelOutput(BaseModelOutputWithPooling):
+    """Output of [`FastASTModel`].
+
+    Args:
+        merge_map: One (B, P) int64 tensor for each layer asked for: for each of the P input patches, the index of
+            the token it is part of after that layer (0 is CLS, 1 the distillation token, so 2 or more).
+        kwargs: The rest is [`BaseModelOutputWithPooling`]'s.
+    """
+
+    merge_map: tuple[Tensor, ...] | None = None
+
+
+@dataclass
+class FastASTClassifierOutput(SequenceClassifierOutput):
+    """Output of [`FastASTForAudioClassification`]: [`SequenceClassifierOutput`] and `FastASTModelOutput.merge_map`."""
+
+    merge_map: tuple[Tensor, ...] | None = None
+
+
+class FastASTEmbeddings(ASTEmbeddings):
+    """AST's embeddings for clips of any length: positions are cut or interpolated to the frames that came in."""
+
+    def forward(self, input_values: Tensor) -> Tensor:
+        """(B, T, mel bins) to (B, 2 + patches, C)."""
+        patches = self.patch_embeddings(input_values)
+        prefix = torch.cat([self.cls_token, self.distillation_token], dim=1).expand(patches.shape[0], -1, -1)
+        embeddings = torch.cat([prefix, patches], dim=1)
+        if input_values.shape[1:] == (self.config.max_length, self.config.num_mel_bins):
+            return self.dropout(embeddings + self.position_embeddings)
+        grid = self.config.patch_grid_of(input_values.shape[1])
+        positions = resize_position_embeddings(self.position_embeddings, self.config.patch_grid, grid)
+        return self.dropout(embeddings + positions)
+
+
+class FastASTAttention(ASTAttention):
+    """AST's attention with a bias per key, in the form that each attention implementation takes; returns the keys."""
+
+    def forward(
+        self,
+        hidden_states: Tensor,
+        key_bias: Tensor | None = None,
+        **kwargs: Any,
+    ) -> tuple[Tensor, Tensor | None, Tensor]:
+        """(B, N, C) and the bias (B, N) to (B, N, C), attention weights if the implementation has them, keys."""
+        shape = (*hidden_states.shape[:-1], -1, self.head_dim)
+        query = self.q_proj(hidden_states).view(shape).transpose(1, 2)
+        key = keys = self.k_proj(hidden_states).view(shape).transpose(1, 2)
+        value = self.v_proj(hidden_states).view(shape).transpose(1, 2)
+
+        implementation = self.config._attn_implementation
+        attend = ALL_ATTENTION_FUNCTIONS.get_interface(implementation, eager_attention_forward)
+        mask = None
+        if key_bias is not None:
+            if "flash" in implementation or implementation == "sdpa_folded":
+                query, key, value = fold_bias_into_heads(query, key, value, key_bias, self.scaling)
+            elif implementation == "flex_attention":
+                batch, heads, tokens, _ = query.shape
+                bias = key_bias.to(query.dtype)[:, None, None, :]
+                kwargs["position_bias"] = bias.expand(batch, heads, tokens, tokens)
+            else:
+                mask = key_bias.to(query.dtype)[:, None, None, :]
+        dropout = self.attention_dropout if self.training else 0.0
+        output, weights = attend(self, query, key, value, mask, dropout=dropout, scaling=self.scaling, **kwargs)
+        output = output[..., : self.head_dim].reshape(*hidden_states.shape[:-1], -1).contiguous()
+        return self.o_proj(output), weights, keys
+
+
+class FastASTLayer(ASTLayer):
+    """AST's layer with tokens merged between attention and MLP (FastAST §2.1).
+
+    It keeps no state: what it does depends on its arguments alone, so it can be run again (gradient checkpointing),
+    compiled, exported, replicated and shared by threads.
+    """
+
+    def __init__(self, config: FastASTConfig) -> None:
+        # ASTLayer's own __init__ would build, and initialise, an attention only to have it replaced.
+        GradientCheckpointingLayer.__init__(self)
+        self.attention = FastASTAttention(config)
+        self.layernorm_before = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.layernorm_after = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.mlp = ASTMLP(config)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+
+    def forward(
+        self,
+        hidden_states: Tensor,
+        token_size: Tensor | None = None,
+        key_bias: Tensor | None = None,
+        r: int = 0,
+        return_assignment: bool = False,
+        **kwargs: Any,
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Attention, then merging, then MLP.
+
+        Args:
+            hidden_states: (B, N, C).
+            token_size: (B, N) float32 patches in each token; None when all are 1.
+            key_bias: (B, N) what attention adds to each key's scores.
+            r: Tokens to merge away, before the cap.
+            return_assignment: Whether to say where each of the N tokens went.
+            kwargs: For the attention function.
+
+        Returns:
+            Hidden states (B, N - r, C), sizes (B, N - r), and the assignment (B, N) or None.
+        """
+        attended, _, keys = self.attention(self.layernorm_before(hidden_states), key_bias, **kwargs)
+        hidden_states = self.dropout(attended) + hidden_states
+
+        assignment = None
+        r = capped_merges(hidden_states.shape[1], r)
+        if r > 0:
+            plan = match_tokens(keys.mean(dim=1), r, token_size)
+            if token_size is None:
+                token_size = torch.ones(hidden_states.shape[:2], dtype=torch.float32, device=hidden_states.device)
+            hidden_states, token_size = merge_tokens(hidden_states, token_size, plan)
+            if return_assignment:
+                assignment = merge_assignment(plan)
+
+        return self.dropout(self.mlp(self.layernorm_after(hidden_states))) + hidden_states, token_size, assignment
+
+
+class FastASTPreTrainedModel(ASTPreTrainedModel):
+    """What the FastAST models share: taking over any AST, and the choice of how much to merge."""
+
+    config: FastASTConfig
+    config_class = FastASTConfig  # transformers would read the annotation, which is a string in this module
+    _no_split_modules = ["FastASTEmbeddings", "FastASTLayer"]
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: Any,
+        *args: Any,
+        config: ASTConfig | str | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Load any AST or FastAST checkpoint, local or of the Hub, with old or new key names.
+
+        Takes what transformers' `from_pretrained` takes, and any field of the config: `tome_r=`, `tome_schedule=`,
+        `max_length=`. For another `max_length` than the checkpoint's, positions are cut or interpolated as AST does.
+
+        Raises:
+            ValueError: The checkpoint is no AST, or a setting is wrong.
+            OSError: There is no such checkpoint.
+        """
+        if pretrained_model_name_or_path is None:  # transformers' way to hand over config= and state_dict=
+            return super().from_pretrained(None, *args, config=config, **kwargs)
+        hub = {key: kwargs[key] for key in _HUB_ARGUMENTS if key in kwargs}
+        stored, _ = FastASTConfig.get_config_dict(pretrained_model_name_or_path, **hub)
+        stored_length = stored.get("max_length", FastASTConfig.max_length)
+        if isinstance(config, ASTConfig):  # as the Auto classes hand it over
+            max_length = kwargs.pop("max_length", config.max_length)
+            config = FastASTConfig.from_ast(config, max_length=stored_length)
+        else:
+            max_length = kwargs.pop("max_length", stored_length)
+        loaded = super().from_pretrained(pretrained_model_name_or_path, *args, config=config, **kwargs)
+        model = loaded[0] if isinstance(loaded, tuple) else loaded
+        model.set_tome_r(model.config.tome_r)  # fields set by keyword have not been checked together yet
+        if max_length != stored_length:
+            model.set_max_length(max_length)
+        return loaded
+
+    @classmethod
+    def from_ast(cls, model: ASTPreTrainedModel, **overrides: Any) -> Any:
+        """Make a FastAST model of an AST model in memory. The two share their weights, and stay as they are.
+
+        Args:
+            model: An `ASTForAudioClassification` for [`FastASTForAudioClassification`], an `ASTModel` for
+                [`FastASTModel`].
+            overrides: Fields of [`FastASTConfig`] such as `tome_r=20`.
+
+        Raises:
+            TypeError: `model` is of another class.
+        """
+        wanted = ASTForAudioClassification if issubclass(cls, ASTForAudioClassification) else ASTModel
+        if not isinstance(model, wanted):
+            raise TypeError(
+                f"{cls.__name__}.from_ast was given a {type(model).__name__}; it takes a {wanted.__name__}"
+            )
+        config = FastASTConfig.from_ast(model.config, **overrides)
+        with torch.device("meta"):
+            fast = cls(config)
+        state = model.state_dict(keep_vars=True)
+        for name, parameter in fast.named_parameters():
+            parameter.requires_grad_(state[name].requires_grad)  # assigning would thaw what is frozen, in both models
+        fast.load_state_dict(state, assign=True)
+        return fast.train(model.training)
+
+    def set_tome_r(self, tome_r: int | Sequence[int], tome_schedule: str | None = None) -> None:
+        """Merge `tome_r` tokens a layer from now on; it is saved with the model.
+
+        Args:
+            tome_r: An int, or one int per layer.
+            tome_schedule: `"constant"`, `"decreasing"` or `"increasing"`; None keeps the config's.
+
+        Raises:
+            ValueError: Negative, of another length than the layers, or an unknown schedule.
+
+        Example:
+            >>> model = FastASTModel(FastASTConfig(num_hidden_layers=2, max_length=128))
+            >>> model.set_tome_r(20)
+            >>> model.token_schedule()
+            [146, 126]
+        """
+        schedule = self.config.tome_schedule if tome_schedule is None else tome_schedule
+        merges_per_layer(tome_r, self.config.num_hidden_layers, schedule)
+        for config in {id(m.config): m.config for m in self.modules() if isinstance(m, ASTPreTrainedModel)}.values():
+            config.tome_r = tome_r if isinstance(tome_r, int) else list(tome_r)
+            config.tome_schedule = schedule
+
+    def token_schedule(self, num_frames: int | None = None, tome_r: int | Sequence[int] | None = None) -> list[int]:
+        """Tokens entering each layer, for clips of `num_frames` frames (the config's `max_length` if None)."""
+        frequency, time = self.config.patch_grid_of(self.config.max_length if num_frames is None else num_frames)
+        merges = self.config.merges_per_layer(tome_r)
+        return tokens_per_layer(NUM_PREFIX_TOKENS + frequency * time, merges)[:-1]
+
+    def set_max_length(self, max_length: int) -> None:
+        """Cut or interpolate the position table for clips of `max_length` frames, for good."""
+        model: Any = getattr(self, self.base_model_prefix, self)
+        embeddings, config = model.embeddings, self.config
+        new_grid = config.patch_grid_of(max_length)
+        table = resize_position_embeddings(embeddings.position_embeddings.detach(), config.patch_grid, new_grid)
+        embeddings.position_embeddings = nn.Parameter(
+            table.clone(), requires_grad=embeddings.position_embeddings.requires_grad
+        )
+        config.max_length = max_length
+
+
+class FastASTModel(FastASTPreTrainedModel, ASTModel):
+    """The encoder: AST's with Token Merging in every layer (FastAST, Behera et al. 2024).
+
+    Example:
+        >>> model = FastASTModel(FastASTConfig(num_hidden_layers=2, max_length=128, tome_r=20))
+        >>> model(torch.zeros(1, 128, 128)).last_hidden_state.shape
+        torch.Size([1, 106, 768])
+    """
+
+    def __init__(self, config: FastASTConfig) -> None:
+        # ASTModel's own __init__ would build and initialise stock layers only to have them replaced.
+        ASTPreTrainedModel.__init__(self, config)
+        self.embeddings = FastASTEmbeddings(config)
+        self.layers = nn.ModuleList([FastASTLayer(config) for _ in range(config.num_hidden_layers)])
+        self.layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.post_init()
+
+    @merge_with_config_defaults
+    @capture_outputs(tie_last_hidden_states=False)
+    def forward(
+        self,
+        input_values: Tensor,
+        attention_mask: Tensor | None = None,
+        *,
+        tome_r: int | Sequence[int] | None = None,
+        output_merge_map: bool | Sequence[int] = False,
+        **kwargs: Any,
+    ) -> FastASTModelOutput:
+        """Encode log-mel spectrograms.
+
+        Args:
+            input_values: (B, T, mel bins) as the feature extractor makes them; T need not be the config's
+                `max_length`.
+            attention_mask: (B, T), 0 for frames that are padding: they then take no part in attention and means, and
+                are merged away first. Off (None) by default: published ASTs were trained with padding attended to.
+            tome_r: Merges per layer for this call alone; the config's if None.
+            output_merge_map: True for all layers, or the indices of the layers whose `merge_map` is wanted.
+            kwargs: `output_hidden_states`, `output_attentions`, and what the attention function takes.
+
+        Raises:
+            ValueError: A spectrogram or mask of the wrong shape, or a wrong `tome_r`.
+        """
+        config = self.config
+        if input_values is None or input_values.dim() != 3 or input_values.shape[2] != config.num_mel_bins:
+            given = None if input_values is None else tuple(input_values.shape)
+            raise ValueError(
+                f"input_values has shape {given}; FastAST takes (batch, frames, {config.num_mel_bins} mel bins), "
+                "which FastASTFeatureExtractor makes"
+            )
+        config.patch_grid_of(input_values.shape[1])  # raises where a clip is shorter than a patch
+        merges = config.merges_per_layer(tome_r)
+        token_size = None if attention_mask is None else self._token_size(input_values, attention_mask)
+        # Without padding there is no bias to add until something is merged, and never if it is not proportional.
+        proportional = config.tome_proportional_attention
+        biased = proportional or token_size is not None
+
+        hidden_states = self.embeddings(input_values)
+        wanted = range(len(merges)) if output_merge_map is True else list(output_merge_map or ())
+        if any(not -len(merges) <= index < len(merges) for index in wanted):
+            raise ValueError(
+                f"output_merge_map is {wanted} for a model of {len(merges)} layers: give True or indices of its layers"
+            )
+        wanted = [index % len(merges) for index in wanted]
+        merge_map = None
+        if wanted:
+            tokens = torch.arange(hidden_states.shape[1], device=hidden_states.device)
+            merge_map = tokens[NUM_PREFIX_TOKENS:].expand(hidden_states.shape[0], -1)
+        merge_maps = {}
+        for index, (layer, r) in enumerate(zip(self.layers, merges, strict=True)):
+            if token_size is not None:
+                token_size = token_size.detach()  # reentrant checkpointing gives all that it returns a gradient
+            bias = attention_bias(token_size, proportional) if biased and token_size is not None else None
+            hidden_states, token_size, assignment = layer(
+                hidden_states, token_size, bias, r, merge_map is not None, **kwargs
+            )
+            if merge_map is not None:
+                merge_map = merge_map if assignment is None else assignment.gather(1, merge_map)
+                merge_maps[index] = merge_map
+        hidden_states = self.layernorm(hidden_states)
+        return FastASTModelOutput(
+            last_hidden_state=hidden_states,
+            pooler_output=(hidden_states[:, 0] + hidden_states[:, 1]) / 2,
+            merge_map=tuple(merge_maps[index] for index in wanted) if wanted else None,
+        )
+
+    def _token_size(self, input_values: Tensor, attention_mask: Tensor) -> Tensor:
+        """1 for each real token and 0 for padding, from a mask over frames or, as stock AST takes it, over tokens."""
+        grid = self.config.patch_grid_of(input_values.shape[1])
+        num_tokens = NUM_PREFIX_TOKENS + grid[0] * grid[1]
+        if attention_mask.shape == input_values.shape[:2]:
+            return token_mask(attention_mask, grid, self.config.patch_size, self.config.time_stride)
+        if attention_mask.shape == (input_values.shape[0], num_tokens):
+            return (attention_mask != 0).float()
+        raise ValueError(
+            f"attention_mask has shape {tuple(attention_mask.shape)}; it masks the frames, "
+            f"{tuple(input_values.shape[:2])}, or the tokens, {(input_values.shape[0], num_tokens)}"
+        )
+
+
+class FastASTForAudioClassification(FastASTPreTrainedModel, ASTForAudioClassification):
+    """FastAST with AST's classification head: a faster drop-in for any `ASTForAudioClassification` checkpoint.
+
+    Example:
+        >>> config = FastASTConfig(num_hidden_layers=2, max_length=128, num_labels=10, tome_r=20)
+        >>> FastASTForAudioClassification(config)(torch.zeros(1, 128, 128), tome_r=8).logits.shape
+        torch.Size([1, 10])
+    """
+
+    def __init__(self, config: FastASTConfig) -> None:
+        ASTPreTrainedModel.__init__(self, config)
+        self.num_labels = config.num_labels
+        self.audio_spectrogram_transformer = FastASTModel(config)
+        self.classifier = ASTMLPHead(config)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_values: Tensor,
+        labels: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        **kwargs: Any,
+    ) -> FastASTClassifierOutput:
+        """Classify log-mel spectrograms.
+
+        Args:
+            input_values: (B, T, mel bins).
+            labels: (B,) class indices, or (B, labels) floats for multi-label problems; the loss is AST's.
+            attention_mask: As in [`FastASTModel`].
+            kwargs: As in [`FastASTModel`], `tome_r` and `output_merge_map` among them.
+        """
+        outputs = self.audio_spectrogram_transformer(input_values, attention_mask=attention_mask, **kwargs)
+        logits = self.classifier(outputs.pooler_output)
+        loss = None
+        if labels is not None:
+            for own in ("tome_r", "output_merge_map"):
+                kwargs.pop(own, None)
+            loss = self.loss_function(labels, logits, self.config, **kwargs)
+        return FastASTClassifierOutput(
+            loss=loss,
+            logits=logits,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+            merge_map=outputs.merge_map,
+        )

@@ -1,0 +1,232 @@
+"""Files in, labels out: batches of whole recordings through a FastAST."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+from transformers import ASTPreTrainedModel
+
+from .audio import AudioError, load_audio
+from .feature_extraction_fastast import FastASTFeatureExtractor, frame_samples, hop_samples, num_frames
+from .modeling_fastast import FastASTForAudioClassification
+
+BUNDLED_CHECKPOINT = Path(__file__).parent / "checkpoints" / "speech-commands-tiny"
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+# Clips read ahead of the model: enough to fill batches of like length, few enough to stay in memory.
+READ_AHEAD_BATCHES = 16
+# At native length, clips are padded up to a whole number of these frames, whatever else is in their batch.
+BUCKET_FRAMES = 32
+
+Label = dict[str, Any]
+
+
+class Tagger:
+    """Audio files or arrays to labels with scores, as the `audio-classification` pipeline gives them.
+
+    A recording longer than the model's input is cut into windows of that length, the last one ending with the
+    recording, and its scores are the mean over the windows.
+
+    Args:
+        model: Any AST or FastAST checkpoint, local or of the Hub, or a model in memory; None for the checkpoint that
+            comes with the package (ten spoken commands).
+        tome_r: Tokens to merge in each layer; None for the checkpoint's own.
+        tome_schedule: How `tome_r` is spread over the layers; None for the checkpoint's own.
+        top_k: How many labels to give; None for all.
+        batch_size: Windows that go through the model at once.
+        device: `"cpu"`, `"cuda"`, `"cuda:1"` …; None for a GPU where there is one.
+        dtype: `"float32"`, `"bfloat16"`, `"float16"` or a torch dtype; the front end always computes in float32.
+        native_length: Feed short recordings at their own length, not padded to the model's. Faster, and not what
+            published checkpoints were trained on.
+        feature_extractor: For a model in memory; None reads the checkpoint's, or takes AudioSet's statistics.
+
+    Raises:
+        ValueError: A checkpoint that is no AST classifier, or a wrong `tome_r`, `device` or `dtype`.
+        OSError: No such checkpoint.
+
+    Example:
+        >>> tagger = Tagger(tome_r=8, top_k=1)
+        >>> [list(label) for label in tagger((np.sin(np.arange(16000) / 6), 16000))]
+        [['label', 'score']]
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] | ASTPreTrainedModel | None = None,
+        tome_r: int | Sequence[int] | None = None,
+        tome_schedule: str | None = None,
+        top_k: int | None = 5,
+        batch_size: int = 8,
+        device: str | torch.device | None = None,
+        dtype: str | torch.dtype = torch.float32,
+        native_length: bool = False,
+        feature_extractor: FastASTFeatureExtractor | None = None,
+    ) -> None:
+        if top_k is not None and top_k < 1:
+            raise ValueError(f"top_k is {top_k}: ask for 1 label or more, or None for all")
+        if batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}: a batch holds 1 clip or more")
+        self.top_k, self.batch_size, self.native_length = top_k, batch_size, native_length
+        self.device, self.dtype = _device(device), _dtype(dtype)
+        if isinstance(model, ASTPreTrainedModel):
+            self.model = model
+        else:
+            model = BUNDLED_CHECKPOINT if model is None else model
+            self.model = load_classifier(model)
+            feature_extractor = feature_extractor or FastASTFeatureExtractor.from_pretrained(model)
+        self.feature_extractor = feature_extractor or FastASTFeatureExtractor(max_length=self.model.config.max_length)
+        if not isinstance(self.model, FastASTForAudioClassification):
+            self.model = FastASTForAudioClassification.from_ast(self.model)
+        if tome_r is not None or tome_schedule is not None:
+            self.model.set_tome_r(self.model.config.tome_r if tome_r is None else tome_r, tome_schedule)
+        self.model.to(self.device, self.dtype).eval()
+
+    def __call__(
+        self,
+        sources: Any,
+        *,
+        on_error: str = "raise",
+        progress: bool | None = None,
+    ) -> list[Any]:
+        """Label one recording or many.
+
+        Args:
+            sources: What [`load_audio`] takes (a file; samples with their rate) or a list of it.
+            on_error: `"raise"` at the first recording that can't be used, or `"return"` its error in its place.
+            progress: Whether to show a progress bar; None shows it for more than one batch on a terminal.
+
+        Returns:
+            A list of `{"label": str, "score": float}`, best first; for a list of recordings, a list of those.
+
+        Raises:
+            AudioError: A recording can't be used (`on_error="raise"`).
+        """
+        if on_error not in ("raise", "return"):
+            raise ValueError(f"on_error is {on_error!r}: choose 'raise' or 'return'")
+        one = not isinstance(sources, list)
+        sources = [sources] if one else sources
+        results: list[Any] = [None] * len(sources)
+        # tqdm takes None as "not unless this is a terminal".
+        hidden = None if progress is None and len(sources) > self.batch_size else not progress
+        with tqdm(total=len(sources), unit="clip", disable=hidden, leave=False) as bar:
+            ahead = self.batch_size * READ_AHEAD_BATCHES
+            for start in range(0, len(sources), ahead):
+                windows: list[np.ndarray] = []
+                owners: list[int] = []
+                for index in range(start, min(start + ahead, len(sources))):
+                    try:
+                        samples = load_audio(sources[index], self.feature_extractor.sampling_rate)
+                    except AudioError as error:
+                        if on_error == "raise":
+                            raise
+                        results[index] = error
+                        bar.update()
+                        continue
+                    for window in self._windows(samples):
+                        windows.append(window)
+                        owners.append(index)
+                scores = self._scores(windows)
+                for index in dict.fromkeys(owners):
+                    own = [score for score, owner in zip(scores, owners, strict=True) if owner == index]
+                    results[index] = self._labels(torch.stack(own).mean(dim=0))
+                    bar.update()
+        return results[0] if one else results
+
+    def features(self, windows: Sequence[np.ndarray]) -> Tensor:
+        """The model's input (B, frames, mel bins) for windows that share a length bucket, in the model's dtype."""
+        rate = self.feature_extractor.sampling_rate
+        extracted = self.feature_extractor(
+            list(windows),
+            sampling_rate=rate,
+            return_tensors="pt",
+            max_length=self._frames(len(windows[0])),
+            device=self.device,
+        )
+        return extracted.input_values.to(self.dtype)
+
+    def _windows(self, samples: np.ndarray) -> Iterator[np.ndarray]:
+        """Stretches of the model's input length; the last one ends where the recording does."""
+        rate = self.feature_extractor.sampling_rate
+        length = frame_samples(rate) + (self.feature_extractor.max_length - 1) * hop_samples(rate)
+        starts = list(range(0, max(1, len(samples) - length + 1), length))
+        if starts[-1] + length < len(samples):
+            starts.append(len(samples) - length)
+        for start in starts:
+            yield samples[start : start + length]
+
+    def _frames(self, num_samples: int) -> int:
+        """Frames that a window is padded to: a matter of its own length alone."""
+        longest = self.feature_extractor.max_length
+        if not self.native_length:
+            return longest
+        frames = num_frames(num_samples, self.feature_extractor.sampling_rate)
+        return min(longest, -(-frames // BUCKET_FRAMES) * BUCKET_FRAMES)
+
+    @torch.inference_mode()
+    def _scores(self, windows: list[np.ndarray]) -> list[Tensor]:
+        """Scores (labels,) of each window, computed in batches of one length bucket."""
+        scores: list[Tensor] = [torch.empty(0)] * len(windows)
+        buckets = defaultdict(list)
+        for index, window in enumerate(windows):
+            buckets[self._frames(len(window))].append(index)
+        for indices in buckets.values():
+            for start in range(0, len(indices), self.batch_size):
+                batch = indices[start : start + self.batch_size]
+                logits = self.model(self.features([windows[i] for i in batch])).logits.float().cpu()
+                multi_label = self.model.config.problem_type == "multi_label_classification"
+                for index, score in zip(batch, logits.sigmoid() if multi_label else logits.softmax(-1), strict=True):
+                    scores[index] = score
+        return scores
+
+    def _labels(self, scores: Tensor) -> list[Label]:
+        """The best `top_k` of (labels,) scores."""
+        best = scores.topk(min(self.top_k or len(scores), len(scores)))
+        names = self.model.config.id2label
+        pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        return [{"label": names[index], "score": score} for index, score in pairs]
+
+
+def load_classifier(model: str | os.PathLike[str]) -> FastASTForAudioClassification:
+    """Load a checkpoint, checking that it is a classifier whose every weight is in the file.
+
+    Raises:
+        ValueError: It is no AST, or weights are missing or of another shape.
+        OSError: There is no such checkpoint.
+    """
+    try:
+        loaded, info = FastASTForAudioClassification.from_pretrained(os.fspath(model), output_loading_info=True)
+    except RuntimeError as error:
+        # Transformers' report of weights that do not fit the config runs over many lines.
+        raise ValueError(
+            f"the weights of {model} do not fit its config.json (another number of labels or size?): {error}"
+        ) from error
+    missing = sorted(info["missing_keys"])
+    if missing:
+        raise ValueError(
+            f"{model} lacks {len(missing)} weights, {missing[0]} among them: give a checkpoint trained to classify"
+        )
+    return loaded
+
+
+def _device(device: str | torch.device | None) -> torch.device:
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device {device!s} can't be used here ({str(error).splitlines()[0]}): try cpu") from error
+
+
+def _dtype(dtype: str | torch.dtype) -> torch.dtype:
+    if isinstance(dtype, torch.dtype):
+        return dtype
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype is {dtype!r}: choose one of {', '.join(DTYPES)}")
+    return DTYPES[dtype]

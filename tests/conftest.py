@@ -1,0 +1,97 @@
+"""What the tests share: tiny models whose random weights make every part of them matter, and no network."""
+
+from __future__ import annotations
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import ASTConfig, ASTForAudioClassification, PreTrainedModel
+from transformers.utils import logging
+
+from fastast_hf.configuration_fastast import FastASTConfig
+from fastast_hf.modeling_fastast import FastASTForAudioClassification
+
+# 4 x 12 patches and two prefix tokens: 50 tokens. A head of 16 dimensions.
+TINY = {
+    "hidden_size": 32,
+    "num_attention_heads": 2,
+    "intermediate_size": 64,
+    "num_hidden_layers": 3,
+    "num_mel_bins": 48,
+    "max_length": 128,
+    "num_labels": 5,
+}
+
+
+def pytest_configure() -> None:
+    """Keep transformers' load reports and progress bars out of the results, and tiny models on one thread."""
+    torch.set_num_threads(1)  # more only wait for each other where the machine is busy
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+
+def randomise(model: PreTrainedModel, seed: int = 0) -> PreTrainedModel:
+    """Weights that let attention choose and positions count, with logits of order 1.
+
+    AST's own initialisation is so small that attention is all but uniform, and its positions are zero: hardly any
+    mistake would show.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    for name, parameter in model.named_parameters():
+        noise = torch.randn(parameter.shape, generator=generator)
+        if "norm" in name and name.endswith("weight"):
+            noise = 1 + 0.2 * noise
+        elif name.endswith("weight"):
+            gain = 0.5 if "classifier" in name else 1.5
+            noise = gain * noise / parameter[0].numel() ** 0.5
+        else:
+            noise = 0.5 * noise
+        parameter.data.copy_(noise)
+    return model
+
+
+@pytest.fixture
+def tiny() -> dict[str, Any]:
+    """Fields of a config small enough for Python loops."""
+    return dict(TINY)
+
+
+@pytest.fixture
+def make_ast() -> Callable[..., ASTForAudioClassification]:
+    """Builds a stock AST in eval mode with random weights; fields of its config replace the tiny ones."""
+
+    def make(seed: int = 0, **fields: Any) -> ASTForAudioClassification:
+        implementation = fields.pop("attn_implementation", "sdpa")
+        config = ASTConfig(**{**TINY, **fields}, attn_implementation=implementation)
+        return randomise(ASTForAudioClassification(config), seed).eval()
+
+    return make
+
+
+@pytest.fixture
+def make_fastast() -> Callable[..., FastASTForAudioClassification]:
+    """Builds a FastAST in eval mode with the weights that `make_ast` gives the stock model of the same seed."""
+
+    def make(seed: int = 0, **fields: Any) -> FastASTForAudioClassification:
+        implementation = fields.pop("attn_implementation", "sdpa")
+        config = FastASTConfig(**{**TINY, **fields}, attn_implementation=implementation)
+        return randomise(FastASTForAudioClassification(config), seed).eval()
+
+    return make
+
+
+@pytest.fixture
+def spectrogram() -> Callable[..., Tensor]:
+    """Builds random log-mel spectrograms (batch, frames, mel bins)."""
+
+    def make(batch: int = 2, frames: int = 128, mel_bins: int = 48, seed: int = 0) -> Tensor:
+        return torch.randn(batch, frames, mel_bins, generator=torch.Generator().manual_seed(seed))
+
+    return make
