@@ -27,10 +27,9 @@ def random_speed(waveforms: Tensor, low: float, high: float) -> Tensor:
     factor = torch.empty(batch, 1, device=waveforms.device).uniform_(low, high)
     middle = (samples - 1) / 2
     position = (torch.arange(samples, device=waveforms.device) - middle) * factor + middle
-    left = position.floor()
-    inside = (left >= 0) & (left < samples - 1)
-    index = left.clamp(0, samples - 2).long()
-    fraction = position - left
+    inside = (position >= 0) & (position <= samples - 1)
+    index = position.floor().clamp(0, samples - 2).long()
+    fraction = position - index
     value = waveforms.gather(1, index) * (1 - fraction) + waveforms.gather(1, index + 1) * fraction
     return torch.where(inside, value, 0.0)
 

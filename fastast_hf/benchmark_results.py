@@ -130,7 +130,7 @@ def plot_speedups(rows: Sequence[BenchmarkRow], path: Path) -> None:
     all_axes[0].set_ylabel("speed-up over stock AST (sdpa)")
     figure.suptitle(f"{one.model}, {one.dtype}, batch {one.batch_size}\n{one.processor}", fontsize=10)
     handles, labels = all_axes[0].get_legend_handles_labels()
-    columns = 4 if len(panels) > 2 and len(labels) == 4 else min(2, len(panels)) + len(labels) // 8
+    columns = min(len(panels) + 1, 4)  # what the width holds
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
     figure.savefig(path)
 
@@ -154,7 +154,7 @@ def _plot_panel(axes: Axes, rows: Sequence[BenchmarkRow]) -> None:
         axes.plot(r, measured, "o-", color=colour, linewidth=1.8, markersize=5, label=f"FastAST, measured{which}")
     axes.set_xticks(sorted({row.tome_r for row in fast}))
     axes.set_ylim(bottom=0)
-    axes.yaxis.set_major_formatter("{x:g}x")
+    axes.yaxis.set_major_formatter("{x:g}×")
     axes.margins(x=0.08)
     axes.grid(axis="y", color="0.92", linewidth=0.8)
     axes.set_axisbelow(True)

@@ -21,19 +21,22 @@ import torch
 import transformers
 from torch import Tensor
 from tqdm.auto import tqdm
-from transformers import ASTForAudioClassification
 
+from .benchmark_candidates import (
+    STOCK_ATTENTION,
+    Candidate,
+    Clips,
+    candidates_for,
+    fastast_front_end,
+    for_length,
+    noise_clips,
+    stock_ast,
+)
 from .benchmark_results import BenchmarkRow
-from .complexity import SAMPLING_RATE, Complexity, complexity
-from .feature_extraction_fastast import FastASTFeatureExtractor, frame_samples, hop_samples
+from .complexity import Complexity, complexity
 from .modeling_fastast import FastASTForAudioClassification
-from .patching import stock_encoder
-from .token_merging import merges_per_layer
 
 WARM_UP_ROUNDS = 2
-STOCK_ATTENTION = ("eager", "sdpa")  # as the paper timed it, and as transformers runs it today: the baseline
-
-Clips = list[np.ndarray]
 Result = TypeVar("Result")
 
 
@@ -60,19 +63,6 @@ class QuickSpeedup:
     tokens_left: int
     ms_per_clip: float
     speedup: float
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """What is timed: waveforms through `front_end` and then `forward`."""
-
-    implementation: str
-    attn: str
-    tome_r: int | None
-    schedule: str | None
-    front_end_name: str | None
-    front_end: Callable[[Clips], Tensor] | None
-    forward: Callable[[Tensor], Any]
 
 
 @dataclass(frozen=True)
@@ -128,10 +118,10 @@ def benchmark(
     """
     check_at_least(1, rounds=rounds, batch_size=batch_size)
     check_at_least(model.config.patch_size, frames=num_frames)
-    candidates = _candidates(model, num_frames, tome_r, schedules, attn)
-    clips = _noise_clips(batch_size, num_frames)
+    candidates = candidates_for(model, num_frames, tome_r, schedules, attn)
+    clips = noise_clips(batch_size, num_frames)
     # Its input where a candidate has no front end of its own to make it.
-    spare_input = _fastast_front_end(model, num_frames)(clips)
+    spare_input = fastast_front_end(model, num_frames)(clips)
     runs = [partial(_time_run, candidate, clips, spare_input) for candidate in candidates]
 
     finished: list[list[Timing]] = []
@@ -187,7 +177,7 @@ def quick_speedups(
     """
     check_at_least(1, rounds=rounds)
     num_frames = input_values.shape[1]
-    fast: Any = _for_length(model, num_frames)
+    fast: Any = for_length(model, num_frames)
     stock = stock_ast(fast)
     input_values = input_values.to(fast.dtype)
     forwards = [stock, *(partial(fast, tome_r=fast.config.merges_per_layer(r)) for r in r_values)]
@@ -203,27 +193,6 @@ def quick_speedups(
         )
         for r, time, speedup in zip([None, *r_values], times, speedups, strict=True)
     ]
-
-
-def stock_ast(model: FastASTForAudioClassification, attn: str = "sdpa") -> ASTForAudioClassification:
-    """Transformers' own AST with the weights of a FastAST model, which the two then share.
-
-    Args:
-        model: Stays as it is.
-        attn: Attention implementation of the stock model.
-
-    Example:
-        >>> from fastast_hf import FastASTConfig
-        >>> model = FastASTForAudioClassification(FastASTConfig(num_hidden_layers=2, hidden_size=24, max_length=64))
-        >>> type(stock_ast(model)).__name__
-        'ASTForAudioClassification'
-    """
-    config = stock_encoder(model.audio_spectrogram_transformer).config
-    with torch.device("meta"):
-        stock = ASTForAudioClassification(config)
-    stock.load_state_dict(model.state_dict(keep_vars=True), assign=True)
-    stock.set_attn_implementation(attn)
-    return stock.train(model.training)
 
 
 def round_order(count: int, index: int) -> list[int]:
@@ -264,71 +233,6 @@ def check_at_least(least: int, **numbers: int) -> None:
     for name, number in numbers.items():
         if number < least:
             raise ValueError(f"{name} is {number}: give {least} or more")
-
-
-def _candidates(
-    model: FastASTForAudioClassification, num_frames: int, tome_r: Sequence[int], schedules: Sequence[str], attn: str
-) -> list[Candidate]:
-    """Stock AST eager and sdpa, and FastAST at each r and schedule; r = 0, where schedules agree, once."""
-    fast = _for_length(model, num_frames)
-    fast.set_attn_implementation(attn)
-    stock_name, stock_front_end = _stock_front_end(fast, num_frames)
-    candidates = [
-        Candidate("AST", stock_attn, None, None, stock_name, stock_front_end, stock_ast(fast, stock_attn))
-        for stock_attn in STOCK_ATTENTION
-    ]
-    fast_front_end = _fastast_front_end(fast, num_frames)
-    settings = {(r, schedule if r else schedules[0]): None for r in tome_r for schedule in schedules}
-    for r, schedule in settings:
-        merges = merges_per_layer(r, fast.config.num_hidden_layers, schedule)
-        forward: Callable[[Tensor], Any] = partial(fast.__call__, tome_r=merges)
-        candidates.append(
-            Candidate("FastAST", attn, r, schedule, FastASTFeatureExtractor.__name__, fast_front_end, forward)
-        )
-    return candidates
-
-
-def _for_length(model: FastASTForAudioClassification, num_frames: int) -> FastASTForAudioClassification:
-    """A FastAST for clips of `num_frames` that shares all weights, but for the position table of another length."""
-    fast = FastASTForAudioClassification.from_ast(model).eval()
-    if fast.config.max_length != num_frames:
-        fast.set_max_length(num_frames)
-    return fast
-
-
-def _fastast_front_end(model: FastASTForAudioClassification, num_frames: int) -> Callable[[Clips], Tensor]:
-    extractor = FastASTFeatureExtractor(num_mel_bins=model.config.num_mel_bins, max_length=num_frames)
-
-    def front_end(clips: Clips) -> Tensor:
-        features = extractor(clips, sampling_rate=SAMPLING_RATE, return_tensors="pt", device=model.device)
-        return features.input_values.to(model.dtype)
-
-    return front_end
-
-
-def _stock_front_end(
-    model: FastASTForAudioClassification, num_frames: int
-) -> tuple[str | None, Callable[[Clips], Tensor] | None]:
-    """`ASTFeatureExtractor` and which of its two ways it takes; nothing where a broken torchaudio bars its import."""
-    try:
-        from transformers import ASTFeatureExtractor
-    except (ImportError, OSError, RuntimeError):
-        return None, None
-    extractor = ASTFeatureExtractor(num_mel_bins=model.config.num_mel_bins, max_length=num_frames)
-    way = "torchaudio" if transformers.utils.is_speech_available() else "numpy"
-
-    def front_end(clips: Clips) -> Tensor:
-        features = extractor(clips, sampling_rate=SAMPLING_RATE, return_tensors="pt")
-        return features.input_values.to(model.device, model.dtype)
-
-    return f"{ASTFeatureExtractor.__name__} ({way})", front_end
-
-
-def _noise_clips(batch_size: int, num_frames: int) -> Clips:
-    """Waveforms of exactly so many frames."""
-    num_samples = frame_samples(SAMPLING_RATE) + (num_frames - 1) * hop_samples(SAMPLING_RATE)
-    noise = np.random.default_rng(0).normal(scale=0.1, size=(batch_size, num_samples))
-    return list(noise.astype(np.float32))
 
 
 @torch.inference_mode()
@@ -418,7 +322,7 @@ def _shared_columns(
     model: FastASTForAudioClassification, model_name: str | None, num_frames: int, batch_size: int
 ) -> dict[str, Any]:
     """The columns that all rows of one clip length have alike."""
-    num_parameters = sum(parameter.numel() for parameter in _for_length(model, num_frames).parameters())
+    num_parameters = sum(parameter.numel() for parameter in for_length(model, num_frames).parameters())
     return {
         "model": model_name or model.config.name_or_path or "in memory",
         "params_m": num_parameters / 1e6,

@@ -97,8 +97,10 @@ class FastASTFeatureExtractor(SequenceFeatureExtractor):
             `input_values` (B, frames, mel bins), float32, and `attention_mask` (B, frames) where it is asked for.
 
         Raises:
-            ValueError: Another sampling rate, more than mono, a clip shorter than one frame, or not finite.
+            ValueError: Another sampling rate, more than mono, a clip shorter than one frame or not finite, or a setting
+                that does not exist.
         """
+        return_tensors = None if return_tensors is None else TensorType(return_tensors)
         if sampling_rate is None:
             logger.warning_once(
                 "FastASTFeatureExtractor was called without sampling_rate: pass it, so that a wrong one is noticed"
@@ -109,6 +111,8 @@ class FastASTFeatureExtractor(SequenceFeatureExtractor):
                 "resample it first"
             )
         max_length = self.max_length if max_length is None else max_length
+        if max_length < 1:
+            raise ValueError(f"max_length is {max_length}: give a number of frames, 1 or more")
         waveforms, num_samples = self._batch(raw_speech, max_length, device)
         features = log_mel_spectrogram(waveforms, self.sampling_rate, self.num_mel_bins)
         frames = num_frames(num_samples, self.sampling_rate)
@@ -134,10 +138,12 @@ class FastASTFeatureExtractor(SequenceFeatureExtractor):
         self, raw_speech: np.ndarray | Tensor | Sequence[Any], max_length: int, device: str | torch.device | None
     ) -> tuple[Tensor, Tensor]:
         """(B, samples), zeros after each clip's end, and how many samples (B,) of each are real."""
-        if isinstance(raw_speech, (np.ndarray, Tensor)) and raw_speech.ndim > 2:
+        is_array = isinstance(raw_speech, (np.ndarray, Tensor))
+        if not is_array and not isinstance(raw_speech, (list, tuple)):
+            raise ValueError(f"a {type(raw_speech).__name__} was given: give samples as an array, a tensor or a list")
+        if is_array and raw_speech.ndim not in (1, 2):
             raise ValueError(f"audio of shape {tuple(raw_speech.shape)} was given: give mono clips, (n,) or (B, n)")
-        is_one = isinstance(raw_speech, (np.ndarray, Tensor)) and raw_speech.ndim == 1
-        if is_one or (isinstance(raw_speech, (list, tuple)) and raw_speech and np.isscalar(raw_speech[0])):
+        if raw_speech.ndim == 1 if is_array else raw_speech and np.isscalar(raw_speech[0]):
             raw_speech = [raw_speech]
         if len(raw_speech) == 0:
             raise ValueError("no audio was given: give at least one clip")
@@ -145,20 +151,27 @@ class FastASTFeatureExtractor(SequenceFeatureExtractor):
         longest = needed + (max_length - 1) * hop_samples(self.sampling_rate)
         clips = []
         for index, raw in enumerate(raw_speech):
-            clip = torch.as_tensor(raw, device=device)
+            if isinstance(raw, np.ndarray):
+                # torch takes neither reversed views nor the byte order of some file formats, and warns of read-only.
+                raw = np.require(raw, raw.dtype.newbyteorder("="), ["C", "W"])
+            try:
+                clip = torch.as_tensor(raw, device=device)
+            except (TypeError, ValueError):
+                raise ValueError(f"clip {index} holds something other than numbers: give floats in [-1, 1]") from None
             if clip.ndim != 1:
                 raise ValueError(f"clip {index} has shape {tuple(clip.shape)}: give mono clips of shape (n,)")
             if not clip.is_floating_point() and isinstance(raw, (np.ndarray, Tensor)):
-                raise ValueError(f"clip {index} holds integers ({clip.dtype}): give floats in [-1, 1]")
+                raise ValueError(f"clip {index} holds {clip.dtype} samples: give floats in [-1, 1]")
             if clip.shape[0] < needed:
                 raise ValueError(
                     f"clip {index} has {clip.shape[0]} samples; one frame of {1000 * FRAME_SECONDS:.0f} ms takes "
                     f"{needed} at {self.sampling_rate} Hz: give a longer clip"
                 )
+            clip = clip.float()
             # On an accelerator the check would wait for the device.
             if clip.device.type == "cpu" and not torch.isfinite(clip).all():
                 raise ValueError(f"clip {index} holds NaN or infinite samples: mend or leave out the recording")
-            clips.append(clip[:longest].float())
+            clips.append(clip[:longest])
         num_samples = torch.tensor([clip.shape[0] for clip in clips])
         return torch.nn.utils.rnn.pad_sequence(clips, batch_first=True), num_samples
 
@@ -185,7 +198,9 @@ def log_mel_spectrogram(waveforms: Tensor, sampling_rate: int = 16000, num_mel_b
     previous = torch.cat([frames[..., :1], frames[..., :-1]], dim=-1)
     frames = (frames - PREEMPHASIS * previous) * window
     power = torch.fft.rfft(frames, n=_fft_samples(sampling_rate)).abs().square()
-    return (power @ mel_bank).clamp(min=torch.finfo(torch.float32).eps).log()
+    with torch.autocast(waveforms.device.type, enabled=False):  # in half precision the numbers would be others
+        energies = power @ mel_bank
+    return energies.clamp(min=torch.finfo(torch.float32).eps).log()
 
 
 def num_frames(num_samples: Any, sampling_rate: int = 16000) -> Any:
@@ -213,6 +228,7 @@ def _fft_samples(sampling_rate: int) -> int:
 
 
 @lru_cache(maxsize=32)
+@torch.inference_mode(False)  # what one call caches, another one differentiates through
 def _window_and_mel_bank(sampling_rate: int, num_mel_bins: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """The Hann window (frame samples,) and Kaldi's triangles on the mel scale (frequencies, mel bins).
 

@@ -27,6 +27,7 @@ from transformers.utils.generic import can_return_tuple, merge_with_config_defau
 from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_fastast import FastASTConfig
+from .cpu_linear import fast_linear
 from .patch_grid import resize_position_embeddings, token_mask
 from .token_merging import (
     NUM_PREFIX_TOKENS,
@@ -92,13 +93,14 @@ class FastASTAttention(ASTAttention):
         self,
         hidden_states: Tensor,
         key_bias: Tensor | None = None,
+        merging: bool = False,
         **kwargs: Any,
     ) -> tuple[Tensor, Tensor | None, Tensor]:
         """(B, N, C) and the bias (B, N) to (B, N, C), attention weights if the implementation has them, keys."""
         shape = (*hidden_states.shape[:-1], -1, self.head_dim)
-        query = self.q_proj(hidden_states).view(shape).transpose(1, 2)
-        key = keys = self.k_proj(hidden_states).view(shape).transpose(1, 2)
-        value = self.v_proj(hidden_states).view(shape).transpose(1, 2)
+        query = fast_linear(self.q_proj, hidden_states, merging).view(shape).transpose(1, 2)
+        key = keys = fast_linear(self.k_proj, hidden_states, merging).view(shape).transpose(1, 2)
+        value = fast_linear(self.v_proj, hidden_states, merging).view(shape).transpose(1, 2)
 
         implementation = self.config._attn_implementation
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(implementation, eager_attention_forward)
@@ -115,7 +117,16 @@ class FastASTAttention(ASTAttention):
         dropout = self.attention_dropout if self.training else 0.0
         output, weights = attend(self, query, key, value, mask, dropout=dropout, scaling=self.scaling, **kwargs)
         output = output[..., : self.head_dim].reshape(*hidden_states.shape[:-1], -1).contiguous()
-        return self.o_proj(output), weights, keys
+        return fast_linear(self.o_proj, output, merging), weights, keys
+
+
+class FastASTMLP(ASTMLP):
+    """AST's MLP, on [`fast_linear`] where tokens are merged."""
+
+    def forward(self, hidden_states: Tensor, merging: bool = False) -> Tensor:
+        """(B, N, C) to (B, N, C)."""
+        hidden_states = self.activation_fn(fast_linear(self.fc1, hidden_states, merging))
+        return fast_linear(self.fc2, hidden_states, merging)
 
 
 class FastASTLayer(ASTLayer):
@@ -131,7 +142,7 @@ class FastASTLayer(ASTLayer):
         self.attention = FastASTAttention(config)
         self.layernorm_before = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.layernorm_after = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.mlp = ASTMLP(config)
+        self.mlp = FastASTMLP(config)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
     def forward(
@@ -156,11 +167,13 @@ class FastASTLayer(ASTLayer):
         Returns:
             Hidden states (B, N - r, C), sizes (B, N - r), and the assignment (B, N) or None.
         """
-        attended, _, keys = self.attention(self.layernorm_before(hidden_states), key_bias, **kwargs)
+        r = capped_merges(hidden_states.shape[1], r)
+        # A model that merges nothing computes as stock AST does, to the bit.
+        merging = r > 0 or token_size is not None
+        attended, _, keys = self.attention(self.layernorm_before(hidden_states), key_bias, merging, **kwargs)
         hidden_states = self.dropout(attended) + hidden_states
 
         assignment = None
-        r = capped_merges(hidden_states.shape[1], r)
         if r > 0:
             plan = match_tokens(keys.mean(dim=1), r, token_size)
             if token_size is None:
@@ -169,7 +182,8 @@ class FastASTLayer(ASTLayer):
             if return_assignment:
                 assignment = merge_assignment(plan)
 
-        return self.dropout(self.mlp(self.layernorm_after(hidden_states))) + hidden_states, token_size, assignment
+        output = self.mlp(self.layernorm_after(hidden_states), merging)
+        return self.dropout(output) + hidden_states, token_size, assignment
 
 
 class FastASTPreTrainedModel(ASTPreTrainedModel):

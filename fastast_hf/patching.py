@@ -10,6 +10,7 @@ from torch import nn
 from transformers import ASTConfig, ASTModel
 
 from .modeling_fastast import FastASTModel, FastASTPreTrainedModel
+from .token_merging import merges_per_layer
 
 
 def apply_token_merging(ast_or_pipeline: Any, r: int | Sequence[int], tome_schedule: str = "constant") -> None:
@@ -48,11 +49,14 @@ def apply_token_merging(ast_or_pipeline: Any, r: int | Sequence[int], tome_sched
         raise TypeError(
             f"{type(module).__name__} has no AST encoder inside: give an AST model or a pipeline around one"
         )
+    for _, _, encoder in encoders:  # all are checked before the first one changes
+        merges_per_layer(r, encoder.config.num_hidden_layers, tome_schedule)
     for owner, name, encoder in encoders:
         if isinstance(encoder, FastASTModel):
             encoder.set_tome_r(r, tome_schedule)
         else:
-            setattr(owner, name, FastASTModel.from_ast(encoder, tome_r=_plain(r), tome_schedule=tome_schedule))
+            fast = FastASTModel.from_ast(encoder, tome_r=_plain(r), tome_schedule=tome_schedule)
+            setattr(owner, name, _with_checkpointing_of(encoder, fast))
 
 
 def remove_token_merging(ast_or_pipeline: Any) -> None:
@@ -73,7 +77,7 @@ def remove_token_merging(ast_or_pipeline: Any) -> None:
     if isinstance(module, FastASTPreTrainedModel):
         raise TypeError(f"a {type(module).__name__} merges by nature: model.set_tome_r(0) gives stock AST's numbers")
     for owner, name, encoder in list(_encoders(module, FastASTModel)):
-        setattr(owner, name, stock_encoder(encoder))
+        setattr(owner, name, _with_checkpointing_of(encoder, stock_encoder(encoder)))
 
 
 def stock_encoder(model: FastASTModel) -> ASTModel:
@@ -84,7 +88,10 @@ def stock_encoder(model: FastASTModel) -> ASTModel:
     config._attn_implementation = model.config._attn_implementation
     with torch.device("meta"):
         stock = ASTModel(config)
-    stock.load_state_dict(model.state_dict(keep_vars=True), assign=True)
+    state = model.state_dict(keep_vars=True)
+    for name, parameter in stock.named_parameters():
+        parameter.requires_grad_(state[name].requires_grad)  # assigning would thaw what is frozen
+    stock.load_state_dict(state, assign=True)
     return stock.train(model.training)
 
 
@@ -102,6 +109,15 @@ def _encoders(module: nn.Module, kind: type[ASTModel]) -> Iterator[tuple[nn.Modu
         for name, child in owner.named_children():
             if isinstance(child, kind):
                 yield owner, name, child
+
+
+def _with_checkpointing_of(old: ASTModel, new: ASTModel) -> ASTModel:
+    """`new`, recomputing the layers in the backward pass that `old` recomputes."""
+    for source, target in zip(old.layers, new.layers, strict=True):
+        if source.gradient_checkpointing:
+            target.gradient_checkpointing = True
+            target._gradient_checkpointing_func = source._gradient_checkpointing_func
+    return new
 
 
 def _plain(r: int | Sequence[int]) -> int | list[int]:

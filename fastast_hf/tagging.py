@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import os
+import pickle
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,9 +12,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 from tqdm.auto import tqdm
-from transformers import ASTPreTrainedModel
+from transformers import ASTPreTrainedModel, BatchFeature
 
 from .audio import AudioError, load_audio
 from .feature_extraction_fastast import FastASTFeatureExtractor, frame_samples, hop_samples, num_frames
@@ -36,7 +39,8 @@ class Tagger:
 
     Args:
         model: Any AST or FastAST checkpoint, local or of the Hub, or a model in memory; None for the checkpoint that
-            comes with the package (ten spoken commands).
+            comes with the package (ten spoken commands). A model in memory stays as it is; the tagger shares its
+            weights, unless `device` or `dtype` calls for a copy.
         tome_r: Tokens to merge in each layer; None for the checkpoint's own.
         tome_schedule: How `tome_r` is spread over the layers; None for the checkpoint's own.
         top_k: How many labels to give; None for all.
@@ -45,10 +49,11 @@ class Tagger:
         dtype: `"float32"`, `"bfloat16"`, `"float16"` or a torch dtype; the front end always computes in float32.
         native_length: Feed short recordings at their own length, not padded to the model's. Faster, and not what
             published checkpoints were trained on.
-        feature_extractor: For a model in memory; None reads the checkpoint's, or takes AudioSet's statistics.
+        feature_extractor: None takes the checkpoint's; for a model in memory, one with AudioSet's statistics.
 
     Raises:
         ValueError: A checkpoint that is no AST classifier, or a wrong `tome_r`, `device` or `dtype`.
+        TypeError: A model in memory that is no AST classifier.
         OSError: No such checkpoint.
 
     Example:
@@ -76,14 +81,18 @@ class Tagger:
         self.top_k, self.batch_size, self.native_length = top_k, batch_size, native_length
         self.device, self.dtype = _device(device), _dtype(dtype)
         if isinstance(model, ASTPreTrainedModel):
-            self.model = model
+            self.model = FastASTForAudioClassification.from_ast(model)
+            if any((p.device, p.dtype) != (self.device, self.dtype) for p in model.parameters()):
+                self.model = copy.deepcopy(self.model)  # to() converts in place what the caller's model holds too
+            config = model.config
+            feature_extractor = feature_extractor or FastASTFeatureExtractor(
+                num_mel_bins=config.num_mel_bins, max_length=config.max_length
+            )
         else:
             model = BUNDLED_CHECKPOINT if model is None else model
             self.model = load_classifier(model)
             feature_extractor = feature_extractor or FastASTFeatureExtractor.from_pretrained(model)
-        self.feature_extractor = feature_extractor or FastASTFeatureExtractor(max_length=self.model.config.max_length)
-        if not isinstance(self.model, FastASTForAudioClassification):
-            self.model = FastASTForAudioClassification.from_ast(self.model)
+        self.feature_extractor = feature_extractor
         if tome_r is not None or tome_schedule is not None:
             self.model.set_tome_r(self.model.config.tome_r if tome_r is None else tome_r, tome_schedule)
         self.model.to(self.device, self.dtype).eval()
@@ -132,24 +141,28 @@ class Tagger:
                     for window in self._windows(samples):
                         windows.append(window)
                         owners.append(index)
-                scores = self._scores(windows)
-                for index in dict.fromkeys(owners):
-                    own = [score for score, owner in zip(scores, owners, strict=True) if owner == index]
+                scores = defaultdict(list)
+                for index, score in zip(owners, self._scores(windows), strict=True):
+                    scores[index].append(score)
+                for index, own in scores.items():
                     results[index] = self._labels(torch.stack(own).mean(dim=0))
                     bar.update()
         return results[0] if one else results
 
-    def features(self, windows: Sequence[np.ndarray]) -> Tensor:
-        """The model's input (B, frames, mel bins) for windows that share a length bucket, in the model's dtype."""
+    def features(self, windows: Sequence[np.ndarray]) -> BatchFeature:
+        """The model's inputs for windows that share a length bucket: spectrograms (B, frames, mel bins) in its dtype.
+
+        With them comes a frame mask where the feature extractor is set to make one.
+        """
         rate = self.feature_extractor.sampling_rate
-        extracted = self.feature_extractor(
+        inputs = self.feature_extractor(
             list(windows),
             sampling_rate=rate,
             return_tensors="pt",
             max_length=self._frames(len(windows[0])),
             device=self.device,
         )
-        return extracted.input_values.to(self.dtype)
+        return inputs.to(self.dtype)  # of the floating-point ones
 
     def _windows(self, samples: np.ndarray) -> Iterator[np.ndarray]:
         """Stretches of the model's input length; the last one ends where the recording does."""
@@ -179,11 +192,17 @@ class Tagger:
         for indices in buckets.values():
             for start in range(0, len(indices), self.batch_size):
                 batch = indices[start : start + self.batch_size]
-                logits = self.model(self.features([windows[i] for i in batch])).logits.float().cpu()
-                multi_label = self.model.config.problem_type == "multi_label_classification"
-                for index, score in zip(batch, logits.sigmoid() if multi_label else logits.softmax(-1), strict=True):
+                logits = self.model(**self.features([windows[i] for i in batch])).logits.float().cpu()
+                for index, score in zip(batch, self._activate(logits), strict=True):
                     scores[index] = score
         return scores
+
+    def _activate(self, logits: Tensor) -> Tensor:
+        """Logits (B, labels) to the scores that the pipeline makes of them."""
+        problem = self.model.config.problem_type
+        if problem == "regression":
+            return logits
+        return logits.sigmoid() if problem == "multi_label_classification" else logits.softmax(dim=-1)
 
     def _labels(self, scores: Tensor) -> list[Label]:
         """The best `top_k` of (labels,) scores."""
@@ -203,9 +222,15 @@ def load_classifier(model: str | os.PathLike[str]) -> FastASTForAudioClassificat
     try:
         loaded, info = FastASTForAudioClassification.from_pretrained(os.fspath(model), output_loading_info=True)
     except RuntimeError as error:
-        # Transformers' report of weights that do not fit the config runs over many lines.
+        # Transformers logs which weights those are, in a report of many lines.
         raise ValueError(
-            f"the weights of {model} do not fit its config.json (another number of labels or size?): {error}"
+            f"the weights of {model} do not fit its config.json (another number of labels or size?): mend the one or "
+            "fetch the other again"
+        ) from error
+    except (pickle.UnpicklingError, SafetensorError) as error:
+        raise ValueError(
+            f"the weights of {model} can't be read (damaged, or a pickle with code in it, which is not run): give "
+            "whole safetensors weights"
         ) from error
     missing = sorted(info["missing_keys"])
     if missing:

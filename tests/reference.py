@@ -72,8 +72,11 @@ def choose_pairs(keys: np.ndarray, tokens: list[Token], r: int) -> list[tuple[in
 def merge(tokens: list[Token], pairs: list[tuple[int, int]]) -> list[Token]:
     """Replace each odd token and all that join it by their mean, weighted by size.
 
-    The new order is CLS, distillation, the even tokens that stayed, the odd tokens.
+    The new order is CLS, distillation, the even tokens that stayed, the odd tokens. Where nothing is merged, nothing
+    moves.
     """
+    if not pairs:
+        return tokens
     joined: dict[int, list[int]] = {}
     for even, odd in pairs:
         joined.setdefault(odd, []).append(even)

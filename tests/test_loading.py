@@ -77,6 +77,17 @@ def assert_complete(info: dict[str, Any], missing: set[str] | None = None) -> No
     assert not info["mismatched_keys"]
 
 
+def assert_same_weights(one: torch.nn.Module, other: torch.nn.Module) -> None:
+    mine, theirs = one.state_dict(), other.state_dict()
+    assert mine.keys() == theirs.keys()
+    assert all(torch.equal(mine[name], theirs[name]) for name in mine)
+
+
+def assert_same(got: torch.Tensor, expected: torch.Tensor) -> None:
+    """Equal, but for a last bit that depends on where in memory a file's weights came to lie."""
+    torch.testing.assert_close(got, expected, rtol=0, atol=1e-6)
+
+
 def clips_for(model: Any, spectrogram: Make) -> torch.Tensor:
     return spectrogram(frames=model.config.max_length, mel_bins=model.config.num_mel_bins)
 
@@ -94,9 +105,10 @@ def test_any_ast_checkpoint_loads_complete(
     assert type(model.config) is FastASTConfig
     assert model.config.model_type == "fastast"
     assert not model.training
+    assert_same_weights(model, stock)
     with torch.no_grad():
         clips = clips_for(stock, spectrogram)
-        assert torch.equal(model(clips).logits, stock(clips).logits)
+        assert_same(model(clips).logits, stock(clips).logits)
 
 
 @pytest.mark.parametrize("old_names", [True, False])
@@ -113,12 +125,12 @@ def test_base_and_head_models_load_each_others_checkpoints(
         expected = stock.audio_spectrogram_transformer(clips).pooler_output
         model, info = FastASTForAudioClassification.from_pretrained(without, output_loading_info=True)
         assert_complete(info, missing=set(CLASSIFIER_NAMES))
-        assert torch.equal(model.audio_spectrogram_transformer(clips).pooler_output, expected)
+        assert_same(model.audio_spectrogram_transformer(clips).pooler_output, expected)
         for folder, unexpected in ((without, set()), (with_head, set(CLASSIFIER_NAMES))):
             base, info = FastASTModel.from_pretrained(folder, output_loading_info=True)
             assert not info["missing_keys"]
             assert set(info["unexpected_keys"]) == unexpected
-            assert torch.equal(base(clips).pooler_output, expected)
+            assert_same(base(clips).pooler_output, expected)
 
 
 @pytest.mark.parametrize("origin", ["new", "old names", "new names", "from_ast"])
@@ -138,13 +150,14 @@ def test_stock_ast_loads_what_fastast_saves(
     with torch.no_grad():
         again, info = ASTForAudioClassification.from_pretrained(tmp_path / "saved", output_loading_info=True)
         assert_complete(info)
-        assert torch.equal(again(clips).logits, stock(clips).logits)
+        assert_same_weights(again, stock)
+        assert_same(again(clips).logits, stock(clips).logits)
         base, info = ASTModel.from_pretrained(tmp_path / "saved", output_loading_info=True)
         assert not info["missing_keys"]
         back, info = FastASTForAudioClassification.from_pretrained(tmp_path / "saved", output_loading_info=True)
         assert_complete(info)
         assert back.config.tome_r == [4, 2, 0]
-        assert torch.equal(back(clips).logits, model(clips).logits)
+        assert_same(back(clips).logits, model(clips).logits)
 
 
 def test_settings_can_be_given_at_load(make_ast: Make, make_fastast: Make, spectrogram: Make, tmp_path: Path) -> None:
@@ -153,7 +166,7 @@ def test_settings_can_be_given_at_load(make_ast: Make, make_fastast: Make, spect
     model = load(tmp_path, tome_r=8, tome_schedule="decreasing", tome_proportional_attention=False)
     expected = make_fastast(tome_r=8, tome_schedule="decreasing", tome_proportional_attention=False)
     with torch.no_grad():
-        assert torch.equal(model(spectrogram()).logits, expected(spectrogram()).logits)
+        assert_same(model(spectrogram()).logits, expected(spectrogram()).logits)
     assert load(tmp_path, attn_implementation="eager").config._attn_implementation == "eager"
     assert load(tmp_path, attn_implementation="sdpa_folded").config._attn_implementation == "sdpa_folded"
     assert load(tmp_path, dtype=torch.bfloat16).dtype == torch.bfloat16
@@ -162,7 +175,7 @@ def test_settings_can_be_given_at_load(make_ast: Make, make_fastast: Make, spect
     assert (model.config.tome_r, model.config._attn_implementation) == (5, "eager")
     weights = make_ast().state_dict()
     model = load(None, config=FastASTConfig.from_pretrained(tmp_path), state_dict=weights)
-    assert torch.equal(model(spectrogram()).logits, make_ast()(spectrogram()).logits)
+    assert_same(model(spectrogram()).logits, make_ast()(spectrogram()).logits)
 
 
 @pytest.mark.parametrize("frames", [16, 64, 118, 200])
@@ -181,11 +194,11 @@ def test_another_length_can_be_given_at_load(
     assert model.config.max_length == frames
     with torch.no_grad():
         expected = make_fastast()(spectrogram(frames=frames)).logits  # cut at run time
-        assert torch.equal(model(spectrogram(frames=frames)).logits, expected)
+        assert_same(model(spectrogram(frames=frames)).logits, expected)
         model.save_pretrained(tmp_path / "saved")
         stock, info = ASTForAudioClassification.from_pretrained(tmp_path / "saved", output_loading_info=True)
         assert_complete(info)
-        assert torch.equal(stock(spectrogram(frames=frames)).logits, expected)
+        assert_same(stock(spectrogram(frames=frames)).logits, expected)
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -226,7 +239,7 @@ def test_from_ast_refuses_another_class(make_ast: Make) -> None:
     ("fields", "message"),
     [
         ({"tome_r": -1}, "tome_r is -1: the tokens to merge in a layer are a whole number, 0 or more"),
-        ({"tome_r": [1, 2]}, "tome_r lists 2 numbers for a model of 3 layers: give one per layer, or one int"),
+        ({"tome_r": [1, 2]}, "tome_r lists 2 numbers for 3 layers: give one per layer, or one int"),
         ({"tome_r": True}, "tome_r is True: give an int, or a list of one int per layer"),
         ({"tome_schedule": "linear"}, "choose one of constant, decreasing, increasing"),
         ({"max_length": 15}, "a clip of 15 frames is shorter than one patch of 16: pad it"),
@@ -245,7 +258,7 @@ def test_a_checkpoint_that_is_no_ast_is_refused(tmp_path: Path) -> None:
     for model in (FastASTModel, FastASTForAudioClassification):
         with pytest.raises(ValueError, match="^[^\n]* is a 'bert' checkpoint; FastAST needs an Audio[^\n]*$"):
             model.from_pretrained(tmp_path)
-    with pytest.raises(OSError, match="config.json"):
+    with pytest.raises(OSError, match="nowhere does not exist: give a checkpoint's folder, or a model id of the Hub"):
         FastASTModel.from_pretrained(tmp_path / "nowhere")
 
 

@@ -54,10 +54,8 @@ def test_every_implementation_compiles(implementation: str, make_fastast: Make, 
 
 def test_compiled_training_step_gives_the_same_gradients(make_fastast: Make, spectrogram: Make) -> None:
     models = [make_fastast(num_hidden_layers=2, tome_r=8).train() for _ in range(2)]
-    torch.compile(models[0], fullgraph=True, backend="aot_eager")(
-        spectrogram(), labels=torch.tensor([0, 1])
-    ).loss.backward()
-    models[1](spectrogram(), labels=torch.tensor([0, 1])).loss.backward()
+    for call in (torch.compile(models[0], fullgraph=True, backend="aot_eager"), models[1]):
+        call(spectrogram(), labels=torch.tensor([0, 1])).loss.backward()
     for one, other in zip(models[0].parameters(), models[1].parameters(), strict=True):
         torch.testing.assert_close(one.grad, other.grad, rtol=1e-4, atol=1e-6)
 
@@ -82,10 +80,8 @@ def test_exported_program_gives_the_same(r: int, make_fastast: Make, spectrogram
 
 def test_batch_may_stay_open_in_export(make_fastast: Make, spectrogram: Make) -> None:
     model = make_fastast(num_hidden_layers=2, tome_r=8)
-    batch = torch.export.Dim("batch", min=1, max=64)
-    program = torch.export.export(
-        model, (spectrogram(batch=3),), dynamic_shapes={"input_values": {0: batch}, "kwargs": {}}
-    )
+    shapes = {"input_values": {0: torch.export.Dim("batch", min=1, max=64)}}
+    program = torch.export.export(model, (spectrogram(batch=3),), dynamic_shapes=shapes)
     clips = spectrogram(batch=5, seed=1)
     with torch.no_grad():
         torch.testing.assert_close(program.module()(clips).logits, model(clips).logits, rtol=0, atol=1e-6)

@@ -80,7 +80,7 @@ def test_r_0_is_stock_ast_bit_for_bit_at_full_depth(
 ) -> None:
     stock = make_ast(**BASE, num_hidden_layers=12, max_length=frames, attn_implementation=implementation)
     fast = FastASTForAudioClassification.from_ast(stock)
-    assert_equals_stock(stock, fast, spectrogram(batch=2, frames=frames, mel_bins=128))
+    assert_equals_stock(stock, fast, spectrogram(batch=1, frames=frames, mel_bins=128))
 
 
 @pytest.mark.parametrize("merges", MERGES)

@@ -95,7 +95,9 @@ def test_merging_equals_the_reference(num_tokens: int) -> None:
     sizes = random_sizes(2, num_tokens)
     cap = capped_merges(num_tokens, num_tokens)
     assert cap == reference.allowed_merges(num_tokens, num_tokens)
-    for r in sorted({0, 1, 2, cap // 2, cap - 1, cap, cap + 1, 3 * num_tokens} - {-1}):
+    for r in sorted({1, 2, cap // 2, cap - 1, cap, cap + 1, 3 * num_tokens}):
+        if capped_merges(num_tokens, r) < 1:
+            continue
         plan = match_tokens(keys.float(), capped_merges(num_tokens, r), sizes)
         merged, new_sizes = merge_tokens(values.float(), sizes, plan)
         for clip in range(2):
@@ -111,18 +113,21 @@ def test_merging_equals_the_reference(num_tokens: int) -> None:
 @pytest.mark.parametrize("kinds", [1, 2, 4])
 def test_ties_go_to_the_lowest_index(num_tokens: int, kinds: int) -> None:
     keys, sizes = tied_keys(num_tokens, kinds), torch.ones(1, num_tokens)
-    for r in range(capped_merges(num_tokens, num_tokens) + 1):
+    for r in range(1, capped_merges(num_tokens, num_tokens) + 1):
         plan = match_tokens(keys, r)
         assert groups(plan) == [token.members for token in reference_merge(keys[0], keys[0], sizes[0], r)]
 
 
 @pytest.mark.parametrize("num_tokens", [21, 40, 50])
-@pytest.mark.parametrize("merges", [[4, 4, 4, 4], [40, 40, 40, 40, 40, 40], [0, 9, 1, 30]])
+@pytest.mark.parametrize("merges", [[4, 4, 4, 4], [40, 40, 40, 40, 40, 40], [2, 9, 1, 30]])
 def test_several_merges_in_a_row_equal_the_reference(num_tokens: int, merges: list[int]) -> None:
     values, sizes = random_tensor(1, num_tokens, 6), torch.ones(1, num_tokens)
     tokens, where = reference.new_tokens(values[0].numpy()), torch.arange(num_tokens)[None]
     for r in merges:
-        plan = match_tokens(values, capped_merges(values.shape[1], r), sizes)
+        r = capped_merges(values.shape[1], r)
+        if r == 0:
+            continue
+        plan = match_tokens(values, r, sizes)
         where = merge_assignment(plan).gather(1, where)
         values, sizes = merge_tokens(values, sizes, plan)
         keys = np.stack([token.value for token in tokens])
@@ -167,7 +172,7 @@ def test_padding_is_merged_away_first_and_weighs_nothing(padded: list[int], num_
     sizes = random_sizes(1, num_tokens)
     sizes[0, padded] = 0
     values[0, padded] = 1e6
-    for r in range(capped_merges(num_tokens, num_tokens) + 1):
+    for r in range(1, capped_merges(num_tokens, num_tokens) + 1):
         plan = match_tokens(keys, r, sizes)
         merged, new_sizes = merge_tokens(values, sizes, plan)
         gone = plan.merged[0].tolist()
@@ -187,14 +192,23 @@ def test_padding_is_merged_away_first_and_weighs_nothing(padded: list[int], num_
 
 def test_real_tokens_turn_to_padding_only_when_nothing_else_is_left() -> None:
     keys, sizes = random_tensor(1, 12, 4), torch.ones(1, 12)
-    keys[0, 2::2] = keys[0, [3]]
-    sizes[0, 3] = 0  # the perfect match of every even token is padding
+    keys[0, 2::2], keys[0, 5::2] = keys[0, 3], -keys[0, 3]
+    sizes[0, 3] = 0  # the perfect match of every even token is padding, and all else is its opposite
     assert all(len(group) == 1 for group in groups(match_tokens(keys, 5, sizes)) if 3 in group)
     sizes[0, 3::2] = 0
-    plan = match_tokens(keys, 5, sizes)
-    merged, new_sizes = merge_tokens(keys, sizes, plan)
+    merged, new_sizes = merge_tokens(keys, sizes, match_tokens(keys, 5, sizes))
     assert torch.isfinite(merged).all()
     assert new_sizes.sum() == sizes.sum()
+
+
+@pytest.mark.parametrize("padded", [[4, 5, 6], [3, 5, 7, 9, 11], list(range(3, 12))])
+def test_keys_of_padding_do_not_matter(padded: list[int]) -> None:
+    sizes = torch.ones(1, 12)
+    sizes[0, padded] = 0
+    keys = random_tensor(1, 12, 4)
+    expected = match_tokens(keys, 5, sizes)
+    keys[0, padded] = random_tensor(len(padded), 4, seed=1)
+    assert all(torch.equal(one, other) for one, other in zip(match_tokens(keys, 5, sizes), expected, strict=True))
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])

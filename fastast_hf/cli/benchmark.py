@@ -114,7 +114,7 @@ def table(rows: list[BenchmarkRow]) -> str:
     threads = f" with {one.threads} threads" if one.device == "cpu" else ""
     heading = (
         f"{one.frames} frames ({one.tokens_in} tokens), batch {one.batch_size}: {one.model}, {one.dtype} on "
-        f"{one.processor}{threads}, {one.rounds} rounds, ms per clip"
+        f"{one.processor}{threads}, {one.rounds} round{'s' if one.rounds > 1 else ''}, ms per clip"
     )
     several = len({row.schedule for row in rows if row.tome_r}) > 1
     cells = []
@@ -139,12 +139,12 @@ def table(rows: list[BenchmarkRow]) -> str:
                 "front end ms": front_end,
                 "model ms": model,
                 "p95 ms": model_p95,
-                "speed-up": f"{row.speedup:.2f}x",
-                "MAC ratio": f"{row.mac_ratio:.2f}x",
+                "speed-up": f"{row.speedup:.2f}×",
+                "MAC ratio": f"{row.mac_ratio:.2f}×",
                 "efficiency": f"{row.efficiency:.2f}",
                 "end to end ms": end_to_end,
                 "p95 ms ": end_to_end_p95,  # a second column of the name
-                "speed-up ": "-" if row.speedup_end_to_end is None else f"{row.speedup_end_to_end:.2f}x",
+                "speed-up ": "-" if row.speedup_end_to_end is None else f"{row.speedup_end_to_end:.2f}×",
                 **({} if row.peak_mem_mb is None else {"peak MB": f"{row.peak_mem_mb:.0f}"}),
             }
         )

@@ -62,7 +62,8 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         for file, result in zip(files, results, strict=True):
             if not isinstance(result, AudioError):
-                print(json.dumps({"file": str(file), "labels": result}, ensure_ascii=False))
+                # In ASCII, so that it parses whatever the file's name and the terminal's encoding are.
+                print(json.dumps({"file": str(file), "labels": result}))
     else:
         print_table(tagger, files, results)
     return 2 if failed else 0
@@ -105,4 +106,6 @@ def print_table(tagger: Tagger, files: list[Path], results: list[Any]) -> None:
     schedule = tagger.model.token_schedule()
     config = tagger.model.config
     count = f"{len(rows)} file" + ("s" if len(rows) > 1 else "")
-    print(f"\n{count}, tome_r={config.tome_r}: {schedule[0]} tokens enter the first layer, {schedule[-1]} the last")
+    of_longest = " (of clips that fill the model's input)" if tagger.native_length else ""
+    tokens = f"{schedule[0]} tokens enter the first layer, {schedule[-1]} the last{of_longest}"
+    print(f"\n{count}, tome_r={config.tome_r}: {tokens}")

@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
             clips.append(load_audio(file, tagger.feature_extractor.sampling_rate))
     if not clips:
         return 2
-    lines = quick_speedups(tagger.model, tagger.features(clips), R_VALUES, rounds=ROUNDS)
+    lines = quick_speedups(tagger.model, tagger.features(clips).input_values, R_VALUES, rounds=ROUNDS)
     rows = [
         [
             "stock AST" if line.tome_r is None else f"FastAST, tome_r={line.tome_r}",

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
 from huggingface_hub.errors import StrictDataclassError
+from huggingface_hub.utils import are_progress_bars_disabled, enable_progress_bars
+from transformers.utils import logging
 
 from . import benchmark, classify, demo, schedule
 
@@ -20,7 +23,7 @@ class OneLineParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print what is wrong and where help is, and exit with 2."""
-        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+        self.exit(2, f"{self.prog}: {one_line(message)} (see {self.prog} --help)\n")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -38,8 +41,11 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that `argv` (by default the program's own arguments) names; returns the exit code."""
     args = build_parser().parse_args(argv)
+    keep_streams_clean()
     try:
-        return args.run(args)
+        code = args.run(args)
+        sys.stdout.flush()  # while a reader that has gone can still be told from an error
+        return code
     except BrokenPipeError:
         # The reader of our output (head, say) has gone: not an error. Python would complain once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -55,7 +61,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
-def one_line(error: BaseException) -> str:
+def keep_streams_clean() -> None:
+    """Only results on stdout, whatever letters its encoding lacks; only errors on stderr, and on a terminal downloads."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+    downloads_shown = sys.stderr.isatty() and not are_progress_bars_disabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()  # of reading weights, which is over at once; takes those of downloads with it
+    if downloads_shown:
+        enable_progress_bars()
+
+
+def one_line(error: BaseException | str) -> str:
     """An error's message with line breaks taken out; its type where it has none."""
     return " ".join(str(error).split()) or type(error).__name__
 

@@ -1,0 +1,124 @@
+"""What a benchmark times: stock AST and FastAST with the same weights, their front ends, and clips for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from torch import Tensor
+from transformers import ASTForAudioClassification
+
+from .complexity import SAMPLING_RATE
+from .feature_extraction_fastast import FastASTFeatureExtractor, frame_samples, hop_samples
+from .modeling_fastast import FastASTForAudioClassification
+from .patching import stock_encoder
+from .token_merging import merges_per_layer
+
+STOCK_ATTENTION = ("eager", "sdpa")  # as the paper timed it, and as transformers runs it today: the baseline
+
+Clips = list[np.ndarray]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What is timed: waveforms through `front_end` and then `forward`."""
+
+    implementation: str
+    attn: str
+    tome_r: int | None
+    schedule: str | None
+    front_end_name: str | None
+    front_end: Callable[[Clips], Tensor] | None
+    forward: Callable[[Tensor], Any]
+
+
+def stock_ast(model: FastASTForAudioClassification, attn: str = "sdpa") -> ASTForAudioClassification:
+    """Transformers' own AST with the weights of a FastAST model, which the two then share.
+
+    Args:
+        model: Stays as it is.
+        attn: Attention implementation of the stock model.
+
+    Example:
+        >>> from fastast_hf import FastASTConfig
+        >>> model = FastASTForAudioClassification(FastASTConfig(num_hidden_layers=2, hidden_size=24, max_length=64))
+        >>> type(stock_ast(model)).__name__
+        'ASTForAudioClassification'
+    """
+    config = stock_encoder(model.audio_spectrogram_transformer).config
+    with torch.device("meta"):
+        stock = ASTForAudioClassification(config)
+    stock.load_state_dict(model.state_dict(keep_vars=True), assign=True)
+    stock.set_attn_implementation(attn)
+    return stock.train(model.training)
+
+
+def candidates_for(
+    model: FastASTForAudioClassification, num_frames: int, tome_r: Sequence[int], schedules: Sequence[str], attn: str
+) -> list[Candidate]:
+    """Stock AST eager and sdpa, and FastAST at each r and schedule; r = 0, where schedules agree, once."""
+    fast = for_length(model, num_frames)
+    fast.set_attn_implementation(attn)
+    stock_name, stock_front_end = _stock_front_end(fast, num_frames)
+    candidates = [
+        Candidate("AST", stock_attn, None, None, stock_name, stock_front_end, stock_ast(fast, stock_attn))
+        for stock_attn in STOCK_ATTENTION
+    ]
+    fast_front_end = fastast_front_end(fast, num_frames)
+    settings = {(r, schedule if r else schedules[0]): None for r in tome_r for schedule in schedules}
+    for r, schedule in settings:
+        merges = merges_per_layer(r, fast.config.num_hidden_layers, schedule)
+        forward: Callable[[Tensor], Any] = partial(fast.__call__, tome_r=merges)
+        candidates.append(
+            Candidate("FastAST", attn, r, schedule, FastASTFeatureExtractor.__name__, fast_front_end, forward)
+        )
+    return candidates
+
+
+def for_length(model: FastASTForAudioClassification, num_frames: int) -> FastASTForAudioClassification:
+    """A FastAST for clips of `num_frames` that shares all weights, but for the position table of another length."""
+    fast = FastASTForAudioClassification.from_ast(model).eval()
+    if fast.config.max_length != num_frames:
+        fast.set_max_length(num_frames)
+    return fast
+
+
+def fastast_front_end(model: FastASTForAudioClassification, num_frames: int) -> Callable[[Clips], Tensor]:
+    """FastAST's feature extractor: waveforms to the model's input, on its device and in its dtype."""
+    extractor = FastASTFeatureExtractor(num_mel_bins=model.config.num_mel_bins, max_length=num_frames)
+
+    def front_end(clips: Clips) -> Tensor:
+        features = extractor(clips, sampling_rate=SAMPLING_RATE, return_tensors="pt", device=model.device)
+        return features.input_values.to(model.dtype)
+
+    return front_end
+
+
+def _stock_front_end(
+    model: FastASTForAudioClassification, num_frames: int
+) -> tuple[str | None, Callable[[Clips], Tensor] | None]:
+    """`ASTFeatureExtractor` and which of its two ways it takes; nothing where a broken torchaudio bars its import."""
+    try:
+        from transformers import ASTFeatureExtractor
+    except (ImportError, OSError, RuntimeError):
+        return None, None
+    extractor = ASTFeatureExtractor(num_mel_bins=model.config.num_mel_bins, max_length=num_frames)
+    way = "torchaudio" if transformers.utils.is_speech_available() else "numpy"
+
+    def front_end(clips: Clips) -> Tensor:
+        features = extractor(clips, sampling_rate=SAMPLING_RATE, return_tensors="pt")
+        return features.input_values.to(model.device, model.dtype)
+
+    return f"{ASTFeatureExtractor.__name__} ({way})", front_end
+
+
+def noise_clips(batch_size: int, num_frames: int) -> Clips:
+    """Waveforms of exactly so many frames."""
+    num_samples = frame_samples(SAMPLING_RATE) + (num_frames - 1) * hop_samples(SAMPLING_RATE)
+    noise = np.random.default_rng(0).normal(scale=0.1, size=(batch_size, num_samples))
+    return list(noise.astype(np.float32))

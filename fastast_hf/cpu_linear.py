@@ -1,0 +1,61 @@
+"""Linear layers for few tokens on a CPU: oneDNN's kernel where PyTorch would take MKL's."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+def fast_linear(layer: nn.Linear, inputs: Tensor, allowed: bool = True) -> Tensor:
+    """`layer(inputs)`, by oneDNN for float32 inference on a CPU; equal to it within float32 rounding.
+
+    Once most tokens are merged away, a layer multiplies large weights by a dozen rows, and MKL then takes about twice
+    as long as reading the weights does. oneDNN takes half of that, and a tenth less for many rows
+    (`benchmarks/README.md`). The operator has no gradient, so training keeps PyTorch's own path; so do compiled and
+    exported models, quantised or adapted layers, and layers with hooks.
+
+    Args:
+        layer: Weights (out, in).
+        inputs: (..., in).
+        allowed: False for `layer(inputs)` itself, to the bit.
+
+    Returns:
+        (..., out).
+
+    Example:
+        >>> layer, inputs = nn.Linear(4, 3), torch.ones(2, 4)
+        >>> bool(torch.allclose(fast_linear(layer, inputs), layer(inputs)))
+        True
+    """
+    if (
+        allowed
+        and not torch.is_grad_enabled()
+        and not torch.compiler.is_compiling()
+        and inputs.device.type == "cpu"
+        and inputs.dtype == layer.weight.dtype == torch.float32
+        and not torch.is_autocast_enabled("cpu")
+        and type(layer) is nn.Linear
+        and type(layer.weight) is nn.Parameter
+        and layer.weight.device == inputs.device
+        and "forward" not in vars(layer)
+        and not (layer._forward_hooks or layer._forward_pre_hooks)
+        and _onednn_works()
+    ):
+        return torch.ops.mkldnn._linear_pointwise(inputs, layer.weight, layer.bias, "none", [], "")
+    return layer(inputs)
+
+
+_works: bool | None = None
+
+
+def _onednn_works() -> bool:
+    """Whether this PyTorch has the operator that its own compiler lowers linear layers to, tried out once."""
+    global _works
+    if _works is None:
+        weight, inputs = torch.arange(6.0).view(2, 3), torch.ones(1, 3)
+        try:
+            outputs = torch.ops.mkldnn._linear_pointwise(inputs, weight, None, "none", [], "")
+            _works = torch.equal(outputs, inputs @ weight.T)
+        except (AttributeError, RuntimeError, NotImplementedError):
+            _works = False
+    return _works

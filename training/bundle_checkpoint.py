@@ -1,0 +1,157 @@
+"""Make the package's own checkpoint of a training run: fp16 weights, its score at every r, and a card.
+
+    python training/bundle_checkpoint.py RUN_DIR --data speech_commands
+
+Scores are of the weights as they are written, loaded back, computed in float32. The card's numbers are those of
+`results.json`, which is written beside the weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import platform
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from run_finetune import COMMANDS, SAMPLING_RATE, Clips, split_files
+
+from fastast_hf import FastASTFeatureExtractor, FastASTForAudioClassification
+from fastast_hf.complexity import complexity
+
+R_VALUES = (0, 4, 8, 12, 16, 20, 25, 30, 35, 40)
+BATCH = 64
+
+CARD = """---
+pipeline_tag: audio-classification
+library_name: transformers
+license: cc-by-4.0
+tags: [audio-spectrogram-transformer, token-merging, fastast]
+---
+# FastAST, tiny, ten spoken commands
+
+{parameters:.1f} million parameters, {frames} frames (1.28 s), 16 kHz mono. Labels: {commands}; `_unknown_` for any other
+word and `_silence_` for noise. It comes with the package so that `fastast classify` works at once; it is a
+demonstration, not a product: it was trained on few recordings and is often wrong.
+
+**Training data.** {train} one-second clips: the training part of the 4,417 recordings of Speech Commands V2's test set
+(Warden 2018, CC BY 4.0), speakers apart from those of the validation and test lists, and words spoken by espeak-ng and
+flite (`training/synthesise_words.py`). **Recipe.** `training/recipes/speech_commands_tiny.sh`: from random weights,
+`tome_r` drawn at random at each step, so that one checkpoint serves many r.
+
+**Accuracy** at each r, with the 95 % interval (Wilson) of the {testing} test clips; the epoch was chosen on the
+{validation} validation clips. Written by `training/bundle_checkpoint.py`, in float32; figures from `results.json`.
+
+| tome_r | tokens at the end | MACs | validation | test | 95 % |
+|---|---|---|---|---|---|
+{table}
+
+The default is `tome_r = {default}`. Front end: log-mel, mean {mean:.4f}, std {std:.4f}, padded with 0 to {frames} frames.
+"""
+
+
+def accuracy(
+    model: FastASTForAudioClassification, extractor: FastASTFeatureExtractor, clips: Clips, tome_r: int
+) -> float:
+    """Share of clips whose best label is right."""
+    right = 0
+    with torch.inference_mode():
+        for waveforms, labels in zip(clips.waveforms.split(BATCH), clips.labels.split(BATCH), strict=True):
+            inputs = extractor(waveforms.float() / 32768, sampling_rate=SAMPLING_RATE, return_tensors="pt")
+            logits = model(**inputs, tome_r=tome_r).logits
+            right += int((logits.argmax(-1) == labels).sum())
+    return right / len(clips)
+
+
+def wilson_interval(share: float, count: int) -> tuple[float, float]:
+    """95 % interval of a share of `count` trials (Wilson 1927)."""
+    z = 1.96
+    centre = (share + z * z / (2 * count)) / (1 + z * z / count)
+    half = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    return centre - half, centre + half
+
+
+def measure(
+    model: FastASTForAudioClassification, extractor: FastASTFeatureExtractor, splits: dict[str, Clips]
+) -> list[dict[str, Any]]:
+    """A row for each r: tokens, MACs, and accuracy on both lists."""
+    rows = []
+    for tome_r in R_VALUES:
+        cost = complexity(model.config, tome_r)
+        row: dict[str, Any] = {"tome_r": tome_r, "tokens_out": cost.tokens_out, "macs": cost.macs}
+        row["validation_accuracy"] = accuracy(model, extractor, splits["validation"], tome_r)
+        row["test_accuracy"] = accuracy(model, extractor, splits["testing"], tome_r)
+        row["test_interval"] = wilson_interval(row["test_accuracy"], len(splits["testing"]))
+        print(json.dumps(row), flush=True)
+        rows.append(row)
+    return rows
+
+
+def card(results: dict[str, Any], extractor: FastASTFeatureExtractor) -> str:
+    """The model card, every number from `results`."""
+    lines = []
+    for row in results["rows"]:
+        low, high = row["test_interval"]
+        lines.append(
+            f"| {row['tome_r']} | {row['tokens_out']} | {row['macs'] / 1e6:.0f} M | {row['validation_accuracy']:.1%} "
+            f"| {row['test_accuracy']:.1%} | {low:.1%} to {high:.1%} |"
+        )
+    return CARD.format(
+        parameters=results["parameters"] / 1e6,
+        frames=extractor.max_length,
+        commands=", ".join(COMMANDS),
+        table="\n".join(lines),
+        default=results["default_tome_r"],
+        mean=extractor.mean,
+        std=extractor.std,
+        **results["clips"],
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Load, halve, save, load back, measure, describe."""
+    parser = argparse.ArgumentParser(description="make the bundled checkpoint of a training run")
+    parser.add_argument("run", help="checkpoint of run_finetune.py")
+    parser.add_argument("--data", required=True, type=Path, help="Speech Commands folder with both lists")
+    parser.add_argument("--tome-r", type=int, default=8, help="the checkpoint's own r")
+    parser.add_argument("--train-clips", type=int, required=True, help="clips it was trained on, for the card")
+    default = Path(__file__).parents[1] / "fastast_hf" / "checkpoints" / "speech-commands-tiny"
+    parser.add_argument("--output", type=Path, default=default)
+    args = parser.parse_args(argv)
+    try:
+        model = FastASTForAudioClassification.from_pretrained(args.run, tome_r=args.tome_r, dtype=torch.float32)
+        extractor = FastASTFeatureExtractor.from_pretrained(args.run)
+        splits = {split: Clips(files) for split, files in split_files(args.data).items() if split != "train"}
+    except (OSError, ValueError) as error:
+        print(f"bundle_checkpoint.py: {error}", file=sys.stderr)
+        return 2
+    model.half().save_pretrained(args.output)
+    extractor.save_pretrained(args.output)
+    # Half precision is how the weights are kept; the model computes in float32 unless it is told otherwise.
+    config_file = args.output / "config.json"
+    config_file.write_text(json.dumps(json.loads(config_file.read_text()) | {"dtype": "float32"}, indent=2) + "\n")
+    model = FastASTForAudioClassification.from_pretrained(args.output).eval()
+    results = {
+        "command": "training/bundle_checkpoint.py",
+        "default_tome_r": args.tome_r,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "dtype": str(model.dtype),
+        "attention": model.config._attn_implementation,
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "machine": platform.machine(),
+        "clips": {"train": args.train_clips} | {split: len(clips) for split, clips in splits.items()},
+        "rows": measure(model, extractor, splits),
+    }
+    (args.output / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+    (args.output / "README.md").write_text(card(results, extractor))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
