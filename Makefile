@@ -8,7 +8,7 @@ help:  ## show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 demo: .venv/ready  ## classify the bundled clips, or yours: make demo AUDIO=folder
-	@$(BIN)/python -m fastast_hf.cli.main demo $(AUDIO)
+	@$(BIN)/python -m fastast_hf.cli.main demo "$(AUDIO)"
 
 test: .venv/ready lint  ## lint, types and every test that needs no GPU, no network and no patience
 	$(BIN)/python -m pytest

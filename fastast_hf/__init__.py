@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, AutoModelForAudioClassification
+from transformers.pipelines import PIPELINE_REGISTRY
 
 from .configuration_fastast import FastASTConfig
 from .feature_extraction_fastast import FastASTFeatureExtractor
@@ -39,6 +40,10 @@ AutoConfig.register(FastASTConfig.model_type, FastASTConfig, exist_ok=True)
 AutoModel.register(FastASTConfig, FastASTModel, exist_ok=True)
 AutoModelForAudioClassification.register(FastASTConfig, FastASTForAudioClassification, exist_ok=True)
 AutoFeatureExtractor.register(FastASTConfig, FastASTFeatureExtractor, exist_ok=True)
+# By name, as transformers has its own there: the pipeline is imported when one is made.
+PIPELINE_REGISTRY.supported_tasks["audio-classification"]["impl"] = (
+    "fastast_hf.pipeline_fastast.FastASTAudioClassificationPipeline"
+)
 
 # What a model alone does not need (audio decoding, progress bars) is imported when it is first asked for.
 _LAZY = {

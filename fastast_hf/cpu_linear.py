@@ -30,7 +30,7 @@ def fast_linear(layer: nn.Linear, inputs: Tensor, allowed: bool = True) -> Tenso
     if (
         allowed
         and not torch.is_grad_enabled()
-        and not torch.compiler.is_compiling()
+        and not (torch.compiler.is_compiling() or torch.jit.is_tracing())
         and inputs.device.type == "cpu"
         and inputs.dtype == layer.weight.dtype == torch.float32
         and not torch.is_autocast_enabled("cpu")
@@ -52,7 +52,7 @@ def _onednn_works() -> bool:
     """Whether this PyTorch has the operator that its own compiler lowers linear layers to, tried out once."""
     global _works
     if _works is None:
-        weight, inputs = torch.arange(6.0).view(2, 3), torch.ones(1, 3)
+        weight, inputs = torch.arange(6.0, device="cpu").view(2, 3), torch.ones(1, 3, device="cpu")
         try:
             outputs = torch.ops.mkldnn._linear_pointwise(inputs, weight, None, "none", [], "")
             _works = torch.equal(outputs, inputs @ weight.T)

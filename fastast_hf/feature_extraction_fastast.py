@@ -97,8 +97,8 @@ class FastASTFeatureExtractor(SequenceFeatureExtractor):
             `input_values` (B, frames, mel bins), float32, and `attention_mask` (B, frames) where it is asked for.
 
         Raises:
-            ValueError: Another sampling rate, more than mono, a clip shorter than one frame or not finite, or a setting
-                that does not exist.
+            ValueError: Another sampling rate, more than mono, a clip shorter than one frame or not finite, or a wrong
+                `max_length` or `return_tensors`.
         """
         return_tensors = None if return_tensors is None else TensorType(return_tensors)
         if sampling_rate is None:
@@ -134,9 +134,7 @@ class FastASTFeatureExtractor(SequenceFeatureExtractor):
         """Raw log-mel values to what the model takes: about zero mean and a standard deviation of 0.5."""
         return (features - self.mean) / (2 * self.std)
 
-    def _batch(
-        self, raw_speech: np.ndarray | Tensor | Sequence[Any], max_length: int, device: str | torch.device | None
-    ) -> tuple[Tensor, Tensor]:
+    def _batch(self, raw_speech: Any, max_length: int, device: str | torch.device | None) -> tuple[Tensor, Tensor]:
         """(B, samples), zeros after each clip's end, and how many samples (B,) of each are real."""
         is_array = isinstance(raw_speech, (np.ndarray, Tensor))
         if not is_array and not isinstance(raw_speech, (list, tuple)):

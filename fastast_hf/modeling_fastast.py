@@ -8,35 +8,23 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import ASTConfig, ASTForAudioClassification, ASTModel, AttentionInterface
+from transformers import ASTConfig, ASTForAudioClassification, ASTModel
 from transformers.conversion_mapping import get_checkpoint_conversion_mapping, register_checkpoint_conversion_mapping
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutputWithPooling, SequenceClassifierOutput
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.audio_spectrogram_transformer.modeling_audio_spectrogram_transformer import (
-    ASTMLP,
-    ASTAttention,
-    ASTEmbeddings,
     ASTLayer,
     ASTMLPHead,
     ASTPreTrainedModel,
-    eager_attention_forward,
 )
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_fastast import FastASTConfig
-from .cpu_linear import fast_linear
+from .layer_fastast import FastASTEmbeddings, FastASTLayer
 from .patch_grid import resize_position_embeddings, token_mask
 from .token_merging import (
     NUM_PREFIX_TOKENS,
     attention_bias,
-    capped_merges,
-    fold_bias_into_heads,
-    match_tokens,
-    merge_assignment,
-    merge_tokens,
     merges_per_layer,
     tokens_per_layer,
 )
@@ -45,8 +33,6 @@ from .token_merging import (
 # keyed on the name of the inner class; without this line every layer of FastASTModel would stay random.
 register_checkpoint_conversion_mapping("FastASTModel", get_checkpoint_conversion_mapping("ASTModel"), overwrite=True)
 
-# SDPA with the size bias folded into the keys instead of a mask, so that mask-free (flash) kernels serve it.
-AttentionInterface.register("sdpa_folded", sdpa_attention_forward)
 
 _HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "subfolder", "token")
 
@@ -69,121 +55,6 @@ class FastASTClassifierOutput(SequenceClassifierOutput):
     """Output of [`FastASTForAudioClassification`]: [`SequenceClassifierOutput`] and `FastASTModelOutput.merge_map`."""
 
     merge_map: tuple[Tensor, ...] | None = None
-
-
-class FastASTEmbeddings(ASTEmbeddings):
-    """AST's embeddings for clips of any length: positions are cut or interpolated to the frames that came in."""
-
-    def forward(self, input_values: Tensor) -> Tensor:
-        """(B, T, mel bins) to (B, 2 + patches, C)."""
-        patches = self.patch_embeddings(input_values)
-        prefix = torch.cat([self.cls_token, self.distillation_token], dim=1).expand(patches.shape[0], -1, -1)
-        embeddings = torch.cat([prefix, patches], dim=1)
-        if input_values.shape[1:] == (self.config.max_length, self.config.num_mel_bins):
-            return self.dropout(embeddings + self.position_embeddings)
-        grid = self.config.patch_grid_of(input_values.shape[1])
-        positions = resize_position_embeddings(self.position_embeddings, self.config.patch_grid, grid)
-        return self.dropout(embeddings + positions)
-
-
-class FastASTAttention(ASTAttention):
-    """AST's attention with a bias per key, in the form that each attention implementation takes; returns the keys."""
-
-    def forward(
-        self,
-        hidden_states: Tensor,
-        key_bias: Tensor | None = None,
-        merging: bool = False,
-        **kwargs: Any,
-    ) -> tuple[Tensor, Tensor | None, Tensor]:
-        """(B, N, C) and the bias (B, N) to (B, N, C), attention weights if the implementation has them, keys."""
-        shape = (*hidden_states.shape[:-1], -1, self.head_dim)
-        query = fast_linear(self.q_proj, hidden_states, merging).view(shape).transpose(1, 2)
-        key = keys = fast_linear(self.k_proj, hidden_states, merging).view(shape).transpose(1, 2)
-        value = fast_linear(self.v_proj, hidden_states, merging).view(shape).transpose(1, 2)
-
-        implementation = self.config._attn_implementation
-        attend = ALL_ATTENTION_FUNCTIONS.get_interface(implementation, eager_attention_forward)
-        mask = None
-        if key_bias is not None:
-            if "flash" in implementation or implementation == "sdpa_folded":
-                query, key, value = fold_bias_into_heads(query, key, value, key_bias, self.scaling)
-            elif implementation == "flex_attention":
-                batch, heads, tokens, _ = query.shape
-                bias = key_bias.to(query.dtype)[:, None, None, :]
-                kwargs["position_bias"] = bias.expand(batch, heads, tokens, tokens)
-            else:
-                mask = key_bias.to(query.dtype)[:, None, None, :]
-        dropout = self.attention_dropout if self.training else 0.0
-        output, weights = attend(self, query, key, value, mask, dropout=dropout, scaling=self.scaling, **kwargs)
-        output = output[..., : self.head_dim].reshape(*hidden_states.shape[:-1], -1).contiguous()
-        return fast_linear(self.o_proj, output, merging), weights, keys
-
-
-class FastASTMLP(ASTMLP):
-    """AST's MLP, on [`fast_linear`] where tokens are merged."""
-
-    def forward(self, hidden_states: Tensor, merging: bool = False) -> Tensor:
-        """(B, N, C) to (B, N, C)."""
-        hidden_states = self.activation_fn(fast_linear(self.fc1, hidden_states, merging))
-        return fast_linear(self.fc2, hidden_states, merging)
-
-
-class FastASTLayer(ASTLayer):
-    """AST's layer with tokens merged between attention and MLP (FastAST §2.1).
-
-    It keeps no state: what it does depends on its arguments alone, so it can be run again (gradient checkpointing),
-    compiled, exported, replicated and shared by threads.
-    """
-
-    def __init__(self, config: FastASTConfig) -> None:
-        # ASTLayer's own __init__ would build, and initialise, an attention only to have it replaced.
-        GradientCheckpointingLayer.__init__(self)
-        self.attention = FastASTAttention(config)
-        self.layernorm_before = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.layernorm_after = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.mlp = FastASTMLP(config)
-        self.dropout = nn.Dropout(config.hidden_dropout_prob)
-
-    def forward(
-        self,
-        hidden_states: Tensor,
-        token_size: Tensor | None = None,
-        key_bias: Tensor | None = None,
-        r: int = 0,
-        return_assignment: bool = False,
-        **kwargs: Any,
-    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """Attention, then merging, then MLP.
-
-        Args:
-            hidden_states: (B, N, C).
-            token_size: (B, N) float32 patches in each token; None when all are 1.
-            key_bias: (B, N) what attention adds to each key's scores.
-            r: Tokens to merge away, before the cap.
-            return_assignment: Whether to say where each of the N tokens went.
-            kwargs: For the attention function.
-
-        Returns:
-            Hidden states (B, N - r, C), sizes (B, N - r), and the assignment (B, N) or None.
-        """
-        r = capped_merges(hidden_states.shape[1], r)
-        # A model that merges nothing computes as stock AST does, to the bit.
-        merging = r > 0 or token_size is not None
-        attended, _, keys = self.attention(self.layernorm_before(hidden_states), key_bias, merging, **kwargs)
-        hidden_states = self.dropout(attended) + hidden_states
-
-        assignment = None
-        if r > 0:
-            plan = match_tokens(keys.mean(dim=1), r, token_size)
-            if token_size is None:
-                token_size = torch.ones(hidden_states.shape[:2], dtype=torch.float32, device=hidden_states.device)
-            hidden_states, token_size = merge_tokens(hidden_states, token_size, plan)
-            if return_assignment:
-                assignment = merge_assignment(plan)
-
-        output = self.mlp(self.layernorm_after(hidden_states), merging)
-        return self.dropout(output) + hidden_states, token_size, assignment
 
 
 class FastASTPreTrainedModel(ASTPreTrainedModel):
@@ -234,23 +105,34 @@ class FastASTPreTrainedModel(ASTPreTrainedModel):
         Args:
             model: An `ASTForAudioClassification` for [`FastASTForAudioClassification`], an `ASTModel` for
                 [`FastASTModel`].
-            overrides: Fields of [`FastASTConfig`] such as `tome_r=20`.
+            overrides: `tome_r=20`, `tome_schedule=`, `tome_proportional_attention=`, or `max_length=`, which gives the
+                new model a position table of its own.
 
         Raises:
             TypeError: `model` is of another class.
+            ValueError: Its layers are not plain (adapters in them, say), or a wrong setting.
         """
         wanted = ASTForAudioClassification if issubclass(cls, ASTForAudioClassification) else ASTModel
         if not isinstance(model, wanted):
             raise TypeError(
                 f"{cls.__name__}.from_ast was given a {type(model).__name__}; it takes a {wanted.__name__}"
             )
+        max_length = overrides.pop("max_length", model.config.max_length)
         config = FastASTConfig.from_ast(model.config, **overrides)
         with torch.device("meta"):
             fast = cls(config)
         state = model.state_dict(keep_vars=True)
+        if different := sorted(set(state) ^ set(fast.state_dict())):
+            raise ValueError(
+                f"the {type(model).__name__} has other weights than AST ({different[0]} among {len(different)}): "
+                "merge adapters and undo quantisation first"
+            )
         for name, parameter in fast.named_parameters():
             parameter.requires_grad_(state[name].requires_grad)  # assigning would thaw what is frozen, in both models
         fast.load_state_dict(state, assign=True)
+        copy_checkpointing(model, fast)
+        if max_length != config.max_length:
+            fast.set_max_length(max_length)
         return fast.train(model.training)
 
     def set_tome_r(self, tome_r: int | Sequence[int], tome_schedule: str | None = None) -> None:
@@ -271,9 +153,9 @@ class FastASTPreTrainedModel(ASTPreTrainedModel):
         """
         schedule = self.config.tome_schedule if tome_schedule is None else tome_schedule
         merges_per_layer(tome_r, self.config.num_hidden_layers, schedule)
-        for config in {id(m.config): m.config for m in self.modules() if isinstance(m, ASTPreTrainedModel)}.values():
-            config.tome_r = tome_r if isinstance(tome_r, int) else list(tome_r)
-            config.tome_schedule = schedule
+        # The head's config and the encoder's are one object.
+        self.config.tome_r = [int(r) for r in tome_r] if isinstance(tome_r, Sequence) else int(tome_r)
+        self.config.tome_schedule = schedule
 
     def token_schedule(self, num_frames: int | None = None, tome_r: int | Sequence[int] | None = None) -> list[int]:
         """Tokens entering each layer, for clips of `num_frames` frames (the config's `max_length` if None)."""
@@ -291,6 +173,15 @@ class FastASTPreTrainedModel(ASTPreTrainedModel):
             table.clone(), requires_grad=embeddings.position_embeddings.requires_grad
         )
         config.max_length = max_length
+
+
+def copy_checkpointing(source: nn.Module, target: nn.Module) -> None:
+    """Have `target` recompute in the backward pass the layers that `source` recomputes."""
+    layers = ([m for m in model.modules() if isinstance(m, ASTLayer)] for model in (source, target))
+    for old, new in zip(*layers, strict=True):
+        if old.gradient_checkpointing:
+            new.gradient_checkpointing = True
+            new._gradient_checkpointing_func = old._gradient_checkpointing_func
 
 
 class FastASTModel(FastASTPreTrainedModel, ASTModel):
@@ -350,6 +241,8 @@ class FastASTModel(FastASTPreTrainedModel, ASTModel):
         biased = proportional or token_size is not None
 
         hidden_states = self.embeddings(input_values)
+        if not isinstance(output_merge_map, (bool, Sequence)):
+            raise ValueError(f"output_merge_map is {output_merge_map!r}: give True, or a list of layers")
         wanted = range(len(merges)) if output_merge_map is True else list(output_merge_map or ())
         if any(not -len(merges) <= index < len(merges) for index in wanted):
             raise ValueError(

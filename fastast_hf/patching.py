@@ -9,11 +9,11 @@ import torch
 from torch import nn
 from transformers import ASTConfig, ASTModel
 
-from .modeling_fastast import FastASTModel, FastASTPreTrainedModel
+from .modeling_fastast import FastASTModel, FastASTPreTrainedModel, copy_checkpointing
 from .token_merging import merges_per_layer
 
 
-def apply_token_merging(ast_or_pipeline: Any, r: int | Sequence[int], tome_schedule: str = "constant") -> None:
+def apply_token_merging(ast_or_pipeline: Any, r: int | Sequence[int], tome_schedule: str | None = None) -> None:
     """Make every AST encoder inside a model or pipeline merge `r` tokens a layer, in place.
 
     The encoder is replaced by a [`FastASTModel`] that holds the same parameters: an optimiser goes on training them,
@@ -23,7 +23,7 @@ def apply_token_merging(ast_or_pipeline: Any, r: int | Sequence[int], tome_sched
         ast_or_pipeline: An `ASTForAudioClassification`, a pipeline around one, or any module that has an `ASTModel`
             somewhere within.
         r: Tokens merged in each layer; an int, or one int per layer.
-        tome_schedule: As in [`FastASTConfig`].
+        tome_schedule: As in [`FastASTConfig`]; None keeps what merges already, and is constant for what does not.
 
     Raises:
         TypeError: There is no AST encoder inside, or it is a bare `ASTModel`, which nothing holds that could swap it.
@@ -50,13 +50,14 @@ def apply_token_merging(ast_or_pipeline: Any, r: int | Sequence[int], tome_sched
             f"{type(module).__name__} has no AST encoder inside: give an AST model or a pipeline around one"
         )
     for _, _, encoder in encoders:  # all are checked before the first one changes
-        merges_per_layer(r, encoder.config.num_hidden_layers, tome_schedule)
+        merges_per_layer(r, encoder.config.num_hidden_layers, tome_schedule or "constant")
     for owner, name, encoder in encoders:
         if isinstance(encoder, FastASTModel):
             encoder.set_tome_r(r, tome_schedule)
         else:
-            fast = FastASTModel.from_ast(encoder, tome_r=_plain(r), tome_schedule=tome_schedule)
-            setattr(owner, name, _with_checkpointing_of(encoder, fast))
+            fast = FastASTModel.from_ast(encoder)
+            fast.set_tome_r(r, tome_schedule or "constant")
+            setattr(owner, name, fast)
 
 
 def remove_token_merging(ast_or_pipeline: Any) -> None:
@@ -77,7 +78,9 @@ def remove_token_merging(ast_or_pipeline: Any) -> None:
     if isinstance(module, FastASTPreTrainedModel):
         raise TypeError(f"a {type(module).__name__} merges by nature: model.set_tome_r(0) gives stock AST's numbers")
     for owner, name, encoder in list(_encoders(module, FastASTModel)):
-        setattr(owner, name, _with_checkpointing_of(encoder, stock_encoder(encoder)))
+        if isinstance(owner, FastASTPreTrainedModel):
+            raise TypeError(f"a {type(owner).__name__} merges by nature: its set_tome_r(0) gives stock AST's numbers")
+        setattr(owner, name, stock_encoder(encoder))
 
 
 def stock_encoder(model: FastASTModel) -> ASTModel:
@@ -92,6 +95,7 @@ def stock_encoder(model: FastASTModel) -> ASTModel:
     for name, parameter in stock.named_parameters():
         parameter.requires_grad_(state[name].requires_grad)  # assigning would thaw what is frozen
     stock.load_state_dict(state, assign=True)
+    copy_checkpointing(model, stock)
     return stock.train(model.training)
 
 
@@ -109,16 +113,3 @@ def _encoders(module: nn.Module, kind: type[ASTModel]) -> Iterator[tuple[nn.Modu
         for name, child in owner.named_children():
             if isinstance(child, kind):
                 yield owner, name, child
-
-
-def _with_checkpointing_of(old: ASTModel, new: ASTModel) -> ASTModel:
-    """`new`, recomputing the layers in the backward pass that `old` recomputes."""
-    for source, target in zip(old.layers, new.layers, strict=True):
-        if source.gradient_checkpointing:
-            target.gradient_checkpointing = True
-            target._gradient_checkpointing_func = source._gradient_checkpointing_func
-    return new
-
-
-def _plain(r: int | Sequence[int]) -> int | list[int]:
-    return r if isinstance(r, int) else list(r)

@@ -7,6 +7,7 @@ import os
 import pickle
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 from tqdm.auto import tqdm
-from transformers import ASTPreTrainedModel, BatchFeature
+from transformers import ASTConfig, ASTPreTrainedModel, BatchFeature
 
 from .audio import AudioError, load_audio
 from .feature_extraction_fastast import FastASTFeatureExtractor, frame_samples, hop_samples, num_frames
@@ -24,7 +25,7 @@ from .modeling_fastast import FastASTForAudioClassification
 BUNDLED_CHECKPOINT = Path(__file__).parent / "checkpoints" / "speech-commands-tiny"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # Clips read ahead of the model: enough to fill batches of like length, few enough to stay in memory.
-READ_AHEAD_BATCHES = 16
+READ_AHEAD_BATCHES = 4
 # At native length, clips are padded up to a whole number of these frames, whatever else is in their batch.
 BUCKET_FRAMES = 32
 
@@ -85,9 +86,7 @@ class Tagger:
             if any((p.device, p.dtype) != (self.device, self.dtype) for p in model.parameters()):
                 self.model = copy.deepcopy(self.model)  # to() converts in place what the caller's model holds too
             config = model.config
-            feature_extractor = feature_extractor or FastASTFeatureExtractor(
-                num_mel_bins=config.num_mel_bins, max_length=config.max_length
-            )
+            feature_extractor = feature_extractor or _extractor_of(config)
         else:
             model = BUNDLED_CHECKPOINT if model is None else model
             self.model = load_classifier(model)
@@ -107,7 +106,7 @@ class Tagger:
         """Label one recording or many.
 
         Args:
-            sources: What [`load_audio`] takes (a file; samples with their rate) or a list of it.
+            sources: What [`load_audio`] takes (a file; samples with their rate), or any number of it.
             on_error: `"raise"` at the first recording that can't be used, or `"return"` its error in its place.
             progress: Whether to show a progress bar; None shows it for more than one batch on a terminal.
 
@@ -119,34 +118,36 @@ class Tagger:
         """
         if on_error not in ("raise", "return"):
             raise ValueError(f"on_error is {on_error!r}: choose 'raise' or 'return'")
-        one = not isinstance(sources, list)
-        sources = [sources] if one else sources
+        pair = isinstance(sources, tuple) and len(sources) == 2 and isinstance(sources[1], Integral)
+        one = pair or isinstance(sources, (str, os.PathLike, dict))
+        sources = [sources] if one else list(sources)
         results: list[Any] = [None] * len(sources)
         # tqdm takes None as "not unless this is a terminal".
         hidden = None if progress is None and len(sources) > self.batch_size else not progress
+        ahead = self.batch_size * READ_AHEAD_BATCHES
+        windows: list[np.ndarray] = []
+        owners: list[int] = []
         with tqdm(total=len(sources), unit="clip", disable=hidden, leave=False) as bar:
-            ahead = self.batch_size * READ_AHEAD_BATCHES
-            for start in range(0, len(sources), ahead):
-                windows: list[np.ndarray] = []
-                owners: list[int] = []
-                for index in range(start, min(start + ahead, len(sources))):
-                    try:
-                        samples = load_audio(sources[index], self.feature_extractor.sampling_rate)
-                    except AudioError as error:
-                        if on_error == "raise":
-                            raise
-                        results[index] = error
-                        bar.update()
-                        continue
-                    for window in self._windows(samples):
-                        windows.append(window)
-                        owners.append(index)
-                scores = defaultdict(list)
-                for index, score in zip(owners, self._scores(windows), strict=True):
-                    scores[index].append(score)
-                for index, own in scores.items():
-                    results[index] = self._labels(torch.stack(own).mean(dim=0))
+            for index, source in enumerate(sources):
+                try:
+                    samples = load_audio(source, self.feature_extractor.sampling_rate)
+                except AudioError as error:
+                    if on_error == "raise":
+                        raise
+                    results[index] = error
                     bar.update()
+                else:
+                    own = list(self._windows(samples))
+                    windows += own
+                    owners += [index] * len(own)
+                if windows and (len(windows) >= ahead or index == len(sources) - 1):
+                    scores = defaultdict(list)
+                    for owner, score in zip(owners, self._scores(windows), strict=True):
+                        scores[owner].append(score)
+                    for owner, of_windows in scores.items():
+                        results[owner] = self._labels(torch.stack(of_windows).mean(dim=0))
+                    bar.update(len(scores))
+                    windows, owners = [], []
         return results[0] if one else results
 
     def features(self, windows: Sequence[np.ndarray]) -> BatchFeature:
@@ -210,6 +211,14 @@ class Tagger:
         names = self.model.config.id2label
         pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
         return [{"label": names[index], "score": score} for index, score in pairs]
+
+
+def _extractor_of(config: ASTConfig) -> FastASTFeatureExtractor:
+    """The front end of the checkpoint that a model in memory was loaded from, else one with AudioSet's statistics."""
+    try:
+        return FastASTFeatureExtractor.from_pretrained(config.name_or_path, max_length=config.max_length)
+    except (OSError, ValueError):
+        return FastASTFeatureExtractor(num_mel_bins=config.num_mel_bins, max_length=config.max_length)
 
 
 def load_classifier(model: str | os.PathLike[str]) -> FastASTForAudioClassification:

@@ -8,6 +8,7 @@ are never merged and never move.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import NamedTuple
 
 import torch
@@ -47,21 +48,22 @@ def merges_per_layer(tome_r: int | Sequence[int], num_layers: int, schedule: str
     """
     if schedule not in SCHEDULES:
         raise ValueError(f"tome_schedule is {schedule!r}: choose one of {', '.join(SCHEDULES)}")
-    if isinstance(tome_r, (list, tuple)):
+    if isinstance(tome_r, Sequence) and not isinstance(tome_r, str):
         if len(tome_r) != num_layers:
             raise ValueError(
                 f"tome_r lists {len(tome_r)} numbers for {num_layers} layers: give one per layer, or one int"
             )
         merges = list(tome_r)
-    elif isinstance(tome_r, int) and not isinstance(tome_r, bool):
+    elif isinstance(tome_r, Integral) and not isinstance(tome_r, bool):
         merges = [tome_r] * num_layers
     else:
         raise ValueError(f"tome_r is {tome_r!r}: give an int, or a list of one int per layer")
-    if any(not isinstance(r, int) or isinstance(r, bool) or r < 0 for r in merges):
+    if any(not isinstance(r, Integral) or isinstance(r, bool) or r < 0 for r in merges):
         raise ValueError(f"tome_r is {tome_r!r}: the tokens to merge in a layer are a whole number, 0 or more")
-    if isinstance(tome_r, int) and schedule != "constant" and num_layers > 1:
+    merges = [int(r) for r in merges]
+    if isinstance(tome_r, Integral) and schedule != "constant" and num_layers > 1:
         last = num_layers - 1
-        merges = [(4 * tome_r * (last - layer) + last) // (2 * last) for layer in range(num_layers)]
+        merges = [(4 * merges[0] * (last - layer) + last) // (2 * last) for layer in range(num_layers)]
         if schedule == "increasing":
             merges.reverse()
     return merges

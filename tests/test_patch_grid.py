@@ -50,6 +50,14 @@ def test_shorter_clips_get_the_middle_columns(frames: int, columns: slice) -> No
     assert torch.equal(new[:, :2], old[:, :2])
 
 
+@pytest.mark.parametrize(
+    ("size", "new_size", "columns"), [(12, 5, slice(4, 9)), (24, 13, slice(6, 19)), (5, 4, slice(0, 4))]
+)
+def test_an_odd_cut_leans_to_the_left(size: int, new_size: int, columns: slice) -> None:
+    old = table(frequency=3, time=size)
+    assert torch.equal(plane(resize_position_embeddings(old, (3, size), (3, new_size)), 3), plane(old, 3)[:, columns])
+
+
 def test_fewer_mel_bins_get_the_middle_rows() -> None:
     old = table(frequency=24, time=24)  # the grid of the image model that AST starts from
     new = resize_position_embeddings(old, (24, 24), (12, 12))
@@ -65,7 +73,7 @@ def test_longer_clips_are_interpolated(time: int) -> None:
     assert torch.equal(new[:, :2], old[:, :2])
 
 
-def test_time_grows_before_frequency_is_cut() -> None:
+def test_one_axis_may_grow_while_the_other_is_cut() -> None:
     old = table(frequency=24, time=24)
     new = resize_position_embeddings(old, (24, 24), (12, 101))
     longer = F.interpolate(plane(old, 24).permute(2, 0, 1)[None], (24, 101), mode="bilinear", align_corners=False)

@@ -264,6 +264,10 @@ def test_folded_bias_is_an_additive_mask(head_dim: int) -> None:
         assert [x.shape[-1] for x in folded] == [head_dim + 8] * 3
         out = torch.nn.functional.scaled_dot_product_attention(*folded, scale=scaling)
         assert not out[..., head_dim:].any()
+        carried = (folded[0][..., head_dim:].double() @ folded[1][..., head_dim:].double().mT) * scaling
+        if head_dim != 24:  # whose square root the halves round
+            expected_bias = bias.clamp(min=-1e4)[:, None, None].expand_as(carried).double()
+            torch.testing.assert_close(carried, expected_bias, rtol=2e-5, atol=1e-7)
         error = (out[..., :head_dim].double() - expected).abs().max()
         mask = bias[:, None, None].to(dtype)
         masked = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scaling)

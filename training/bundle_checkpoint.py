@@ -1,6 +1,6 @@
 """Make the package's own checkpoint of a training run: fp16 weights, its score at every r, and a card.
 
-    python training/bundle_checkpoint.py RUN_DIR --data speech_commands
+    python training/bundle_checkpoint.py RUN_DIR … --data speech_commands
 
 Scores are of the weights as they are written, loaded back, computed in float32. The card's numbers are those of
 `results.json`, which is written beside the weights.
@@ -35,23 +35,23 @@ tags: [audio-spectrogram-transformer, token-merging, fastast]
 ---
 # FastAST, tiny, ten spoken commands
 
-{parameters:.1f} million parameters, {frames} frames (1.28 s), 16 kHz mono. Labels: {commands}; `_unknown_` for any other
-word and `_silence_` for noise. It comes with the package so that `fastast classify` works at once; it is a
+{parameters:.1f} million parameters, {frames} frames (1.28 s), 16 kHz mono. Labels: {commands}; `_unknown_` for any
+other word and `_silence_` for noise. It comes with the package so that `fastast classify` works at once; it is a
 demonstration, not a product: it was trained on few recordings and is often wrong.
 
-**Training data.** {train} one-second clips: the training part of the 4,417 recordings of Speech Commands V2's test set
-(Warden 2018, CC BY 4.0), speakers apart from those of the validation and test lists, and words spoken by espeak-ng and
-flite (`training/synthesise_words.py`). **Recipe.** `training/recipes/speech_commands_tiny.sh`: from random weights,
+**Training data.** {recordings} one-second recordings of Speech Commands V2's test set (Warden 2018, CC BY 4.0), of other
+speakers than the validation and test lists, and words spoken by espeak-ng and flite (`training/synthesise_words.py`):
+{words}. **Recipe.** `training/recipes/speech_commands_tiny.sh`: from random weights,
 `tome_r` drawn at random at each step, so that one checkpoint serves many r.
 
-**Accuracy** at each r, with the 95 % interval (Wilson) of the {testing} test clips; the epoch was chosen on the
-{validation} validation clips. Written by `training/bundle_checkpoint.py`, in float32; figures from `results.json`.
+**Accuracy** at each r on {validation} validation and {testing} test clips, with the 95 % interval (Wilson) of the test
+score. The weights are the last epoch's. Measured by `training/bundle_checkpoint.py` in float32; from `results.json`.
 
 | tome_r | tokens at the end | MACs | validation | test | 95 % |
 |---|---|---|---|---|---|
 {table}
 
-The default is `tome_r = {default}`. Front end: log-mel, mean {mean:.4f}, std {std:.4f}, padded with 0 to {frames} frames.
+The default is `tome_r = {default}`. Front end: log-mel, mean {mean:.4f}, std {std:.4f}, padded to {frames} frames.
 """
 
 
@@ -109,23 +109,26 @@ def card(results: dict[str, Any], extractor: FastASTFeatureExtractor) -> str:
         default=results["default_tome_r"],
         mean=extractor.mean,
         std=extractor.std,
-        **results["clips"],
+        recordings=results["clips"]["stages"][-1]["train"],
+        words=", then ".join(str(stage["extra"]) for stage in results["clips"]["stages"]),
+        validation=results["clips"]["validation"],
+        testing=results["clips"]["testing"],
     )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Load, halve, save, load back, measure, describe."""
     parser = argparse.ArgumentParser(description="make the bundled checkpoint of a training run")
-    parser.add_argument("run", help="checkpoint of run_finetune.py")
+    parser.add_argument("runs", nargs="+", type=Path, help="outputs of run_finetune.py, stage by stage; the last counts")
     parser.add_argument("--data", required=True, type=Path, help="Speech Commands folder with both lists")
-    parser.add_argument("--tome-r", type=int, default=8, help="the checkpoint's own r")
-    parser.add_argument("--train-clips", type=int, required=True, help="clips it was trained on, for the card")
+    parser.add_argument("--tome-r", type=int, default=12, help="the checkpoint's own r")
     default = Path(__file__).parents[1] / "fastast_hf" / "checkpoints" / "speech-commands-tiny"
     parser.add_argument("--output", type=Path, default=default)
     args = parser.parse_args(argv)
     try:
-        model = FastASTForAudioClassification.from_pretrained(args.run, tome_r=args.tome_r, dtype=torch.float32)
-        extractor = FastASTFeatureExtractor.from_pretrained(args.run)
+        stages = [json.loads((run / "clips.json").read_text()) for run in args.runs]
+        model = FastASTForAudioClassification.from_pretrained(args.runs[-1], tome_r=args.tome_r, dtype=torch.float32)
+        extractor = FastASTFeatureExtractor.from_pretrained(args.runs[-1])
         splits = {split: Clips(files) for split, files in split_files(args.data).items() if split != "train"}
     except (OSError, ValueError) as error:
         print(f"bundle_checkpoint.py: {error}", file=sys.stderr)
@@ -145,7 +148,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "torch": torch.__version__,
         "transformers": transformers.__version__,
         "machine": platform.machine(),
-        "clips": {"train": args.train_clips} | {split: len(clips) for split, clips in splits.items()},
+        "clips": {"stages": stages} | {split: len(clips) for split, clips in splits.items()},
         "rows": measure(model, extractor, splits),
     }
     (args.output / "results.json").write_text(json.dumps(results, indent=1) + "\n")

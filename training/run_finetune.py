@@ -2,8 +2,8 @@
 
     python training/run_finetune.py --data speech_commands --output_dir out --num_train_epochs 60
 
-Takes transformers' TrainingArguments on top of its own; `accelerate launch` works as with any Trainer script. The last
-step scores the model at every r on the validation and test lists and writes `results.json` beside the weights.
+Takes transformers' TrainingArguments on top of its own; `accelerate launch` works as with any Trainer script.
+`training/bundle_checkpoint.py` scores the result at every r.
 """
 
 from __future__ import annotations
@@ -44,9 +44,6 @@ class Settings:
     tome_r: int = field(default=8, metadata={"help": "the checkpoint's own r, used to choose among epochs"})
     train_r: list[int] = field(
         default_factory=lambda: [0, 4, 8, 12, 16, 20, 30, 40], metadata={"help": "r is drawn from these at each step"}
-    )
-    eval_r: list[int] = field(
-        default_factory=lambda: [0, 4, 8, 12, 16, 20, 25, 30, 35, 40], metadata={"help": "r of the final table"}
     )
     frames: int = field(default=128, metadata={"help": "frames of a spectrogram; 98 leaves out a second's padding"})
     mixup: float = field(default=0.5, metadata={"help": "share of clips mixed with another"})
@@ -120,16 +117,6 @@ class RandomMergeTrainer(Trainer):
         loss = F.cross_entropy(outputs.logits.float(), targets)
         return (loss, {"logits": outputs.logits}) if return_outputs else loss
 
-    @torch.no_grad()
-    def accuracy(self, clips: Clips, tome_r: int) -> float:
-        """Share of clips whose best label is right, in float32."""
-        model, device, right = self.model.eval(), self.model.device, 0
-        for start in range(0, len(clips), 64):
-            waveforms = clips.waveforms[start : start + 64].to(device).float() / 32768
-            logits = model(self.features(waveforms, augment=False), tome_r=tome_r).logits
-            right += (logits.argmax(-1).cpu() == clips.labels[start : start + 64]).sum().item()
-        return right / len(clips)
-
 
 def split_files(root: Path) -> dict[str, list[Path]]:
     """Train, validation and test files of a Speech Commands folder, by its two lists (speakers do not cross)."""
@@ -176,21 +163,24 @@ def measured_statistics(clips: Clips) -> tuple[float, float]:
 
 
 def main() -> int:
-    """Parse, build, train, score."""
+    """Parse, build, train."""
     settings, args = HfArgumentParser((Settings, TrainingArguments)).parse_args_into_dataclasses()
     args.remove_unused_columns = False
     set_seed(args.seed)
     try:
         files = split_files(Path(settings.data))
-        if settings.extra_words:
-            files["train"] += sorted(Path(settings.extra_words).glob("*/*.wav"))
-        splits = {split: Clips(paths) for split, paths in files.items()}
+        extra = sorted(Path(settings.extra_words).glob("*/*.wav")) if settings.extra_words else []
+        clips = {split: len(paths) for split, paths in files.items()} | {"extra": len(extra)}
+        splits = {split: Clips(paths) for split, paths in (files | {"train": files["train"] + extra}).items()}
     except (FileNotFoundError, AudioError) as error:
         print(f"run_finetune.py: {error}", file=sys.stderr)
         return 2
-    print({split: len(clips) for split, clips in splits.items()})
+    print(clips)
     train = splits["train"]
     noise = train.waveforms[train.labels == LABELS.index(SILENCE)]
+    if not len(noise):
+        print(f"run_finetune.py: {settings.data} has no clips in {SILENCE}, which noise is taken from", file=sys.stderr)
+        return 2
     if settings.model:
         model = FastASTForAudioClassification.from_pretrained(settings.model, tome_r=settings.tome_r)
         extractor = FastASTFeatureExtractor.from_pretrained(settings.model)
@@ -215,14 +205,7 @@ def main() -> int:
     trainer.train(resume_from_checkpoint=args.resume_from_checkpoint)
     trainer.save_model()
     extractor.save_pretrained(args.output_dir)
-    if trainer.is_world_process_zero():
-        rows = []
-        for tome_r in settings.eval_r:
-            row = {"tome_r": tome_r, "tokens": model.token_schedule(tome_r=tome_r)}
-            rows.append(row | {split: trainer.accuracy(splits[split], tome_r) for split in ("validation", "testing")})
-            print(json.dumps(rows[-1]), flush=True)
-        results = {"settings": vars(settings), "clips": {k: len(v) for k, v in splits.items()}, "rows": rows}
-        (Path(args.output_dir) / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+    (Path(args.output_dir) / "clips.json").write_text(json.dumps(clips) + "\n")
     return 0
 
 

@@ -177,7 +177,9 @@ def _load(model: str | None, device: str | None, dtype: str) -> FastASTForAudioC
     except (RuntimeError, AssertionError) as error:  # an unknown name, no such GPU, or torch built without any
         raise ValueError(f"device {device!r} cannot be used here: {str(error).splitlines()[0]}") from error
     if model is not None:
-        loaded = FastASTForAudioClassification.from_pretrained(model)
+        from fastast_hf.tagging import load_classifier
+
+        loaded = load_classifier(model)
     else:
         torch.manual_seed(0)
         loaded = FastASTForAudioClassification(FastASTConfig(num_labels=AUDIOSET_LABELS))

@@ -54,6 +54,7 @@ def run(args: argparse.Namespace) -> int:
         ]
         for line in lines
     ]
-    print(f"\nThe model alone, {len(clips)} clips at once, measured now on {tagger.device.type}:\n")
+    count = f"{len(clips)} clip" + ("s" if len(clips) > 1 else "")
+    print(f"\nThe model alone, {count} at once, measured now on {tagger.device.type}:\n")
     print(format_table(["model", "tokens left", "ms per clip", "speed-up"], rows, align="lrrr"))
     return 2 if failed else 0

@@ -40,8 +40,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that `argv` (by default the program's own arguments) names; returns the exit code."""
-    args = build_parser().parse_args(argv)
     keep_streams_clean()
+    args = build_parser().parse_args(argv)
     try:
         code = args.run(args)
         sys.stdout.flush()  # while a reader that has gone can still be told from an error
@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader of our output (head, say) has gone: not an error. Python would complain once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (ValueError, OSError, ImportError, StrictDataclassError) as error:
+    except (ValueError, OSError, ImportError, StrictDataclassError, MemoryError) as error:
         # What a user can mend arrives as one of these, with a message that says how.
         if args.debug:
             raise
@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def keep_streams_clean() -> None:
-    """Only results on stdout, whatever letters its encoding lacks; only errors on stderr, and on a terminal downloads."""
+    """Results alone on stdout, whatever letters its encoding lacks; errors, and a terminal's downloads, on stderr."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
     downloads_shown = sys.stderr.isatty() and not are_progress_bars_disabled()

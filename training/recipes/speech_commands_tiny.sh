@@ -17,4 +17,4 @@ python training/synthesise_words.py "$out/words-2" --commands 120 --others 12 --
 python training/run_finetune.py "${common[@]}" --extra_words "$out/words-2" --output_dir "$out/2" --model "$out/1" \
   --num_train_epochs 22 --warmup_steps 100 --lr_scheduler_type linear --speed 1.15 --train_r 8 16 24 40
 
-python training/bundle_checkpoint.py "$out/2" --data "$data" --train-clips 5064
+python training/bundle_checkpoint.py "$out/1" "$out/2" --data "$data"

@@ -1,0 +1,273 @@
+"""`fastast classify`: the table, the JSON lines, and one line for whatever can't be used."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from transformers import BertConfig, BertForSequenceClassification
+
+from fastast_hf import FastASTConfig, FastASTFeatureExtractor, FastASTForAudioClassification, Tagger
+from fastast_hf.cli.main import main
+
+DATA = Path(__file__).parents[1] / "data"
+GOOD = str(DATA / "speech" / "yes_rms.wav")
+MP3 = (DATA / "formats" / "mp3_44k1.mp3").read_bytes()
+SOUND = np.sin(np.arange(16000) / 9).astype(np.float32)
+FIELDS = {
+    "hidden_size": 32,
+    "num_attention_heads": 2,
+    "intermediate_size": 64,
+    "num_hidden_layers": 3,
+    "max_length": 128,
+    "num_labels": 5,
+    "tome_r": 8,
+}
+BAD_FILES: list[tuple[str, Any, str]] = [
+    # name, bytes or (samples, rate), what is said
+    ("gone.wav", None, "no such file"),
+    ("empty.wav", b"", "empty file"),
+    ("text.wav", b"This is not audio.\n" * 99, "no audio that can be decoded"),
+    ("cut.mp3", MP3[: len(MP3) // 4], "can be decoded"),
+    ("zero.wav", (SOUND[:0], 16000), "zero samples"),
+    ("short.wav", (SOUND[:399], 16000), "too short, 399 samples"),
+    ("nan.wav", (np.where(SOUND > 0.9, np.nan, SOUND), 16000), "NaN or infinite"),
+    ("inf.wav", (np.where(SOUND > 0.9, np.inf, SOUND), 16000), "NaN or infinite"),
+    ("silence.wav", (0 * SOUND, 16000), "silent"),
+    ("slow.wav", (SOUND, 1), "1 Hz"),
+    ("two\nlines.wav", b"", "two lines.wav: empty file"),
+]
+BAD_OPTIONS = [
+    (["--r", "-3"], "tome_r is -3"),
+    (["--r", "few"], "invalid int value: 'few'"),
+    (["--r", "8", "--speedup", "2"], "not allowed with"),
+    (["--speedup", "50"], "no r reaches a speed-up of 50"),
+    (["--speedup", "0.5"], "give 1 or more"),
+    (["--schedule", "steep"], "invalid choice: 'steep'"),
+    (["--top-k", "0"], "top_k is 0"),
+    (["--batch-size", "0"], "batch_size is 0"),
+    (["--device", "toaster"], "device toaster can't be used here"),
+    (["--dtype", "int8"], "invalid choice: 'int8'"),
+    (["--model", "no-such-owner/no-such-model"], "no-such-owner/no-such-model"),
+]
+
+
+class Code:
+    """What runs where a pickle is trusted."""
+
+    def __init__(self, made: str) -> None:
+        self.made = made
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (self.made,)
+
+
+def edit_config(folder: Path, **fields: Any) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, **fields}))
+
+
+def relabel(folder: Path) -> None:
+    labels = {str(index): f"sound {index}" for index in range(7)}
+    edit_config(folder, id2label=labels, label2id={label: int(index) for index, label in labels.items()})
+
+
+def make_bert(folder: Path) -> None:
+    config = BertConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, vocab_size=9)
+    BertForSequenceClassification(config).save_pretrained(folder)
+
+
+def keep_encoder(folder: Path) -> None:
+    FastASTForAudioClassification.from_pretrained(folder).audio_spectrogram_transformer.save_pretrained(folder)
+
+
+def pickle_code(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    torch.save({"classifier.dense.weight": Code(str(folder / "made"))}, folder / "pytorch_model.bin")
+
+
+def cut_weights(folder: Path) -> None:
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:5000])
+
+
+BAD_MODELS: list[tuple[Callable[[Path], Any], str]] = [
+    (lambda folder: folder.rename(folder.with_name("elsewhere")), "does not exist"),
+    (lambda folder: (folder / "config.json").unlink(), "has no config.json"),
+    (make_bert, "is a 'bert' checkpoint"),
+    (lambda folder: (folder / "config.json").write_text('{"model_type": '), "config.json"),
+    (lambda folder: edit_config(folder, tome_r=-1), "tome_r is -1"),
+    (lambda folder: edit_config(folder, hidden_size="wide"), "hidden_size"),
+    (relabel, "do not fit its config.json"),
+    (lambda folder: (folder / "model.safetensors").unlink(), "model.safetensors"),
+    (lambda folder: (folder / "preprocessor_config.json").unlink(), "preprocessor_config.json"),
+    (keep_encoder, "lacks 4 weights"),
+    (pickle_code, "can't be read"),
+    (cut_weights, "can't be read"),
+]
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    folder = tmp_path / "model"
+    FastASTForAudioClassification(FastASTConfig(**FIELDS)).save_pretrained(folder)
+    FastASTFeatureExtractor(max_length=128).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def classify(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, list[str], list[str]]]:
+    """Runs the command on the tiny checkpoint: exit code, lines on stdout, lines on stderr."""
+
+    def run(*arguments: str) -> tuple[int, list[str], list[str]]:
+        try:
+            code = main(["classify", "--device", "cpu", "--model", str(checkpoint), *arguments])
+        except SystemExit as exit:  # the parser's
+            code = exit.code
+        printed = capsys.readouterr()
+        return code, printed.out.splitlines(), printed.err.splitlines()
+
+    return run
+
+
+def test_table_has_a_row_per_file_and_what_was_merged(classify) -> None:  # noqa: ANN001
+    code, out, err = classify(str(DATA / "computed"), GOOD)
+    assert code == 0 and err == []
+    assert out[0].split() == ["file", "1st", "2nd", "3rd"]
+    assert set(out[1]) == {"-", " "}
+    *files, last = sorted((DATA / "computed").iterdir()), Path(GOOD)
+    rows = out[2:-2]
+    assert [row.split()[0] for row in rows] == [str(file) for file in [*files[0], last]]
+    for row in rows:
+        _, *cells = row.split()
+        assert [label[:6] for label in cells[::2]] == ["LABEL_"] * 3
+        assert sorted(map(float, cells[1::2]), reverse=True) == list(map(float, cells[1::2]))
+        assert row.index(cells[0]) == out[0].index("1st")
+    assert out[-2:] == ["", "6 files, tome_r=8: 146 tokens enter the first layer, 130 the last"]
+
+
+@pytest.mark.parametrize(
+    ("top_k", "headers"), [("1", "1st"), ("5", "1st 2nd 3rd 4th 5th"), ("99", "1st 2nd 3rd 4th 5th")]
+)
+def test_headers_count_the_labels(top_k: str, headers: str, classify) -> None:  # noqa: ANN001
+    code, out, _ = classify(GOOD, "--top-k", top_k)
+    assert code == 0
+    assert out[0].split() == ["file", *headers.split()]
+    assert out[-1].startswith("1 file, ")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--r", "20"], "tome_r=20: 146 tokens enter the first layer, 106 the last"),
+        (["--r", "20", "--schedule", "decreasing"], "tome_r=20: 146 tokens enter the first layer, 86 the last"),
+        (["--r", "0", "--dtype", "bfloat16"], "tome_r=0: 146 tokens enter the first layer, 146 the last"),
+        (["--native-length"], "130 the last (of clips that fill the model's input)"),
+    ],
+)
+def test_what_was_merged_follows_the_options(options: list[str], said: str, classify) -> None:  # noqa: ANN001
+    code, out, err = classify(GOOD, *options)
+    assert (code, err) == (0, [])
+    assert out[-1].endswith(said)
+
+
+def test_speedup_is_solved_for_r(classify) -> None:  # noqa: ANN001
+    def r_for(speedup: str) -> int:
+        code, out, _ = classify(GOOD, "--speedup", speedup)
+        assert code == 0
+        return int(out[-1].split("tome_r=")[1].split(":")[0])
+
+    assert r_for("1") == 0 < r_for("1.2") < r_for("1.5")
+
+
+def test_json_has_an_object_per_file_with_the_taggers_labels(classify, checkpoint: Path) -> None:  # noqa: ANN001
+    files = sorted((DATA / "computed").iterdir())
+    code, out, err = classify(str(DATA / "computed"), "--json", "--top-k", "2", "--r", "4")
+    assert code == 0 and err == []
+    expected = Tagger(checkpoint, tome_r=4, top_k=2, device="cpu")(files)
+    assert [json.loads(line) for line in out] == [
+        {"file": str(file), "labels": labels} for file, labels in zip(files, expected, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("name", ["été 雨.wav", "two\nlines.wav", 'quo"te\\.wav', "byte\udcff.wav"])
+def test_any_file_name_makes_one_line(name: str, classify, tmp_path: Path) -> None:  # noqa: ANN001
+    file = tmp_path / name
+    try:
+        file.write_bytes(Path(GOOD).read_bytes())
+    except (OSError, UnicodeEncodeError):
+        pytest.skip("this file system has no such names")
+    code, out, err = classify(str(file), "--json")
+    assert code == 0 and err == []
+    (line,) = out
+    assert line.isascii() and json.loads(line)["file"] == str(file)
+    code, out, err = classify(str(file))
+    assert code == 0 and err == [] and len(out) == 5
+
+
+@pytest.mark.parametrize(("name", "content", "said"), BAD_FILES)
+def test_a_bad_file_is_one_line_and_the_good_one_is_labelled(
+    name: str,
+    content: Any,
+    said: str,
+    classify,  # noqa: ANN001
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / name
+    if isinstance(content, bytes):
+        file.write_bytes(content)
+    elif content:
+        soundfile.write(file, *content, subtype="FLOAT")
+    code, out, err = classify(str(file), GOOD, "--json")
+    assert code == 2
+    assert [json.loads(line)["file"] for line in out] == [GOOD]
+    (line,) = err
+    assert line.startswith("fastast: ") and said in line
+    code, out, err = classify(str(file))  # nothing good beside it
+    assert (code, out) == (2, []) and err == [line]
+
+
+def test_a_folder_without_audio_is_one_line_and_the_rest_is_labelled(classify, tmp_path: Path) -> None:  # noqa: ANN001
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    (folder / "notes.txt").write_text("no audio")
+    code, out, err = classify(str(folder), str(DATA / "computed"), "--json")
+    assert code == 2 and len(out) == 5
+    assert len(err) == 1 and "no audio in this folder" in err[0]
+    code, out, err = classify(str(folder))
+    assert code == 2 and out == [] and len(err) == 1
+
+
+@pytest.mark.parametrize(("options", "said"), BAD_OPTIONS)
+def test_a_bad_option_is_one_line(options: list[str], said: str, classify) -> None:  # noqa: ANN001
+    code, out, err = classify(GOOD, *options)
+    assert (code, out) == (2, [])
+    assert len(err) == 1 and err[0].startswith("fastast classify: ") and said in err[0]
+
+
+@pytest.mark.parametrize(("spoil", "said"), BAD_MODELS)
+def test_a_bad_model_is_one_line(spoil: Callable[[Path], Any], said: str, classify, checkpoint: Path) -> None:  # noqa: ANN001
+    spoil(checkpoint)
+    code, out, err = classify(GOOD)
+    assert (code, out) == (2, [])
+    assert len(err) == 1 and err[0].startswith("fastast classify: ") and said in err[0]
+    assert not (checkpoint / "made").exists()
+
+
+def test_nothing_but_results_is_printed(tmp_path: Path) -> None:
+    """In a process of its own, with the bundled checkpoint, as a user runs it."""
+    command = [sys.executable, "-m", "fastast_hf.cli.main", "classify", GOOD, str(tmp_path / "gone.wav"), "--json"]
+    done = subprocess.run([*command, "--device", "cpu"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == f"fastast: {tmp_path / 'gone.wav'}: no such file; check the path\n"
+    assert len(json.loads(done.stdout)["labels"]) == 3

@@ -1,0 +1,107 @@
+"""`fastast` itself: help, mistakes, interruptions, and readers that go away."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from fastast_hf.cli import schedule
+from fastast_hf.cli.main import COMMANDS, main, one_line
+
+NAMES = [command.__name__.split(".")[-1] for command in COMMANDS]
+MISTAKES = [
+    ([], "COMMAND"),
+    (["sing"], "invalid choice: 'sing'"),
+    (["classify"], "FILE|FOLDER"),
+    (["schedule", "--r\n20"], "unrecognized arguments: --r 20"),
+]
+ERRORS = [
+    (ValueError("r is\n-1:\n  give 0 or more"), 2, "fastast schedule: r is -1: give 0 or more\n"),
+    (FileNotFoundError(2, "No such file", "a.wav"), 2, "fastast schedule: [Errno 2] No such file: 'a.wav'\n"),
+    (ImportError("matplotlib is not installed"), 2, "fastast schedule: matplotlib is not installed\n"),
+    (KeyboardInterrupt(), 130, "fastast schedule: stopped\n"),
+]
+
+
+def fail_with(error: BaseException) -> Any:
+    def run(*args: Any) -> int:
+        raise error
+
+    return run
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit:
+        main(["--help"])
+    assert exit.value.code == 0
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    assert {"classify", "schedule", "benchmark", "demo"} <= set(NAMES)
+    assert all(f"\n    {name} " in printed.out for name in NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit:
+        main([name, "--help"])
+    assert exit.value.code == 0
+    assert capsys.readouterr().out.startswith(f"usage: fastast {name} ")
+
+
+@pytest.mark.parametrize(("argv", "said"), MISTAKES)
+def test_a_mistake_is_one_line(argv: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit:
+        main(argv)
+    assert exit.value.code == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1 and err.startswith("fastast") and said in err and "--help" in err
+
+
+@pytest.mark.parametrize(("error", "code", "said"), ERRORS)
+def test_an_error_is_one_line_and_a_code(
+    error: BaseException, code: int, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(schedule, "run", fail_with(error))
+    assert main(["schedule"]) == code
+    assert capsys.readouterr() == ("", said)
+
+
+def test_debug_raises_the_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schedule, "run", fail_with(ValueError("r is -1")))
+    with pytest.raises(ValueError, match="r is -1"):
+        main(["--debug", "schedule"])
+
+
+def test_a_fault_of_the_programs_own_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schedule, "run", fail_with(KeyError("layer")))
+    with pytest.raises(KeyError):
+        main(["schedule"])
+
+
+def test_an_error_without_a_message_has_its_type() -> None:
+    assert one_line(ValueError()) == "ValueError"
+    assert one_line("two\n lines") == "two lines"
+
+
+def test_letters_that_the_terminal_lacks_are_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    printed = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(printed, encoding="ascii"))
+    monkeypatch.setattr(schedule, "run", lambda args: print("twice as fast: 2×") or 0)
+    assert main(["schedule"]) == 0
+    assert printed.getvalue() == b"twice as fast: 2?\n"
+
+
+def test_a_reader_that_has_gone_is_no_error() -> None:
+    """`fastast schedule | true`: what is printed is still in the buffer when the command is done."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "fastast_hf.cli.main", "schedule", "--r", "20"]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, b"")
