@@ -160,7 +160,8 @@ def _decode(path: Path, name: str) -> tuple[np.ndarray, int]:
         with ExitStack() as stack:
             if head[:4] not in _NOT_MPEG:
                 stack.enter_context(_mpg123_hushed())
-            file = stack.enter_context(_Stream(path))
+            # As bytes: soundfile can't encode a name that is not in UTF-8, which Windows does not have.
+            file = stack.enter_context(_Stream(os.fsencode(path) if os.name == "posix" else path))
             if file.format == "RAW":  # libsndfile plays any bytes named .au, .snd, .vox or .gsm as headerless audio
                 raise TypeError
             rate = file.samplerate

@@ -204,7 +204,7 @@ def _layers(config: FastASTConfig, num_tokens: int, merges: Sequence[int]) -> tu
     layers = []
     for index, asked in enumerate(merges):
         merged = capped_merges(num_tokens, asked)
-        even, odd = (num_tokens + 1) // 2, num_tokens // 2
+        even, odd = (num_tokens - 1) // 2, (num_tokens - 2) // 2  # without the prefix
         layers.append(
             LayerComplexity(
                 index=index,

@@ -81,8 +81,9 @@ class FastASTMLP(ASTMLP):
 
     def forward(self, hidden_states: Tensor, merging: bool = False) -> Tensor:
         """(B, N, C) to (B, N, C)."""
-        hidden_states = self.activation_fn(fast_linear(self.fc1, hidden_states, merging))
-        return fast_linear(self.fc2, hidden_states, merging)
+        gelu = merging and self.config.hidden_act == "gelu"
+        hidden_states = fast_linear(self.fc1, hidden_states, merging, gelu)
+        return fast_linear(self.fc2, hidden_states if gelu else self.activation_fn(hidden_states), merging)
 
 
 class FastASTLayer(ASTLayer):
@@ -128,6 +129,7 @@ class FastASTLayer(ASTLayer):
         merging = r > 0 or token_size is not None
         attended, _, keys = self.attention(self.layernorm_before(hidden_states), key_bias, merging, **kwargs)
         hidden_states = self.dropout(attended) + hidden_states
+        del attended  # what the MLP finds free it need not ask the system for
 
         assignment = None
         if r > 0:
@@ -137,6 +139,7 @@ class FastASTLayer(ASTLayer):
             hidden_states, token_size = merge_tokens(hidden_states, token_size, plan)
             if return_assignment:
                 assignment = merge_assignment(plan)
+        del keys
 
         output = self.mlp(self.layernorm_after(hidden_states), merging)
         return self.dropout(output) + hidden_states, token_size, assignment

@@ -230,6 +230,10 @@ def load_classifier(model: str | os.PathLike[str]) -> FastASTForAudioClassificat
     """
     try:
         loaded, info = FastASTForAudioClassification.from_pretrained(os.fspath(model), output_loading_info=True)
+    except OSError as error:
+        if str(model) in str(error):
+            raise
+        raise OSError(f"{model}: {error}") from error  # off line, transformers does not name it
     except RuntimeError as error:
         # Transformers logs which weights those are, in a report of many lines.
         raise ValueError(

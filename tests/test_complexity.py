@@ -56,7 +56,8 @@ WANTED = [1.0, 1.01, 1.5, 2.0, 3.7]
 
 def counted_flops(model: torch.nn.Module, frames: int) -> int:
     """What torch counts in a forward pass over one clip: two floating-point operations for each MAC."""
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+    # With gradients on: the counter does not know the oneDNN operator that inference takes on a CPU.
+    with FlopCounterMode(display=False) as counter:
         model.eval()(torch.randn(1, frames, model.config.num_mel_bins))
     return counter.get_total_flops()
 
@@ -107,7 +108,7 @@ def test_one_layer_worked_by_hand() -> None:
     assert (layer.tokens_in, layer.tokens_merged) == (6, 1)
     assert layer.attention_macs == 6 * 4 * 4 * 4 + 2 * 6 * 6 * 4
     assert layer.mlp_macs == 2 * 5 * 4 * 10
-    assert layer.matching_macs == 3 * 3 * 2
+    assert layer.matching_macs == 2 * 2 * 2  # CLS and distillation take no part
     assert layer.macs == layer.attention_macs + layer.mlp_macs
     cost = complexity(config)
     assert (cost.patch_macs, cost.head_macs, cost.tokens_out) == (4 * 4 * 2 * 2, 4 * 3, 5)

@@ -152,7 +152,7 @@ def test_stock_ast_loads_what_fastast_saves(
         assert_complete(info)
         assert_same_weights(again, stock)
         assert_same(again(clips).logits, stock(clips).logits)
-        base, info = ASTModel.from_pretrained(tmp_path / "saved", output_loading_info=True)
+        _, info = ASTModel.from_pretrained(tmp_path / "saved", output_loading_info=True)
         assert not info["missing_keys"]
         back, info = FastASTForAudioClassification.from_pretrained(tmp_path / "saved", output_loading_info=True)
         assert_complete(info)
@@ -256,7 +256,7 @@ def test_wrong_settings_at_load_are_refused_in_one_line(
 def test_a_checkpoint_that_is_no_ast_is_refused(tmp_path: Path) -> None:
     BertConfig().save_pretrained(tmp_path)
     for model in (FastASTModel, FastASTForAudioClassification):
-        with pytest.raises(ValueError, match="^[^\n]* is a 'bert' checkpoint; FastAST needs an Audio[^\n]*$"):
+        with pytest.raises(ValueError, match=r"^[^\n]* is a 'bert' checkpoint; FastAST needs an Audio[^\n]*$"):
             model.from_pretrained(tmp_path)
     with pytest.raises(OSError, match="nowhere does not exist: give a checkpoint's folder, or a model id of the Hub"):
         FastASTModel.from_pretrained(tmp_path / "nowhere")

@@ -39,9 +39,9 @@ tags: [audio-spectrogram-transformer, token-merging, fastast]
 other word and `_silence_` for noise. It comes with the package so that `fastast classify` works at once; it is a
 demonstration, not a product: it was trained on few recordings and is often wrong.
 
-**Training data.** {recordings} one-second recordings of Speech Commands V2's test set (Warden 2018, CC BY 4.0), of other
-speakers than the validation and test lists, and words spoken by espeak-ng and flite (`training/synthesise_words.py`):
-{words}. **Recipe.** `training/recipes/speech_commands_tiny.sh`: from random weights,
+**Training data.** {recordings} one-second recordings of Speech Commands V2's test set (Warden 2018, CC BY 4.0), of
+other speakers than the validation and test lists, and words spoken by espeak-ng and flite
+(`training/synthesise_words.py`): {words}. **Recipe.** `training/recipes/speech_commands_tiny.sh`: from random weights,
 `tome_r` drawn at random at each step, so that one checkpoint serves many r.
 
 **Accuracy** at each r on {validation} validation and {testing} test clips, with the 95 % interval (Wilson) of the test
@@ -119,7 +119,9 @@ def card(results: dict[str, Any], extractor: FastASTFeatureExtractor) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Load, halve, save, load back, measure, describe."""
     parser = argparse.ArgumentParser(description="make the bundled checkpoint of a training run")
-    parser.add_argument("runs", nargs="+", type=Path, help="outputs of run_finetune.py, stage by stage; the last counts")
+    parser.add_argument(
+        "runs", nargs="+", type=Path, help="outputs of run_finetune.py, stage by stage; the last counts"
+    )
     parser.add_argument("--data", required=True, type=Path, help="Speech Commands folder with both lists")
     parser.add_argument("--tome-r", type=int, default=12, help="the checkpoint's own r")
     default = Path(__file__).parents[1] / "fastast_hf" / "checkpoints" / "speech-commands-tiny"

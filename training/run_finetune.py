@@ -179,7 +179,9 @@ def main() -> int:
     train = splits["train"]
     noise = train.waveforms[train.labels == LABELS.index(SILENCE)]
     if not len(noise):
-        print(f"run_finetune.py: {settings.data} has no clips in {SILENCE}, which noise is taken from", file=sys.stderr)
+        print(
+            f"run_finetune.py: {settings.data} has no clips in {SILENCE}, which noise is taken from", file=sys.stderr
+        )
         return 2
     if settings.model:
         model = FastASTForAudioClassification.from_pretrained(settings.model, tome_r=settings.tome_r)

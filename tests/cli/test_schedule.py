@@ -23,7 +23,7 @@ REFUSED_BY_PARSER = [
 ]
 REFUSED = [
     (["--r", "-5"], "tome_r is -5"),
-    (["--r", "1", "2"], "2 numbers for a model of 12 layers"),
+    (["--r", "1", "2"], "2 numbers for 12 layers"),
     (["--seconds", "0.1"], "0.175 seconds"),
     (["--frames", "0"], "0 frames"),
     (["--speedup", "0.5"], "1 or more"),
