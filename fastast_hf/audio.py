@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import re
@@ -23,6 +24,7 @@ AUDIO_EXTENSIONS = (".aif", ".aiff", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".
 MIN_SECONDS = 0.025  # one window of the log-mel front end: with less there is no frame to look at
 MIN_SAMPLING_RATE = 1000  # Hz; below it a header is broken rather than a recording unusual
 
+_HEAD = 65536  # bytes: enough for the header of any file
 _BLOCK = 4096  # frames per read: what a damaged file loses, at most, ahead of the damage
 _NOT_MPEG = (b"RIFF", b"RIFX", b"RF64", b"fLaC", b"OggS", b"FORM", b"caff")
 _MPG123_LINE = re.compile(rb"(?<!\w)(?:\[[^\]\n]*mpg123|Note: |Warning: )[^\n]*\n?")
@@ -46,7 +48,10 @@ class _Stream(soundfile.SoundFile):
 
 
 def load_audio(
-    source: str | os.PathLike[str] | dict[str, Any] | tuple[Any, int], sampling_rate: int = 16000
+    source: str | os.PathLike[str] | dict[str, Any] | tuple[Any, int],
+    sampling_rate: int = 16000,
+    *,
+    allow_silence: bool = False,
 ) -> np.ndarray:
     """Read a file or an array as mono samples at `sampling_rate`.
 
@@ -55,9 +60,11 @@ def load_audio(
 
     Args:
         source: An audio file, or samples with their rate in Hz: `(array, rate)` or `{"array": ..., "sampling_rate":
-            ...}` (or `"raw"`). The array is numpy, a torch tensor or a list, of shape (n,), (channels, n) or
-            (n, channels), where the longer axis is time. Integers of 8 to 32 bits are scaled to [-1, 1).
+            ...}` (or `"raw"`), or what datasets leaves undecoded, `{"bytes": ..., "path": ...}`. The array is numpy,
+            a torch tensor or a list, of shape (n,), (channels, n) or (n, channels), where the longer axis is time.
+            Integers of 8 to 32 bits are scaled to [-1, 1).
         sampling_rate: The wanted rate in Hz.
+        allow_silence: Take clips of silence too: a corpus may have a class of them.
 
     Returns:
         float32 samples of shape (n,).
@@ -69,7 +76,11 @@ def load_audio(
         >>> load_audio(([0.0, 0.5] * 800, 32000), sampling_rate=16000).shape
         (800,)
     """
-    if isinstance(source, (str, os.PathLike)):
+    if isinstance(source, dict) and "bytes" in source:
+        undecoded, source = source["bytes"], source.get("path") or "clip"
+        name = _one_line(source)
+        samples, rate = _decode(Path(source) if undecoded is None else undecoded, name)
+    elif isinstance(source, (str, os.PathLike)):
         name = _one_line(source)
         samples, rate = _decode(Path(source), name)
     else:
@@ -77,20 +88,21 @@ def load_audio(
         array, rate = _split_array_and_rate(source, name)
         samples = _array_to_mono(array, name)
     _check_sampling_rate(sampling_rate, name)
-    check_samples(samples, name, rate)
+    check_samples(samples, name, rate, allow_silence)
     if rate != sampling_rate:
         samples = soxr.resample(samples, rate, sampling_rate, quality="HQ")
-        check_samples(samples, name, sampling_rate)
+        check_samples(samples, name, sampling_rate, allow_silence)
     return samples
 
 
-def check_samples(samples: np.ndarray, name: str, sampling_rate: int) -> None:
+def check_samples(samples: np.ndarray, name: str, sampling_rate: int, allow_silence: bool = False) -> None:
     """Refuse samples that carry no sound a model could classify.
 
     Args:
         samples: Mono samples of shape (n,).
         name: What to call them in the message: the file name as the user gave it, or "array".
         sampling_rate: Their rate in Hz.
+        allow_silence: Let silence pass.
 
     Raises:
         AudioError: If there are no samples, fewer than `MIN_SECONDS` of them, any NaN or infinity, or only silence
@@ -114,7 +126,7 @@ def check_samples(samples: np.ndarray, name: str, sampling_rate: int) -> None:
     broken = len(samples) - np.count_nonzero(np.isfinite(samples))
     if broken:
         raise AudioError(f"{name}: {broken} of {len(samples)} samples are NaN or infinite; export the clip again")
-    if samples.min() == samples.max():
+    if not allow_silence and samples.min() == samples.max():
         raise AudioError(f"{name}: the clip is silent (all samples are {samples[0]:g}); give one with sound in it")
 
 
@@ -151,17 +163,20 @@ def find_audio_files(paths: Iterable[str | Path]) -> list[Path]:
     return files
 
 
-def _decode(path: Path, name: str) -> tuple[np.ndarray, int]:
-    """Decode a file to mono float32 samples at its own rate."""
-    head = _read_head(path, name)
+def _decode(source: Path | bytes, name: str) -> tuple[np.ndarray, int]:
+    """Decode a file, or what was in one, to mono float32 samples at its own rate."""
+    head = _read_head(source, name) if isinstance(source, Path) else source[:_HEAD]
+    if not head:
+        raise AudioError(f"{name}: empty file (0 bytes); fetch or export it again")
     blocks: list[np.ndarray] = []
     stopped_early = False
     try:
         with ExitStack() as stack:
             if head[:4] not in _NOT_MPEG:
                 stack.enter_context(_mpg123_hushed())
-            # As bytes: soundfile can't encode a name that is not in UTF-8, which Windows does not have.
-            file = stack.enter_context(_Stream(os.fsencode(path) if os.name == "posix" else path))
+            # A name as bytes: soundfile can't encode one that is not in UTF-8, which Windows does not have.
+            named = os.fsencode(source) if isinstance(source, Path) and os.name == "posix" else source
+            file = stack.enter_context(_Stream(io.BytesIO(source) if isinstance(source, bytes) else named))
             if file.format == "RAW":  # libsndfile plays any bytes named .au, .snd, .vox or .gsm as headerless audio
                 raise TypeError
             rate = file.samplerate
@@ -190,16 +205,13 @@ def _decode(path: Path, name: str) -> tuple[np.ndarray, int]:
 def _read_head(path: Path, name: str) -> bytes:
     try:
         with path.open("rb") as file:
-            head = file.read(65536)
+            return file.read(_HEAD)
     except (FileNotFoundError, ValueError):  # ValueError: a null byte in the path
         raise AudioError(f"{name}: no such file; check the path") from None
     except IsADirectoryError:
         raise AudioError(f"{name}: is a folder; give an audio file, or list its files with find_audio_files") from None
     except OSError as error:
         raise AudioError(f"{name}: cannot be opened ({error.strerror}); check the path") from None
-    if not head:
-        raise AudioError(f"{name}: empty file (0 bytes); fetch or export it again")
-    return head
 
 
 @contextmanager

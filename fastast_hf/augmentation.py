@@ -76,24 +76,34 @@ def add_noise(waveforms: Tensor, noise: Tensor, probability: float, low_db: floa
     return waveforms + torch.where(torch.rand(batch, 1, device=device) < probability, scale, 0.0) * chosen
 
 
-def mixup(waveforms: Tensor, targets: Tensor, probability: float, alpha: float = 10.0) -> tuple[Tensor, Tensor]:
-    """Mix some clips with another of the batch, weights drawn from Beta(alpha, alpha) (AST, Gong et al. 2021, §3.1).
+def mixup(
+    waveforms: Tensor, num_samples: Tensor, partners: Tensor, partner_samples: Tensor, weights: Tensor
+) -> Tensor:
+    """Mix each clip with a partner as AST does: without their means, over the length of the clip.
 
-    Each source loses its mean before it is mixed, and the mixture its own, as AST does it.
+    A longer partner is cut and a shorter one padded with zeros, after its mean is taken away. Labels mix in the same
+    proportion (Tokozume et al. 2018; AST, Gong et al. 2021, §3.1).
 
     Args:
-        waveforms: (B, n).
-        targets: (B, labels) floats, mixed in the same proportion.
-        probability: How likely a clip is to be mixed.
-        alpha: Of the Beta distribution; 10 keeps both clips well heard.
+        waveforms: (B, n), zeros after each clip's end.
+        num_samples: (B,) samples that are the clip's.
+        partners: (B, n).
+        partner_samples: (B,); a clip whose partner has 0 samples stays as it is.
+        weights: (B, 1), of the clip; its partner gets the rest.
+
+    Returns:
+        (B, n), zeros after each clip's end.
     """
-    batch, device = waveforms.shape[0], waveforms.device
-    weight = torch.distributions.Beta(alpha, alpha).sample((batch, 1)).to(device)
-    weight = torch.where(torch.rand(batch, 1, device=device) < probability, weight, 1.0)
-    partner = torch.randperm(batch, device=device)
-    centred = waveforms - waveforms.mean(dim=1, keepdim=True)
-    mixed = weight * centred + (1 - weight) * centred[partner]
-    return mixed - mixed.mean(dim=1, keepdim=True), weight * targets + (1 - weight) * targets[partner]
+    mixed = weights * _centred(waveforms, num_samples) + (1 - weights) * _centred(partners, partner_samples)
+    return torch.where(partner_samples.unsqueeze(1) > 0, _centred(mixed, num_samples), waveforms)
+
+
+def _centred(waveforms: Tensor, num_samples: Tensor) -> Tensor:
+    """Each clip without its mean, and zeros after its end."""
+    num_samples = num_samples.unsqueeze(1)
+    inside = torch.arange(waveforms.shape[1], device=waveforms.device) < num_samples
+    means = (waveforms * inside).sum(dim=1, keepdim=True) / num_samples.clamp(min=1)
+    return (waveforms - means) * inside
 
 
 def spec_augment(features: Tensor, max_frequency: int, max_time: int) -> Tensor:
@@ -120,3 +130,25 @@ def spec_augment(features: Tensor, max_frequency: int, max_time: int) -> Tensor:
             masked = (cell >= start) & (cell < start + width)
             features = features.masked_fill(masked.unsqueeze(1 if axis == 2 else 2), 0.0)
     return features
+
+
+def add_feature_noise(features: Tensor) -> Tensor:
+    """Add uniform noise of a strength of its own, at most 0.1, to each normalised spectrogram (B, frames, mel bins).
+
+    AST trains so on Speech Commands, together with [`random_roll`].
+    """
+    strength = torch.rand(features.shape[0], 1, 1, device=features.device) / 10
+    return features + torch.rand_like(features) * strength
+
+
+def random_roll(features: Tensor, max_frames: int = 10) -> Tensor:
+    """Roll each spectrogram (B, frames, mel bins) along time, by -max_frames to max_frames - 1 frames.
+
+    Example:
+        >>> random_roll(torch.ones(2, 100, 128)).sum()
+        tensor(25600.)
+    """
+    batch, frames, mel_bins = features.shape
+    shift = torch.randint(-max_frames, max_frames, (batch, 1), device=features.device)
+    index = (torch.arange(frames, device=features.device) - shift) % frames
+    return features.gather(1, index.unsqueeze(2).expand(-1, -1, mel_bins))

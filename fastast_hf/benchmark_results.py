@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from .training_benchmark import TrainingRow
+
 COLOURS = ("tab:blue", "tab:orange", "tab:green")  # of the three schedules
 
 
@@ -88,26 +90,27 @@ class BenchmarkRow:
     date: str
 
 
-def write_csv(rows: Sequence[BenchmarkRow], path: Path) -> None:
-    """Write one line per row, floats to five digits, nothing where a value is None."""
+def write_csv(rows: Sequence[BenchmarkRow | TrainingRow], path: Path) -> None:
+    """Write one line per row, of which there is one at least; floats to five digits, nothing where a value is None."""
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(BenchmarkRow)], lineterminator="\n")
+        writer = csv.DictWriter(file, [field.name for field in fields(rows[0])], lineterminator="\n")
         writer.writeheader()
         for row in rows:
             writer.writerow({k: f"{v:.5g}" if isinstance(v, float) else v for k, v in asdict(row).items()})
 
 
-def to_json(rows: Sequence[BenchmarkRow]) -> str:
-    """A JSON list of one object per row; `BenchmarkRow(**item)` makes the row again."""
+def to_json(rows: Sequence[BenchmarkRow | TrainingRow]) -> str:
+    """A JSON list of one object per row; `BenchmarkRow(**item)` makes such a row again."""
     return json.dumps([asdict(row) for row in rows], indent=2)
 
 
-def plot_speedups(rows: Sequence[BenchmarkRow], path: Path) -> None:
+def plot_speedups(rows: Sequence[BenchmarkRow | TrainingRow], path: Path, of: str = "") -> None:
     """Draw measured speed-up against r, a panel per clip length, with the MAC ratio as the line to reach.
 
     Args:
         rows: Of one measurement.
         path: The picture to write; its ending says in which format.
+        of: What was timed, for the axis; the model if empty.
 
     Raises:
         ImportError: matplotlib is not installed.
@@ -127,7 +130,7 @@ def plot_speedups(rows: Sequence[BenchmarkRow], path: Path) -> None:
         _plot_panel(axes, here)
         axes.set_title(f"{frames} frames, {here[0].tokens_in} tokens", fontsize=10)
         axes.set_xlabel("tokens merged in every layer, r")
-    all_axes[0].set_ylabel("speed-up over stock AST (sdpa)")
+    all_axes[0].set_ylabel(f"{of} speed-up over stock AST (sdpa)".strip())
     figure.suptitle(f"{one.model}, {one.dtype}, batch {one.batch_size}\n{one.processor}", fontsize=10)
     handles, labels = all_axes[0].get_legend_handles_labels()
     columns = min(len(panels) + 1, 4)  # what the width holds
@@ -135,7 +138,7 @@ def plot_speedups(rows: Sequence[BenchmarkRow], path: Path) -> None:
     figure.savefig(path)
 
 
-def _plot_panel(axes: Axes, rows: Sequence[BenchmarkRow]) -> None:
+def _plot_panel(axes: Axes, rows: Sequence[BenchmarkRow | TrainingRow]) -> None:
     """Measured and possible speed-up for each schedule, and stock AST's two levels."""
     fast = [row for row in rows if row.tome_r is not None]
     for row in rows:

@@ -114,11 +114,7 @@ class FastASTFeatureExtractor(SequenceFeatureExtractor):
         if max_length < 1:
             raise ValueError(f"max_length is {max_length}: give a number of frames, 1 or more")
         waveforms, num_samples = self._batch(raw_speech, max_length, device)
-        features = log_mel_spectrogram(waveforms, self.sampling_rate, self.num_mel_bins)
-        frames = num_frames(num_samples, self.sampling_rate)
-        mask = torch.arange(max_length, device=features.device) < frames.to(features.device).unsqueeze(1)
-        features = F.pad(features, (0, 0, 0, max_length - features.shape[1]))
-        features = features.masked_fill(~mask.unsqueeze(-1), self.padding_value)
+        features, mask = self.spectrogram(waveforms, num_samples, max_length)
         if self.do_normalize:
             features = self.normalize(features)
 
@@ -129,6 +125,26 @@ class FastASTFeatureExtractor(SequenceFeatureExtractor):
             return BatchFeature(outputs)
         arrays = {name: value.detach().cpu().numpy() for name, value in outputs.items()}
         return BatchFeature(arrays if return_tensors else {name: list(value) for name, value in arrays.items()})
+
+    def spectrogram(
+        self, waveforms: Tensor, num_samples: Tensor, max_length: int | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Log-mel values before normalisation, which is where SpecAugment masks them.
+
+        Args:
+            waveforms: (B, n), at least one frame and at most `max_length` frames long.
+            num_samples: (B,) how many samples of each are the clip's; the rest becomes padding.
+            max_length: Frames instead of the extractor's own.
+
+        Returns:
+            (B, frames, mel bins), and which frames (B, frames) are the clip's.
+        """
+        max_length = self.max_length if max_length is None else max_length
+        features = log_mel_spectrogram(waveforms, self.sampling_rate, self.num_mel_bins)
+        frames = num_frames(num_samples, self.sampling_rate)
+        mask = torch.arange(max_length, device=features.device) < frames.to(features.device).unsqueeze(1)
+        features = F.pad(features, (0, 0, 0, max_length - features.shape[1]))
+        return features.masked_fill(~mask.unsqueeze(-1), self.padding_value), mask
 
     def normalize(self, features: Tensor) -> Tensor:
         """Raw log-mel values to what the model takes: about zero mean and a standard deviation of 0.5."""
@@ -146,7 +162,7 @@ class FastASTFeatureExtractor(SequenceFeatureExtractor):
         if len(raw_speech) == 0:
             raise ValueError("no audio was given: give at least one clip")
         needed = frame_samples(self.sampling_rate)
-        longest = needed + (max_length - 1) * hop_samples(self.sampling_rate)
+        longest = window_samples(max_length, self.sampling_rate)
         clips = []
         for index, raw in enumerate(raw_speech):
             if isinstance(raw, np.ndarray):
@@ -209,6 +225,16 @@ def num_frames(num_samples: Any, sampling_rate: int = 16000) -> Any:
         98
     """
     return 1 + (num_samples - frame_samples(sampling_rate)) // hop_samples(sampling_rate)
+
+
+def window_samples(frames: int, sampling_rate: int = 16000) -> int:
+    """Samples that so many frames take: 20720 for 128 at 16 kHz.
+
+    Example:
+        >>> window_samples(128)
+        20720
+    """
+    return frame_samples(sampling_rate) + (frames - 1) * hop_samples(sampling_rate)
 
 
 def frame_samples(sampling_rate: int) -> int:

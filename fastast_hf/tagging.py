@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 from transformers import ASTConfig, ASTPreTrainedModel, BatchFeature
 
 from .audio import AudioError, load_audio
-from .feature_extraction_fastast import FastASTFeatureExtractor, frame_samples, hop_samples, num_frames
+from .feature_extraction_fastast import FastASTFeatureExtractor, num_frames, window_samples
 from .modeling_fastast import FastASTForAudioClassification
 
 BUNDLED_CHECKPOINT = Path(__file__).parent / "checkpoints" / "speech-commands-tiny"
@@ -50,7 +50,8 @@ class Tagger:
         dtype: `"float32"`, `"bfloat16"`, `"float16"` or a torch dtype; the front end always computes in float32.
         native_length: Feed short recordings at their own length, not padded to the model's. Faster, and not what
             published checkpoints were trained on.
-        feature_extractor: None takes the checkpoint's; for a model in memory, one with AudioSet's statistics.
+        feature_extractor: None takes that of the checkpoint, or of the one that a model in memory came from; where
+            there is none, one with AudioSet's statistics.
 
     Raises:
         ValueError: A checkpoint that is no AST classifier, or a wrong `tome_r`, `device` or `dtype`.
@@ -115,6 +116,7 @@ class Tagger:
 
         Raises:
             AudioError: A recording can't be used (`on_error="raise"`).
+            MemoryError: A batch does not fit into the device's memory.
         """
         if on_error not in ("raise", "return"):
             raise ValueError(f"on_error is {on_error!r}: choose 'raise' or 'return'")
@@ -168,7 +170,7 @@ class Tagger:
     def _windows(self, samples: np.ndarray) -> Iterator[np.ndarray]:
         """Stretches of the model's input length; the last one ends where the recording does."""
         rate = self.feature_extractor.sampling_rate
-        length = frame_samples(rate) + (self.feature_extractor.max_length - 1) * hop_samples(rate)
+        length = window_samples(self.feature_extractor.max_length, rate)
         starts = list(range(0, max(1, len(samples) - length + 1), length))
         if starts[-1] + length < len(samples):
             starts.append(len(samples) - length)
@@ -193,7 +195,12 @@ class Tagger:
         for indices in buckets.values():
             for start in range(0, len(indices), self.batch_size):
                 batch = indices[start : start + self.batch_size]
-                logits = self.model(**self.features([windows[i] for i in batch])).logits.float().cpu()
+                try:
+                    logits = self.model(**self.features([windows[i] for i in batch])).logits.float().cpu()
+                except torch.OutOfMemoryError as error:
+                    raise MemoryError(
+                        f"{len(batch)} clips at once do not fit into the memory of {self.device}: lower the batch size"
+                    ) from error
                 for index, score in zip(batch, self._activate(logits), strict=True):
                     scores[index] = score
         return scores
@@ -215,10 +222,12 @@ class Tagger:
 
 def _extractor_of(config: ASTConfig) -> FastASTFeatureExtractor:
     """The front end of the checkpoint that a model in memory was loaded from, else one with AudioSet's statistics."""
-    try:
-        return FastASTFeatureExtractor.from_pretrained(config.name_or_path, max_length=config.max_length)
-    except (OSError, ValueError):
-        return FastASTFeatureExtractor(num_mel_bins=config.num_mel_bins, max_length=config.max_length)
+    if config.name_or_path:  # an empty one would mean the current folder
+        try:
+            return FastASTFeatureExtractor.from_pretrained(config.name_or_path, max_length=config.max_length)
+        except (OSError, ValueError):
+            pass
+    return FastASTFeatureExtractor(num_mel_bins=config.num_mel_bins, max_length=config.max_length)
 
 
 def load_classifier(model: str | os.PathLike[str]) -> FastASTForAudioClassification:

@@ -8,7 +8,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from fastast_hf.augmentation import add_noise, mixup, random_gain, random_shift, random_speed, spec_augment
+from fastast_hf.augmentation import (
+    add_feature_noise,
+    add_noise,
+    mixup,
+    random_gain,
+    random_roll,
+    random_shift,
+    random_speed,
+    spec_augment,
+)
 
 RATE = 8000
 
@@ -22,7 +31,8 @@ AUGMENTATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "shift": lambda x: random_shift(x, 300),
     "gain": lambda x: random_gain(x, -6, 6),
     "noise": lambda x: add_noise(x, noise(3, x.shape[1], seed=9), 0.5, 0, 20),
-    "mixup": lambda x: mixup(x, torch.eye(len(x)), 0.5)[0],
+    "roll": lambda x: random_roll(x.view(len(x), -1, 20)).flatten(1),
+    "feature noise": lambda x: add_feature_noise(x.view(len(x), -1, 20)).flatten(1),
     "spec": lambda x: spec_augment(x.view(len(x), -1, 20), 5, 30).flatten(1),
 }
 NEUTRAL: dict[str, Callable[[Tensor], Tensor]] = {
@@ -113,23 +123,43 @@ def test_noise_reaches_its_share_of_the_clips_and_spares_silence() -> None:
     assert torch.equal(add_noise(clips, torch.zeros(1, 50), 1.0, 0.0, 0.0), clips)
 
 
-def test_mixup_mixes_clips_and_labels_in_the_same_proportion() -> None:
+def test_mixup_is_asts_of_two_clips_of_other_lengths() -> None:
+    long, short = noise(1, 100)[0] + 3.0, noise(1, 60, seed=1)[0] - 2.0
+    padded = torch.cat([short, torch.zeros(40)])
+    waveforms, partners = torch.stack([long, padded]), torch.stack([padded, long])
+    mixed = mixup(waveforms, torch.tensor([100, 60]), partners, torch.tensor([60, 100]), torch.tensor([[0.3], [0.8]]))
+
+    # Each without its mean; the partner padded or cut to the clip's length; the mixture without its mean.
+    long, short = long - long.mean(), short - short.mean()
+    first = 0.3 * long + 0.7 * torch.cat([short, torch.zeros(40)])
+    second = 0.8 * short + 0.2 * long[:60]
+    torch.testing.assert_close(mixed[0], first - first.mean(), atol=1e-5, rtol=0)
+    torch.testing.assert_close(mixed[1, :60], second - second.mean(), atol=1e-5, rtol=0)
+    assert not mixed[1, 60:].any()
+
+
+def test_mixup_leaves_a_clip_without_partner_as_it_is() -> None:
+    clips = noise(2, 100) + 1.0
+    mixed = mixup(clips, torch.tensor([100, 100]), clips.flip(0), torch.tensor([0, 100]), torch.full((2, 1), 0.5))
+    assert torch.equal(mixed[0], clips[0])
+    assert not torch.equal(mixed[1], clips[1])
+
+
+def test_roll_goes_round_by_minus_10_to_9_frames() -> None:
     torch.manual_seed(0)
-    clips = noise(16, 3000) + 5.0
-    mixed, labels = mixup(clips, torch.eye(16), 1.0)
-    torch.testing.assert_close(labels.sum(dim=1), torch.ones(16))
-    assert ((labels > 0).sum(dim=1) == 2).sum() > 8  # a permutation may leave a clip its own partner
-    centred = clips - clips.mean(dim=1, keepdim=True)
-    torch.testing.assert_close(mixed, labels @ centred, atol=1e-4, rtol=1e-4)
-    weights = labels.diagonal()
-    assert weights.min() > 0.2 and weights[weights < 1].max() < 0.9  # Beta(10, 10)
+    ramp = torch.arange(50.0).view(1, 50, 1).expand(600, 50, 4)
+    rolled = random_roll(ramp)
+    shifts = rolled[:, :, 0].argmin(dim=1)
+    assert set(shifts.tolist()) == {*range(10), *range(40, 50)}
+    assert torch.equal(rolled.sort(dim=1).values, ramp)
 
 
-def test_mixup_of_nothing_only_takes_the_mean_away() -> None:
-    clips = noise(4, 100) + 1.0
-    mixed, labels = mixup(clips, torch.eye(4), 0.0)
-    assert torch.equal(labels, torch.eye(4))
-    torch.testing.assert_close(mixed, clips - clips.mean(dim=1, keepdim=True))
+def test_feature_noise_is_uniform_and_at_most_a_tenth() -> None:
+    torch.manual_seed(0)
+    added = add_feature_noise(torch.zeros(500, 20, 10))
+    assert added.min() >= 0 and added.max() < 0.1
+    assert added.amax(dim=(1, 2)).mean() == pytest.approx(0.05, abs=0.005)  # the strength is uniform on [0, 0.1]
+    assert added.mean() == pytest.approx(0.025, abs=0.002)
 
 
 def run_lengths(masked: Tensor) -> list[int]:

@@ -93,6 +93,10 @@ def test_a_pipeline_takes_tome_r_among_the_model_kwargs(
     )
 
 
+def _scores(answers: list[dict[str, Any]]) -> dict[str, float]:
+    return {answer["label"]: answer["score"] for answer in answers}
+
+
 @pytest.mark.parametrize("stock", [True, False])
 def test_a_pipeline_takes_tome_r_as_a_keyword(
     stock: bool, make_ast: Make, make_fastast: Make, clip: np.ndarray, tmp_path: Path
@@ -106,14 +110,22 @@ def test_a_pipeline_takes_tome_r_as_a_keyword(
         by_r[r] = pipeline("audio-classification", model=model, feature_extractor=extractor, device="cpu")
     expected = {r: classify(clip) for r, classify in by_r.items()}
 
+    scores = {r: _scores(answers) for r, answers in expected.items()}
+    assert scores[8] != pytest.approx(scores[0], abs=1e-6)
+    assert scores[8] != pytest.approx(scores[4], abs=1e-6)
+
+    # Not bit for bit: weights mapped from a file lie at other addresses, which picks other kernels.
+    def answers_are(r: int, **call: int) -> bool:
+        return _scores(classify(clip, **call)) == pytest.approx(scores[r], abs=1e-6)
+
     classify = pipeline("audio-classification", model=str(tmp_path), device="cpu", tome_r=8)
-    assert classify(clip) == expected[8] != expected[0]
-    assert classify(clip, tome_r=4) == expected[4]  # for this call
-    assert classify(clip) == expected[8]
+    assert answers_are(8)
+    assert answers_are(4, tome_r=4)  # for this call
+    assert answers_are(8)
     classify = pipeline("audio-classification", model=str(tmp_path), device="cpu")
-    assert classify(clip) == expected[0]
-    assert classify(clip, tome_r=8) == expected[8]
-    assert classify(clip) == expected[0]
+    assert answers_are(0)
+    assert answers_are(8, tome_r=8)
+    assert answers_are(0)
 
 
 def test_a_pipeline_takes_several_clips_at_once(checkpoint: Path, clip: np.ndarray) -> None:

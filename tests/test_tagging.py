@@ -292,6 +292,17 @@ def test_only_a_few_batches_are_decoded_ahead(make_tagger: Make, monkeypatch: py
     monkeypatch.setattr(tagging, "load_audio", lambda *args: events.append("r") or clip[0])
     monkeypatch.setattr(tagger, "_scores", lambda windows: events.append("m") or [torch.ones(5)] * len(windows))
     ahead = 2 * READ_AHEAD_BATCHES
-    assert len(tagger([clip] * (2 * ahead + 3))) == 2 * ahead + 3
-    read = [len(part) for part in "".join(events).split("m")]
-    assert read == [*[ahead] * (70 // ahead), 70 % ahead, 0]
+    clips = [clip] * (2 * ahead + 3)
+    assert len(tagger(clips)) == len(clips)
+    # Read a few batches, answer them, read on: never the whole folder first.
+    assert "".join(events) == ("r" * ahead + "m") * 2 + "rrrm"
+
+
+def test_too_large_a_batch_says_so(make_tagger: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise torch.OutOfMemoryError("Tried to allocate 20.00 GiB")
+
+    tagger = make_tagger(batch_size=2)
+    monkeypatch.setattr(tagger.model, "forward", full)
+    with pytest.raises(MemoryError, match="2 clips at once do not fit into the memory of cpu: lower the batch size"):
+        tagger(noises([4000, 4000]))

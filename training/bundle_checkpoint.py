@@ -19,10 +19,12 @@ from typing import Any
 
 import torch
 import transformers
-from run_finetune import COMMANDS, SAMPLING_RATE, Clips, split_files
 
 from fastast_hf import FastASTFeatureExtractor, FastASTForAudioClassification
 from fastast_hf.complexity import complexity
+from fastast_hf.corpora import Corpus, label_names, load_corpus
+from fastast_hf.runs import RESULTS
+from fastast_hf.sweep import predict
 
 R_VALUES = (0, 4, 8, 12, 16, 20, 25, 30, 35, 40)
 BATCH = 64
@@ -55,19 +57,6 @@ The default is `tome_r = {default}`. Front end: log-mel, mean {mean:.4f}, std {s
 """
 
 
-def accuracy(
-    model: FastASTForAudioClassification, extractor: FastASTFeatureExtractor, clips: Clips, tome_r: int
-) -> float:
-    """Share of clips whose best label is right."""
-    right = 0
-    with torch.inference_mode():
-        for waveforms, labels in zip(clips.waveforms.split(BATCH), clips.labels.split(BATCH), strict=True):
-            inputs = extractor(waveforms.float() / 32768, sampling_rate=SAMPLING_RATE, return_tensors="pt")
-            logits = model(**inputs, tome_r=tome_r).logits
-            right += int((logits.argmax(-1) == labels).sum())
-    return right / len(clips)
-
-
 def wilson_interval(share: float, count: int) -> tuple[float, float]:
     """95 % interval of a share of `count` trials (Wilson 1927)."""
     z = 1.96
@@ -77,16 +66,18 @@ def wilson_interval(share: float, count: int) -> tuple[float, float]:
 
 
 def measure(
-    model: FastASTForAudioClassification, extractor: FastASTFeatureExtractor, splits: dict[str, Clips]
+    model: FastASTForAudioClassification, extractor: FastASTFeatureExtractor, corpus: Corpus
 ) -> list[dict[str, Any]]:
     """A row for each r: tokens, MACs, and accuracy on both lists."""
     rows = []
     for tome_r in R_VALUES:
         cost = complexity(model.config, tome_r)
         row: dict[str, Any] = {"tome_r": tome_r, "tokens_out": cost.tokens_out, "macs": cost.macs}
-        row["validation_accuracy"] = accuracy(model, extractor, splits["validation"], tome_r)
-        row["test_accuracy"] = accuracy(model, extractor, splits["testing"], tome_r)
-        row["test_interval"] = wilson_interval(row["test_accuracy"], len(splits["testing"]))
+        for split in ("validation", "test"):
+            predicted = predict(model, extractor, corpus, split, tome_r, batch_size=BATCH)
+            right = predicted.logits.argmax(axis=1) == predicted.targets.argmax(axis=1)
+            row[f"{split}_accuracy"] = float(right.mean())
+        row["test_interval"] = wilson_interval(row["test_accuracy"], len(corpus["test"]))
         print(json.dumps(row), flush=True)
         rows.append(row)
     return rows
@@ -104,7 +95,7 @@ def card(results: dict[str, Any], extractor: FastASTFeatureExtractor) -> str:
     return CARD.format(
         parameters=results["parameters"] / 1e6,
         frames=extractor.max_length,
-        commands=", ".join(COMMANDS),
+        commands=", ".join(name for name in results["labels"] if not name.startswith("_")),
         table="\n".join(lines),
         default=results["default_tome_r"],
         mean=extractor.mean,
@@ -112,7 +103,7 @@ def card(results: dict[str, Any], extractor: FastASTFeatureExtractor) -> str:
         recordings=results["clips"]["stages"][-1]["train"],
         words=", then ".join(str(stage["extra"]) for stage in results["clips"]["stages"]),
         validation=results["clips"]["validation"],
-        testing=results["clips"]["testing"],
+        testing=results["clips"]["test"],
     )
 
 
@@ -128,10 +119,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, default=default)
     args = parser.parse_args(argv)
     try:
-        stages = [json.loads((run / "clips.json").read_text()) for run in args.runs]
+        stages = [json.loads((run / RESULTS).read_text())["clips"] for run in args.runs]
         model = FastASTForAudioClassification.from_pretrained(args.runs[-1], tome_r=args.tome_r, dtype=torch.float32)
         extractor = FastASTFeatureExtractor.from_pretrained(args.runs[-1])
-        splits = {split: Clips(files) for split, files in split_files(args.data).items() if split != "train"}
+        corpus = load_corpus("speech_commands", args.data, classes=12)
     except (OSError, ValueError) as error:
         print(f"bundle_checkpoint.py: {error}", file=sys.stderr)
         return 2
@@ -150,8 +141,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         "torch": torch.__version__,
         "transformers": transformers.__version__,
         "machine": platform.machine(),
-        "clips": {"stages": stages} | {split: len(clips) for split, clips in splits.items()},
-        "rows": measure(model, extractor, splits),
+        "labels": label_names(corpus),
+        "clips": {"stages": stages} | {split: len(corpus[split]) for split in ("validation", "test")},
+        "rows": measure(model, extractor, corpus),
     }
     (args.output / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     (args.output / "README.md").write_text(card(results, extractor))

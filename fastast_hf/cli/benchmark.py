@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .tables import format_table
+from .training_table import training_table
 
 if TYPE_CHECKING:
     from fastast_hf.benchmark_results import BenchmarkRow
@@ -23,10 +25,17 @@ def add_parser(commands: Any) -> None:
         "benchmark",
         help="time FastAST beside stock AST on this machine",
         description="Time front end, model and both together, at each r beside stock AST (eager and sdpa) with the "
-        "same weights, in interleaved rounds on clips of noise. Ctrl-C keeps the rounds finished so far.",
+        "same weights, in interleaved rounds on clips of noise; or, with --training, whole training steps. Ctrl-C "
+        "keeps the rounds finished so far.",
     )
     parser.add_argument(
         "--model", metavar="ID", help="AST or FastAST checkpoint: folder or Hub id (default: AST-base, random weights)"
+    )
+    parser.add_argument(
+        "--training",
+        action="store_true",
+        help="time training steps (forward, loss, backward, AdamW) and measure their peak memory instead, beside "
+        "stock AST with sdpa; a --dtype other than float32 is then autocast's",
     )
     parser.add_argument(
         "--frames", type=int, nargs="+", default=[512, 1024, 128], metavar="T", help="clip lengths in frames of 10 ms"
@@ -63,6 +72,7 @@ def run(args: argparse.Namespace) -> int:
 
     from fastast_hf.benchmark_results import to_json
     from fastast_hf.benchmarking import benchmark, check_at_least
+    from fastast_hf.training_benchmark import training_benchmark
 
     check_at_least(1, **{"--rounds": args.rounds, "--batch-size": args.batch_size})
     check_at_least(0, **{"--r": min(args.r)})
@@ -71,14 +81,15 @@ def run(args: argparse.Namespace) -> int:
         torch.set_num_threads(args.threads)
     if args.output is not None:
         args.output.mkdir(parents=True, exist_ok=True)
-    model = _load(args.model, args.device, args.dtype)
+    model = _load(args.model, args.device, "float32" if args.training else args.dtype)
     check_at_least(model.config.patch_size, **{"--frames": min(args.frames)})
 
     stem = None if args.output is None else args.output / file_stem(args, model.device.type)
 
-    rows: list[BenchmarkRow] = []
+    measure: Any = partial(training_benchmark, dtype=getattr(torch, args.dtype)) if args.training else benchmark
+    rows: list[Any] = []
     for frames in dict.fromkeys(args.frames):
-        result = benchmark(
+        result = measure(
             model,
             frames,
             model_name=_name(args.model) if args.model else RANDOM_AST_BASE,
@@ -91,7 +102,7 @@ def run(args: argparse.Namespace) -> int:
         )
         rows += result.rows
         if result.rows and not args.json:
-            print(table(result.rows), end="\n\n", flush=True)
+            print((training_table if args.training else table)(result.rows), end="\n\n", flush=True)
         if result.rows and stem is not None:
             _write(rows, stem)
         if result.interrupted:
@@ -100,11 +111,11 @@ def run(args: argparse.Namespace) -> int:
             break
     if args.json:
         print(to_json(rows))
-    if rows and rows[0].front_end is None:
+    if rows and not args.training and rows[0].front_end is None:
         note = "stock AST's front end is left out, because transformers cannot import ASTFeatureExtractor here"
         print(f"fastast benchmark: {note} (a broken torchaudio?)", file=sys.stderr)
     if rows and stem is not None:
-        _draw(rows, stem.with_name(f"{stem.name}.png"))
+        _draw(rows, stem.with_name(f"{stem.name}.png"), "training" if args.training else "")
     return 130 if result.interrupted else 0
 
 
@@ -154,9 +165,10 @@ def table(rows: list[BenchmarkRow]) -> str:
 
 def file_stem(args: argparse.Namespace, device: str) -> str:
     """A file's name, without ending, that says what was measured: `benchmark-cpu-float32-sdpa-b4`."""
+    what = "training" if args.training else "benchmark"
     model = [_name(args.model).split("/")[-1]] if args.model else []
     schedule = [] if args.schedule == ["constant"] else args.schedule
-    return "-".join(["benchmark", *model, device, args.dtype, args.attn, f"b{args.batch_size}", *schedule])
+    return "-".join([what, *model, device, args.dtype, args.attn, f"b{args.batch_size}", *schedule])
 
 
 def _name(model: str) -> str:
@@ -186,7 +198,7 @@ def _load(model: str | None, device: str | None, dtype: str) -> FastASTForAudioC
     return loaded.to(device=device, dtype=getattr(torch, dtype))
 
 
-def _write(rows: list[BenchmarkRow], stem: Path) -> None:
+def _write(rows: list[Any], stem: Path) -> None:
     from fastast_hf.benchmark_results import to_json, write_csv
 
     # Path.with_suffix would take a version number in the name for an ending.
@@ -194,10 +206,10 @@ def _write(rows: list[BenchmarkRow], stem: Path) -> None:
     stem.with_name(f"{stem.name}.json").write_text(to_json(rows) + "\n", encoding="utf-8")
 
 
-def _draw(rows: list[BenchmarkRow], path: Path) -> None:
+def _draw(rows: list[Any], path: Path, of: str) -> None:
     from fastast_hf.benchmark_results import plot_speedups
 
     try:
-        plot_speedups(rows, path)
+        plot_speedups(rows, path, of)
     except ModuleNotFoundError:
         print("The picture is left out, for want of matplotlib: pip install 'fastast-hf[plot]'", file=sys.stderr)

@@ -13,9 +13,9 @@ from huggingface_hub.errors import StrictDataclassError
 from huggingface_hub.utils import are_progress_bars_disabled, enable_progress_bars
 from transformers.utils import logging
 
-from . import benchmark, classify, demo, schedule
+from . import benchmark, classify, demo, evaluate, schedule, stats, train
 
-COMMANDS = (classify, schedule, benchmark, demo)
+COMMANDS = (classify, schedule, benchmark, train, evaluate, stats, demo)
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -41,7 +41,11 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that `argv` (by default the program's own arguments) names; returns the exit code."""
     keep_streams_clean()
-    args = build_parser().parse_args(argv)
+    parser = build_parser()
+    args, rest = parser.parse_known_args(argv)
+    if rest and not getattr(args, "takes_the_rest", False):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    args.rest = rest
     try:
         code = args.run(args)
         sys.stdout.flush()  # while a reader that has gone can still be told from an error

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-from fastast_hf import FastASTConfig, FastASTForAudioClassification, benchmarking
+from fastast_hf import FastASTConfig, FastASTForAudioClassification, benchmarking, training_benchmark
 from fastast_hf.benchmark_results import BenchmarkRow
 from fastast_hf.cli.main import main
 
@@ -29,6 +30,12 @@ BAD_ARGUMENTS = [
     (["--attn", "keen"], "invalid choice: 'keen'"),
     (["--device", "toaster"], "device 'toaster' cannot be used here"),
     (["--model", "/no/such/checkpoint"], "/no/such/checkpoint"),
+    (["--training", "--rounds", "0"], "--rounds is 0: give 1 or more"),
+]
+
+TRAINING_COLUMNS = [
+    *("model", "r", "tokens left", "GMACs", "step ms", "p95 ms", "speed-up", "MAC ratio", "efficiency"),
+    *("peak MB", "step MB"),
 ]
 
 FILE_NAMES = [
@@ -96,6 +103,27 @@ def test_json_is_all_that_json_prints(checkpoint: str, capsys: pytest.CaptureFix
     assert main(["benchmark", "--model", checkpoint, *SETTINGS, "--json"]) == 0
     rows = [BenchmarkRow(**item) for item in json.loads(capsys.readouterr().out)]
     assert [row.tome_r for row in rows] == [None, None, 0, 8]
+
+
+def test_training_has_a_table_and_files_of_its_own(
+    checkpoint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("matplotlib")
+    monkeypatch.setattr(training_benchmark, "step_bytes", lambda step, r, schedule: 5_000_000)
+    arguments = ["benchmark", "--training", "--model", checkpoint, *SETTINGS, "--dtype", "bfloat16"]
+    assert main([*arguments, "--output", str(tmp_path)]) == 0
+    stem = "training-tiny-v1.5-cpu-bfloat16-sdpa-b2"
+    assert {path.name for path in tmp_path.iterdir()} == {f"{stem}.{end}" for end in ("csv", "json", "png")}
+    heading, _, names, _, *lines = capsys.readouterr().out.strip().splitlines()
+    assert heading.startswith("training steps, 64 frames (62 tokens), batch 2") and "three forward passes" in heading
+    assert re.split(" {2,}", names.strip()) == TRAINING_COLUMNS
+    assert [line.split()[:4] for line in lines] == [
+        ["AST", "sdpa", "-", "62"],
+        ["FastAST", "sdpa", "0", "62"],
+        ["FastAST", "sdpa", "8", "46"],
+    ]
+    rows = [training_benchmark.TrainingRow(**item) for item in json.loads((tmp_path / f"{stem}.json").read_text())]
+    assert [(row.model, row.dtype, row.step_mem_mb) for row in rows] == [("tiny-v1.5", "bfloat16", 5.0)] * 3
 
 
 @pytest.mark.usefixtures("no_matplotlib")

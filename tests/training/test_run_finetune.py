@@ -1,73 +1,183 @@
+"""The training script as a user runs it."""
+
 from __future__ import annotations
 
 import json
-import shutil
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file
+from small_corpora import write_esc50, write_speech_commands
+
+from fastast_hf import FastASTFeatureExtractor, FastASTForAudioClassification
 
 ROOT = Path(__file__).parents[2]
-SPEECH = ROOT / "tests" / "data" / "speech"
-NOISE = ROOT / "tests" / "data" / "computed"
+MODEL = [
+    "--hidden_size",
+    "24",
+    "--layers",
+    "2",
+    "--stride",
+    "16",
+    "--frames",
+    "64",
+    "--use_cpu",
+    "--report_to",
+    "none",
+]
+STATISTICS = ["--mean", "-5", "--std", "4"]
+SMALL = [
+    *MODEL,
+    *STATISTICS,
+    "--per_device_train_batch_size",
+    "4",
+    "--learning_rate",
+    "1e-3",
+    "--disable_tqdm",
+    "true",
+]
 
 
-@pytest.fixture
-def speech_commands(tmp_path: Path) -> Path:
-    """The layout of Speech Commands: a folder per word, and the two lists."""
-    root = tmp_path / "speech_commands"
-    for word in ("yes", "no", "stop"):
-        (root / word).mkdir(parents=True)
-        for clip in SPEECH.glob(f"{word}_*.wav"):
-            shutil.copy(clip, root / word)
-    for folder, name in (("_silence_", "pink_noise"), ("_silence_", "white_noise"), ("marvin", "chirp_100hz_to_7khz")):
-        (root / folder).mkdir(exist_ok=True)
-        shutil.copy(NOISE / f"{name}.wav", root / folder)
-    (root / "validation_list.txt").write_text("yes/yes_slt.wav\nno/no_slt.wav\n")
-    (root / "testing_list.txt").write_text("yes/yes_rms.wav\nstop/stop_rms.wav\n")
-    return root
+def command(script: str, *arguments: object) -> list[str]:
+    return [sys.executable, str(ROOT / "training" / script), *map(str, arguments)]
 
 
 def run(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, ROOT / "training" / script, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        command(script, *arguments), capture_output=True, text=True, check=False, env=environment(), timeout=300
+    )
 
 
-def test_training_and_bundling_make_a_checkpoint_with_its_results_and_card(
-    speech_commands: Path, tmp_path: Path
-) -> None:
-    out, bundle = tmp_path / "out", tmp_path / "bundle"
-    settings = [
-        "--data",
-        speech_commands,
-        "--hidden_size",
-        24,
-        "--train_r",
-        16,
-        40,
-        "--use_cpu",
-        "--report_to",
-        "none",
-    ]
-    steps = ["--max_steps", 2, "--per_device_train_batch_size", 4, "--eval_strategy", "epoch", "--logging_steps", 1]
-    trained = run("run_finetune.py", *settings, *steps, "--output_dir", out)
+def environment() -> dict[str, str]:
+    return os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "TQDM_DISABLE": "1"}
+
+
+@pytest.mark.slow
+def test_training_and_bundling_make_a_checkpoint_with_its_results_and_card(tmp_path: Path) -> None:
+    data, out, bundle = write_speech_commands(tmp_path / "speech_commands"), tmp_path / "out", tmp_path / "bundle"
+    settings = ["--corpus", "speech_commands", "--classes", 12, "--data", data, "--train_r", 4, 8, "--extra_data"]
+    settings += [data / "marvin", "--noise", 0.5, "--max_steps", 2, "--eval_strategy", "epoch", "--output_dir", out]
+    trained = run("run_finetune.py", *SMALL, *settings)
     assert trained.returncode == 0, trained.stderr
-    assert "eval_accuracy" in trained.stdout
-    bundled = run("bundle_checkpoint.py", out, "--data", speech_commands, "--output", bundle)
+    assert f"{out}, last weights: accuracy" in trained.stdout
+    bundled = run("bundle_checkpoint.py", out, "--data", data, "--output", bundle)
     assert bundled.returncode == 0, bundled.stderr
     results = json.loads((bundle / "results.json").read_text())
-    stage = {"train": 8, "validation": 2, "testing": 2, "extra": 0}
-    assert results["clips"] == {"stages": [stage], "validation": 2, "testing": 2}
+    stage = {"train": 12, "validation": 4, "test": 4, "extra": 4}
+    assert results["clips"] == {"stages": [stage], "validation": 4, "test": 4}
     card = (bundle / "README.md").read_text()
     for row in results["rows"]:
         assert f"| {row['tome_r']} | {row['tokens_out']} |" in card
         assert f"{row['test_accuracy']:.1%}" in card
 
 
-def test_a_folder_without_the_lists_is_named_in_one_line(tmp_path: Path) -> None:
-    failed = run("run_finetune.py", "--data", tmp_path, "--output_dir", tmp_path / "out", "--use_cpu")
+@pytest.mark.slow
+def test_five_folds_by_one_command_and_again_only_what_is_missing(tmp_path: Path) -> None:
+    data, out = write_esc50(tmp_path / "esc50"), tmp_path / "out"
+    settings = [*SMALL, "--corpus", "esc50", "--data", data, "--fold", "all", "--num_train_epochs", 2]
+    settings += ["--eval_strategy", "epoch", "--save_strategy", "no", "--output_dir", out]
+    assert run("run_finetune.py", *settings).returncode == 0
+    results = json.loads((out / "results.json").read_text())
+    assert results["folds"] == [1, 2, 3, 4, 5]
+    assert results["best"]["mean"] >= results["last"]["mean"] == pytest.approx(sum(results["last"]["folds"]) / 5)
+    (out / "fold-3" / "results.json").unlink()
+    refused = run("run_finetune.py", *settings)
+    assert refused.returncode == 2 and "add --resume" in refused.stderr
+    again = run("run_finetune.py", *settings, "--resume")
+    assert again.returncode == 0
+    assert "fold-3" in again.stdout and "fold-2," not in again.stdout
+    assert json.loads((out / "results.json").read_text()) == results
+
+
+@pytest.mark.slow
+def test_a_run_killed_in_mid_epoch_ends_with_the_same_weights(tmp_path: Path) -> None:
+    data = write_esc50(tmp_path / "esc50", per_fold=4)
+    settings = [*SMALL, "--corpus", "esc50", "--data", data, "--fold", 1, "--num_train_epochs", 3, "--mixup", 0.5]
+    settings += ["--frequency_mask", 20, "--time_mask", 20, "--train_r", 0, 4, "--save_steps", 3, "--shift", 0.05]
+    settings += ["--average_from", 1, "--seed", 3, "--roll", "--save_total_limit", 2]
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert run("run_finetune.py", *settings, "--output_dir", whole).returncode == 0
+
+    slowed = command("run_finetune.py", *settings, "--output_dir", killed)
+    process = subprocess.Popen(slowed, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (killed / "checkpoint-12" / "trainer_state.json").is_file():  # of 24 steps, in the second epoch of 8
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.002)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (killed / "results.json").is_file()
+    resumed = run("run_finetune.py", *settings, "--output_dir", killed, "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    one, other = (load_file(folder / "model.safetensors") for folder in (whole, killed))
+    assert one.keys() == other.keys()
+    for name, weight in one.items():
+        assert (weight == other[name]).all(), name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("loss", ["cross_entropy", "bce"])
+def test_two_processes_give_the_update_of_one(loss: str, tmp_path: Path) -> None:
+    data = write_esc50(tmp_path / "esc50")
+    settings = [*SMALL, "--corpus", "esc50", "--data", data, "--fold", 1, "--max_steps", 3, "--loss", loss]
+    settings += [
+        "--optim",
+        "sgd",
+        "--learning_rate",
+        0.1,
+        "--balanced_sampling",
+        "--tome_r",
+        4,
+    ]
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert run("run_finetune.py", *settings, "--output_dir", one).returncode == 0
+    pair = ["--per_device_train_batch_size", 2, "--output_dir", two]
+    launched = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29517"]
+    launched += command("run_finetune.py", *settings, *pair)[1:]
+    # Its exit code may be that of a crash of Python's own on the way out: judged by what it wrote.
+    subprocess.run(launched, env=environment(), capture_output=True, check=False, timeout=300)
+    results = json.loads((two / "results.json").read_text())
+    assert results["training"]["world_size"] == 2
+    expected, made = (load_file(folder / "model.safetensors") for folder in (one, two))
+    start = max((made[name] - expected[name]).abs().max().item() for name in expected)
+    assert start < 1e-6
+
+
+@pytest.mark.slow
+def test_from_a_checkpoint_compiled_with_accumulation(tmp_path: Path) -> None:
+    data = write_esc50(tmp_path / "esc50")
+    out, start = tmp_path / "out", tmp_path / "start"
+    from fastast_hf import FastASTConfig
+
+    config = FastASTConfig(hidden_size=24, num_attention_heads=3, num_hidden_layers=2, intermediate_size=48)
+    FastASTForAudioClassification(config).save_pretrained(start)
+    FastASTFeatureExtractor().save_pretrained(start)
+    settings = ["--model", start, "--frames", 64, "--corpus", "esc50", "--data", data, "--fold", 2, "--max_steps", 2]
+    settings += [
+        "--tome_r",
+        4,
+        "--gradient_accumulation_steps",
+        2,
+        "--torch_compile",
+        "--use_cpu",
+        "--report_to",
+        "none",
+    ]
+    trained = run("run_finetune.py", *settings, "--per_device_train_batch_size", 2, "--output_dir", out)
+    assert trained.returncode == 0, trained.stderr
+    model = FastASTForAudioClassification.from_pretrained(out)
+    assert model.config.max_length == 64 and model.config.tome_r == 4
+    assert model.config.id2label == {0: "dog", 1: "rain"}
+
+
+def test_a_wrong_start_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
+    failed = run("run_finetune.py", "--corpus", "esc50", "--fold", 1, "--data", tmp_path / "gone", "--use_cpu")
     assert failed.returncode == 2
-    message = failed.stderr.strip().splitlines()[-1]
-    assert message.startswith("run_finetune.py: ")
-    assert "validation_list.txt is missing" in message
+    assert failed.stderr.strip().splitlines()[-1].startswith("run_finetune.py: ")
+    assert "gone: no such folder" in failed.stderr
+    assert "Traceback" not in failed.stderr

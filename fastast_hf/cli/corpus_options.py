@@ -1,0 +1,35 @@
+"""The options by which commands name a corpus."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+
+def add_corpus_options(parser: argparse.ArgumentParser) -> None:
+    """Add the corpus and where it is."""
+    # The names in a tuple of its own: corpora import datasets, which takes a second.
+    names = ("esc50", "speech_commands", "audioset", "audiofolder")
+    parser.add_argument("corpus", choices=names, help="what to read; audiofolder is a folder of class-named folders")
+    place = parser.add_mutually_exclusive_group(required=True)
+    place.add_argument("--data", metavar="FOLDER", help="the corpus' folder")
+    place.add_argument("--hub-id", metavar="ID", help="a parquet copy on the Hub")
+    parser.add_argument("--fold", metavar="N", help="ESC-50: the fold to test on (default: all five)")
+    parser.add_argument("--classes", type=int, choices=(12, 35), default=35, help="Speech Commands (default: 35)")
+    parser.add_argument("--subset", choices=("balanced", "full"), default="balanced", help="AudioSet's training clips")
+    parser.add_argument("--label-file", metavar="CSV", help="AudioSet: class_labels_indices.csv, if not in the folder")
+
+
+def corpus_arguments(args: argparse.Namespace) -> Any:
+    """The arguments as the training script has them."""
+    from ..finetuning import CorpusArguments
+
+    return CorpusArguments(
+        corpus=args.corpus,
+        data=args.data,
+        hub_id=args.hub_id,
+        fold=args.fold or ("all" if args.corpus == "esc50" else None),
+        classes=args.classes,
+        subset=args.subset,
+        label_file=args.label_file,
+    )

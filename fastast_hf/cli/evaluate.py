@@ -1,0 +1,99 @@
+"""`fastast evaluate`: a corpus' score at each r, with intervals and throughput: the paper's Table 1."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from .corpus_options import add_corpus_options, corpus_arguments
+from .tables import format_table
+
+
+def add_parser(commands: Any) -> None:
+    """Add `evaluate` to the commands."""
+    parser = commands.add_parser(
+        "evaluate",
+        help="score checkpoints on a corpus at each r: the paper's Table 1",
+        description="Score one checkpoint at each r (Inf), a checkpoint trained at each r (Train+Inf), or one trained "
+        "with r at random, with 95 %% bootstrap intervals, tokens, MACs and clips a second. What is scored is kept in "
+        "the output folder: run it again and it goes on where it stopped.",
+    )
+    add_corpus_options(parser)
+    parser.add_argument("--model", metavar="ID", help="Inf: a checkpoint, or a folder of fold-1 … fold-5")
+    parser.add_argument("--trained", metavar="ID", help="Train+Inf: with {r} in it, and {schedule} if there are more")
+    parser.add_argument("--random-r", metavar="ID", help="a checkpoint trained with r drawn at random")
+    parser.add_argument(
+        "--r", type=int, nargs="+", default=[0, 5, 10, 15, 20, 25, 30, 35, 40], metavar="N", help="(default: 0 5 … 40)"
+    )
+    parser.add_argument(
+        "--trained-r", type=int, nargs="+", metavar="N", help="the r that --trained has checkpoints for (default: --r)"
+    )
+    parser.add_argument(
+        "--schedule", nargs="+", default=["constant"], choices=("constant", "decreasing", "increasing")
+    )
+    parser.add_argument("--split", default="test", help="train, validation or test (default: test)")
+    parser.add_argument("--batch-size", type=int, default=16, metavar="B", help="clips at once (default: 16)")
+    parser.add_argument("--device", help="cpu, cuda … (default: a GPU where there is one)")
+    parser.add_argument("--workers", type=int, default=0, metavar="N", help="processes that decode (default: none)")
+    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="of timing; 0 for none (default: 5)")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="for results and kept predictions")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Score, time, print and write."""
+    import torch
+
+    from ..sweep import INFERENCE, RANDOM, TRAINED, Method, Sweep
+    from ..sweep_results import cells, with_speed, write_results
+    from ..tagging import load_classifier
+
+    methods = [
+        (Method(name, checkpoint), r_values)
+        for name, checkpoint, r_values in (
+            (INFERENCE, args.model, args.r),
+            (TRAINED, args.trained, args.trained_r or args.r),
+            (RANDOM, args.random_r, args.r),
+        )
+        if checkpoint
+    ]
+    if not methods:
+        raise ValueError("no checkpoint to score: give --model, --trained or --random-r")
+    if args.trained and "{r}" not in args.trained:
+        raise ValueError(f"--trained is {args.trained}: write {{r}} where the r of each checkpoint stands")
+    if min(args.r) < 0:
+        raise ValueError(f"r is {min(args.r)}: give 0 or more")
+    settings = corpus_arguments(args)
+    sweep = Sweep(
+        {fold: settings.load(fold) for fold in settings.folds()},
+        methods,
+        args.output,
+        split=args.split,
+        batch_size=args.batch_size,
+        device=args.device or ("cuda" if torch.cuda.is_available() else "cpu"),
+        workers=args.workers,
+    )
+    rows = sweep.rows(args.schedule)
+    if args.rounds:
+        first = methods[0][0].folder(rows[0].tome_r, args.schedule[0], next(iter(sweep.corpora)))
+        rows = with_speed(rows, load_classifier(first).to(sweep.device).eval(), min(args.batch_size, 4), args.rounds)
+    shown = [cells(row) for row in rows]
+    print(format_table(list(shown[0]), [list(row.values()) for row in shown]))
+    missing = sum(corpus.missing.get(args.split, 0) for corpus in sweep.corpora.values())
+    facts = {
+        "corpus": args.corpus,
+        "classes": len(sweep.label_names),
+        "split": args.split,
+        "missing": missing,
+        "checkpoints": {method.name: method.checkpoint for method, _ in methods},
+        "parameters": sweep.parameters,
+        "device": sweep.device,
+    }
+    write_results(rows, args.output / f"{args.corpus}-{args.split}", facts, args.corpus)
+    left_out = sum(row.unreadable for row in rows[:1])
+    print(
+        f"\n{rows[0].clips} clips ({left_out} unreadable and {missing} missing left out); changes are from "
+        f"{rows[0].method} at r = {rows[0].tome_r}; written to {args.output}"
+    )
+    return 0

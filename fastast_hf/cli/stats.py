@@ -1,0 +1,48 @@
+"""`fastast stats`: a corpus' mean and standard deviation, for the front end's configuration."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from .corpus_options import add_corpus_options, corpus_arguments
+
+
+def add_parser(commands: Any) -> None:
+    """Add `stats` to the commands."""
+    parser = commands.add_parser("stats", help="measure a corpus' mean and standard deviation for the front end")
+    add_corpus_options(parser)
+    parser.add_argument("--split", default="train", help="train, validation or test (default: train)")
+    parser.add_argument("--frames", type=int, metavar="T", help="look at the first T frames of each clip only")
+    parser.add_argument(
+        "--write", type=Path, metavar="FOLDER", help="write them into the preprocessor_config.json of this folder"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure, print, and write where asked to."""
+    from ..feature_extraction_fastast import FastASTFeatureExtractor
+    from ..statistics import corpus_statistics
+
+    settings = corpus_arguments(args)
+    # Statistics are of the training clips, whatever the fold: ESC-50's are measured on all of them.
+    fold = int(args.fold) if args.fold and args.fold != "all" else None
+    corpus = settings.load(fold)
+    if args.split not in corpus:
+        raise ValueError(f"there is no split {args.split!r} in this corpus: give one of {', '.join(corpus)}")
+    extractor = FastASTFeatureExtractor()
+    if args.write is not None and (args.write / "preprocessor_config.json").is_file():
+        extractor = FastASTFeatureExtractor.from_pretrained(args.write)
+    measured = corpus_statistics(corpus[args.split], extractor.sampling_rate, extractor.num_mel_bins, args.frames)
+    left_out = f", {measured.unreadable} unreadable left out" if measured.unreadable else ""
+    missing = f", {corpus.missing[args.split]} missing" if corpus.missing.get(args.split) else ""
+    print(f"mean {measured.mean:.6f}, std {measured.std:.6f} ({measured.clips} clips{left_out}{missing})")
+    if args.write is not None:
+        extractor.mean, extractor.std = measured.mean, measured.std
+        if args.frames is not None:
+            extractor.max_length = args.frames
+        extractor.save_pretrained(args.write)
+        print(f"written to {args.write / 'preprocessor_config.json'}")
+    return 0

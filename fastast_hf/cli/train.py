@@ -1,0 +1,88 @@
+"""`fastast train`: launches training/run_finetune.py through accelerate."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+# Accelerate's options that are told from the script's own by their names; its config file takes all of them.
+LAUNCH_OPTIONS = (
+    "--config_file",
+    "--num_processes",
+    "--num_machines",
+    "--machine_rank",
+    "--main_process_ip",
+    "--main_process_port",
+    "--gpu_ids",
+)
+
+
+def add_parser(commands: Any) -> None:
+    """Add `train` to the commands."""
+    parser = commands.add_parser(
+        "train",
+        add_help=False,
+        help="fine-tune a checkpoint on a corpus, on one device or many (--help: all settings)",
+    )
+    parser.set_defaults(run=run, takes_the_rest=True)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Launch the script; its exit code."""
+    return launch("run_finetune.py", args.rest)
+
+
+def launch(script: str, arguments: list[str]) -> int:
+    """Run a training script under accelerate.
+
+    Args:
+        script: In the folder of training scripts.
+        arguments: The script's, and among them those of accelerate that are in `LAUNCH_OPTIONS`.
+
+    Returns:
+        The script's exit code.
+    """
+    from accelerate.commands.config.config_args import default_config_file
+    from accelerate.commands.launch import launch_command, launch_command_parser
+
+    from ..recipes import scripts_folder
+
+    path = str(scripts_folder() / script)
+    if {"-h", "--help"} & set(arguments):
+        return subprocess.run([sys.executable, path, "--help"], check=False).returncode
+    shared, own = split_arguments(arguments)
+    if "--config_file" not in shared and not Path(default_config_file).is_file():
+        # What accelerate would choose, and then warn of having chosen.
+        for option, value in (("--num_processes", _devices()), ("--num_machines", 1)):
+            shared += [] if option in shared else [option, str(value)]
+        shared += ["--mixed_precision", "no", "--dynamo_backend", "no"]  # the script's --bf16 and --torch_compile
+    try:
+        launch_command(launch_command_parser().parse_args([*shared, path, *own]))
+    except subprocess.CalledProcessError as error:
+        return error.returncode
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return 0
+
+
+def split_arguments(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Accelerate's arguments and the script's.
+
+    Example:
+        >>> split_arguments(["--fold", "1", "--num_processes", "2"])
+        (['--num_processes', '2'], ['--fold', '1'])
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for option in LAUNCH_OPTIONS:
+        parser.add_argument(option)
+    known, own = parser.parse_known_args(arguments)
+    return [part for name, value in vars(known).items() if value is not None for part in (f"--{name}", value)], own
+
+
+def _devices() -> int:
+    import torch
+
+    return max(1, torch.cuda.device_count())

@@ -1,0 +1,92 @@
+"""Corpora to train and evaluate on: official folders or Hub copies in, `datasets` with undecoded audio out."""
+
+from __future__ import annotations
+
+import os
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+from .audiofolder import load_audiofolder
+from .audioset import load_audioset
+from .corpus import Corpus, CorpusError, StreamingCorpus, stream
+from .esc50 import load_esc50
+from .labels import is_multi_label, label_names, with_label_order
+from .speech_commands import load_speech_commands
+
+__all__ = [
+    "CORPORA",
+    "Corpus",
+    "CorpusError",
+    "StreamingCorpus",
+    "is_multi_label",
+    "label_names",
+    "load_corpus",
+    "with_label_order",
+]
+
+_LOADERS = {
+    "esc50": load_esc50,
+    "speech_commands": load_speech_commands,
+    "audioset": load_audioset,
+    "audiofolder": load_audiofolder,
+}
+CORPORA = tuple(_LOADERS)
+
+
+def load_corpus(
+    name: str,
+    root: str | os.PathLike[str] | None = None,
+    *,
+    hub_id: str | None = None,
+    fold: int | None = None,
+    streaming: bool = False,
+    **options: Any,
+) -> Corpus | StreamingCorpus:
+    """Load a corpus from its official folder or from a parquet copy on the Hub.
+
+    Every split has the columns `id` (string), `audio` (undecoded: `{"bytes": ..., "path": ...}`, of which one may be
+    None) and `label` (`ClassLabel`) or, where clips have several, `labels` (a list of them). Files are matched to the
+    corpus' lists by name without extension; clips that are listed and not there are left out and counted in `missing`.
+
+    Streams are not split over processes here: `accelerate` and `transformers.Trainer` do that, or
+    `datasets.distributed.split_dataset_by_node`.
+
+    Args:
+        name: "esc50", "speech_commands", "audioset" or "audiofolder"; the modules of these names say what they read.
+        root: The corpus' folder (of Speech Commands also its archive).
+        hub_id: A parquet copy on the Hub or in a local folder, instead of `root`.
+        fold: ESC-50 only: the fold to test on, 1 to 5.
+        streaming: Return `IterableDataset`s. A Hub copy of AudioSet is then read as it is used; what is local, and
+            ESC-50's copy, is listed first and streamed in shards.
+        options: `classes` of Speech Commands; `subset` and `labels` of AudioSet.
+
+    Returns:
+        The splits, and `missing`.
+
+    Raises:
+        CorpusError: If the corpus is not as described, or an option is not the corpus' own.
+
+    Example:
+        >>> load_corpus("esc50", root="nowhere", fold=1)
+        Traceback (most recent call last):
+        ...
+        fastast_hf.corpora.corpus.CorpusError: nowhere: no such folder; give the folder that holds audio/ and ...
+    """
+    if name not in _LOADERS:
+        raise CorpusError(f"corpus {name!r}; give one of {', '.join(CORPORA)}")
+    if (root is None) == (hub_id is None):
+        raise CorpusError(f"{name}: {'neither' if root is None else 'both'} root and hub_id given; give one of them")
+    loader: Any = _LOADERS[name]
+    known = set(signature(loader).parameters) - {"root", "hub_id", "streaming"}
+    if fold is not None:
+        options["fold"] = fold
+    unknown = sorted(set(options) - known)
+    if unknown:
+        raise CorpusError(
+            f"{name}: unknown option {', '.join(unknown)}; this corpus has {', '.join(sorted(known)) or 'none'}"
+        )
+    if "streaming" in signature(loader).parameters:
+        options["streaming"] = streaming
+    corpus = loader(root=None if root is None else Path(root).expanduser(), hub_id=hub_id, **options)
+    return stream(corpus) if streaming and isinstance(corpus, Corpus) else corpus

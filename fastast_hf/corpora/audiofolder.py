@@ -1,0 +1,104 @@
+"""Your own recordings: one folder a class."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from pathlib import Path
+
+from ..audio import AudioError, find_audio_files
+from .corpus import Clip, Corpus, CorpusError, build_corpus
+from .sources import check_folder
+
+logger = logging.getLogger(__name__)
+
+_SPLITS = {"train": ("train",), "validation": ("validation", "val", "valid", "dev"), "test": ("test", "eval")}
+_TEST_SHARE = 0.2
+
+Classes = dict[str, list[Path]]
+
+
+def load_audiofolder(root: Path | None = None, hub_id: str | None = None) -> Corpus:
+    """Load a folder of class-named folders.
+
+    With `train/` and `test/` (or `validation/`) in `root`, these are the splits, each with its class folders. Without,
+    a fifth of every class is for testing: the clips whose paths relative to `root` have the smallest SHA-256, so that
+    the same folder gives the same split everywhere; clips cut from one recording may fall on both sides. A class of
+    two or more clips has at least one on each side.
+
+    A clip's `id` is its path within its split. Folders inside a class folder belong to the class; files beside the
+    class folders and class folders without audio are left out.
+
+    Args:
+        root: The folder.
+        hub_id: Refused: give the folder that you downloaded.
+
+    Raises:
+        CorpusError: If the folder is missing, has fewer than two classes, or has classes that are not in `train/`.
+    """
+    if hub_id is not None:
+        raise CorpusError(
+            f"{hub_id}: an audio folder is not loaded from the Hub; download it and give its folder as root"
+        )
+    assert root is not None
+    check_folder(root, "one folder of recordings for each class")
+    folders = {
+        split: next((root / name for name in names if (root / name).is_dir()), None)
+        for split, names in _SPLITS.items()
+    }
+    given = {split: folder for split, folder in folders.items() if folder is not None}
+    if "train" in given and len(given) > 1:
+        splits = {split: _find_classes(folder) for split, folder in given.items()}
+    else:
+        given = {"train": root, "test": root}
+        splits = dict(zip(given, _split(root, _find_classes(root)), strict=True))
+        logger.info("%s: no train/ and test/; by the hash of its path a fifth of every class is for testing", root)
+    names = sorted(splits["train"])
+    if len(names) < 2:
+        raise CorpusError(
+            f"{given['train']}: {len(names)} class folders with audio ({', '.join(names) or 'none'}); give two or more"
+        )
+    for split, classes in splits.items():
+        unknown = sorted(set(classes) - set(names))
+        if unknown:
+            raise CorpusError(
+                f"{given[split]}: unknown label {', '.join(map(repr, unknown[:5]))}, which {given['train']} lacks; "
+                "name the folders alike, or add clips to train on"
+            )
+    clips = {
+        split: [
+            Clip(file.relative_to(given[split]).as_posix(), file, names.index(name))
+            for name in sorted(classes)
+            for file in classes[name]
+        ]
+        for split, classes in splits.items()
+    }
+    return build_corpus(clips, names, root)
+
+
+def _find_classes(folder: Path) -> Classes:
+    """The audio files of each class folder that has any."""
+    classes = {}
+    for child in folder.iterdir():
+        if child.is_dir() and not child.name.startswith("."):
+            try:
+                classes[child.name] = find_audio_files([child])
+            except AudioError:
+                logger.warning("%s: no audio in this folder; it is left out", child)
+    return classes
+
+
+def _split(root: Path, classes: Classes) -> tuple[Classes, Classes]:
+    """Clips to train and to test on, in their order within each class."""
+    train: Classes = {}
+    test: Classes = {}
+    for name, files in classes.items():
+        count = min(max(1, round(_TEST_SHARE * len(files))), len(files) - 1)
+        held_out = set(sorted(files, key=lambda file: _digest(file.relative_to(root)))[:count])
+        train[name] = [file for file in files if file not in held_out]
+        test[name] = [file for file in files if file in held_out]
+    return train, test
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.as_posix().encode(errors="surrogateescape")).hexdigest()

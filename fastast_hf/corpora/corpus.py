@@ -1,0 +1,139 @@
+"""What every corpus is made of: splits with the same columns, a count of what is missing, and one kind of error."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from datasets import (
+    Audio,
+    ClassLabel,
+    Dataset,
+    DatasetDict,
+    Features,
+    IterableDataset,
+    IterableDatasetDict,
+    List,
+    Value,
+)
+
+from ..audio import AUDIO_EXTENSIONS
+
+logger = logging.getLogger(__name__)
+
+UNDECODED = Audio(decode=False)  # datasets decodes with torchcodec, which needs a system FFmpeg
+# What such a column holds. datasets asks for torchcodec when it maps a stream whose column says it is audio.
+_UNDECODED_STRUCT = {"bytes": Value("binary"), "path": Value("string")}
+_MAX_SHARDS = 128  # of a local corpus that is streamed: enough for the workers of a large node
+
+Split = TypeVar("Split", Dataset, IterableDataset)
+
+
+class CorpusError(ValueError):
+    """A corpus that is not as it should be. The message is one line: what was given, what is wanted, what to do."""
+
+
+class Corpus(DatasetDict):
+    """The splits of a corpus, each with `id`, `audio` (undecoded: bytes or path) and `label` or `labels`.
+
+    Attributes:
+        missing: For each split, the clips that the corpus' lists name and that are not there. Splits of which the size
+            is not known, as of a stream, are not in it. What `map` and its like return is a plain `DatasetDict`.
+    """
+
+    def __init__(self, splits: Mapping[str, Dataset], missing: Mapping[str, int]):
+        super().__init__(splits)
+        self.missing = dict(missing)
+
+
+class StreamingCorpus(IterableDatasetDict):
+    """A [`Corpus`] whose splits are streamed."""
+
+    def __init__(self, splits: Mapping[str, IterableDataset], missing: Mapping[str, int]):
+        super().__init__(splits)
+        self.missing = dict(missing)
+
+
+class Clip(NamedTuple):
+    """A clip that a corpus names. The file is None where it lacks it."""
+
+    id: str
+    file: Path | None
+    label: int | list[int]
+
+
+def label_feature(names: Iterable[str], multi_label: bool = False) -> ClassLabel | List:
+    """The feature of a `label` or `labels` column."""
+    feature = ClassLabel(names=list(names))
+    return List(feature) if multi_label else feature
+
+
+def build_corpus(
+    clips: Mapping[str, Iterable[Clip]], names: Iterable[str], folder: Path, multi_label: bool = False
+) -> Corpus:
+    """Make a corpus of the clips that are there and count the others; a split without any clip is left out.
+
+    Raises:
+        CorpusError: If no clip at all is there.
+    """
+    column = "labels" if multi_label else "label"
+    features = Features({"id": Value("string"), "audio": Value("string"), column: label_feature(names, multi_label)})
+    splits: dict[str, Dataset] = {}
+    missing: dict[str, int] = {}
+    for split, listed in clips.items():
+        listed = list(listed)
+        found = [clip for clip in listed if clip.file is not None]
+        missing[split] = len(listed) - len(found)
+        if found:
+            rows = {
+                "id": [clip.id for clip in found],
+                "audio": [str(clip.file) for clip in found],
+                column: [clip.label for clip in found],
+            }
+            # Built as text first: a dataset built with an Audio feature asks for torchcodec.
+            splits[split] = Dataset.from_dict(rows, features=features).cast_column("audio", UNDECODED)
+    if not splits:
+        raise CorpusError(
+            f"{folder}: none of the {sum(missing.values())} clips that the corpus lists is in this folder; looked for "
+            f"{', '.join(AUDIO_EXTENSIONS)}; check the path, or unpack the clips there"
+        )
+    for split in clips:
+        if split not in splits:
+            logger.warning("%s: no clip of split %s is there; the split is left out", folder, split)
+        elif missing[split]:
+            logger.warning("%s: %d clips of split %s are missing", folder, missing[split], split)
+    return Corpus(splits, missing)
+
+
+def stream(corpus: Corpus) -> StreamingCorpus:
+    """The same corpus as streams, in shards that can be split over processes and workers."""
+    splits = {split: data.to_iterable_dataset(min(_MAX_SHARDS, len(data))) for split, data in corpus.items()}
+    return StreamingCorpus(splits, corpus.missing)
+
+
+def replace_labels(dataset: Split, ids: Mapping[Any, int], names: Iterable[str]) -> Split:
+    """Put `ids[value]` for each value in the column `label` or `labels`, and `names` for the ids in its feature."""
+    multi_label = "labels" in dataset.column_names
+    column, feature = "labels" if multi_label else "label", label_feature(names, multi_label)
+    replace = partial(_replace, ids=ids, column=column)
+    if isinstance(dataset, IterableDataset):
+        dataset = dataset.cast_column("audio", _UNDECODED_STRUCT)
+        features = Features({**dataset.features, column: feature})
+        return dataset.map(replace, input_columns=[column], features=features).cast_column("audio", UNDECODED)
+    # The column alone: map would write the audio of the whole corpus once more.
+    values = [replace(value)[column] for value in dataset[column]]
+    return dataset.remove_columns(column).add_column(column, values, feature=feature)
+
+
+def _replace(value: Any, ids: Mapping[Any, int], column: str) -> dict[str, int | list[int]]:
+    """On the top level, not a lambda, for workers that are spawned."""
+    try:
+        return {column: [ids[one] for one in value] if isinstance(value, list) else ids[value]}
+    except KeyError as error:
+        raise CorpusError(
+            f"unknown label {error.args[0]!r} among {len(ids)} known ones; give the corpus and the label list that "
+            "belong together"
+        ) from None

@@ -1,0 +1,92 @@
+"""A corpus' class names, and how they are brought into a checkpoint's order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from datasets import ClassLabel
+
+from .corpus import Corpus, CorpusError, StreamingCorpus, replace_labels
+
+AnyCorpus = TypeVar("AnyCorpus", Corpus, StreamingCorpus)
+
+_NAMED = 5  # names in a message, each way
+
+
+def label_names(dataset: Any) -> list[str]:
+    """The class names of a corpus or of one of its splits, in the order of the ids.
+
+    Example:
+        >>> from datasets import Dataset, Features
+        >>> features = Features({"label": ClassLabel(names=["dog", "rain"])})
+        >>> label_names(Dataset.from_dict({"label": [1, 0]}, features=features))
+        ['dog', 'rain']
+    """
+    feature = _label_feature(dataset)
+    return list((feature if isinstance(feature, ClassLabel) else feature.feature).names)
+
+
+def is_multi_label(dataset: Any) -> bool:
+    """Whether the clips of a corpus or split carry several labels (`labels`) or one (`label`).
+
+    Example:
+        >>> from datasets import Dataset, Features
+        >>> features = Features({"label": ClassLabel(names=["dog", "rain"])})
+        >>> is_multi_label(Dataset.from_dict({"label": [1, 0]}, features=features))
+        False
+    """
+    return not isinstance(_label_feature(dataset), ClassLabel)
+
+
+def with_label_order(corpus: AnyCorpus, names: Sequence[str]) -> AnyCorpus:
+    """Renumber a corpus' classes by name to the order of a checkpoint's labels.
+
+    Args:
+        corpus: What `load_corpus` returned.
+        names: The same class names in the wanted order, such as `config.id2label` has them.
+
+    Returns:
+        The corpus with other ids; its clips, their order and `missing` stay.
+
+    Raises:
+        CorpusError: If the names are not those of the corpus.
+
+    Example:
+        >>> from datasets import Dataset, Features, Value
+        >>> features = Features({"id": Value("string"), "label": ClassLabel(names=["dog", "rain"])})
+        >>> data = Dataset.from_dict({"id": ["a", "b"], "label": [1, 0]}, features=features)
+        >>> corpus = Corpus({"train": data}, missing={"train": 0})
+        >>> with_label_order(corpus, ["rain", "dog"])["train"]["label"][:]
+        [0, 1]
+    """
+    names, own = list(names), label_names(corpus)
+    if len(set(names)) < len(names):
+        twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+        raise CorpusError(f"label order with {_listed(twice)} twice; give each class once")
+    if set(names) != set(own):
+        only_order, only_corpus = [n for n in names if n not in own], [n for n in own if n not in names]
+        raise CorpusError(
+            f"label order of {len(names)} classes for a corpus of {len(own)}: only in the order: "
+            f"{_listed(only_order)}; only in the corpus: {_listed(only_corpus)}; give the corpus that the checkpoint "
+            "was trained on, or train a new head"
+        )
+    if names == own:
+        return corpus
+    ids = {index: names.index(name) for index, name in enumerate(own)}
+    return type(corpus)({split: replace_labels(data, ids, names) for split, data in corpus.items()}, corpus.missing)
+
+
+def _label_feature(dataset: Any) -> Any:
+    if isinstance(dataset, dict):
+        dataset = next(iter(dataset.values()))
+    features = dataset.features or {}
+    for column in ("label", "labels"):
+        if column in features:
+            return features[column]
+    raise CorpusError(f"dataset with the columns {', '.join(features) or 'none'}; give one with label or labels")
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return (", ".join(repr(name) for name in names[:_NAMED]) or "none") + more

@@ -1,0 +1,102 @@
+"""The folders, lists and Hub copies that a corpus is read from."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from datasets import DatasetDict, IterableDatasetDict, load_dataset
+
+from ..audio import AUDIO_EXTENSIONS
+from .corpus import UNDECODED, CorpusError
+
+
+def check_folder(folder: Path, holds: str) -> None:
+    """Raise a CorpusError unless the folder exists; `holds` says what should be in it."""
+    if not folder.is_dir():
+        problem = "is a file, not a folder" if folder.exists() else "no such folder"
+        raise CorpusError(f"{folder}: {problem}; give the folder that holds {holds}")
+
+
+def files_by_stem(folder: Path) -> dict[str, Path]:
+    """Index the audio files at any depth by their names without extension; the first of the same name is taken.
+
+    Unlike `find_audio_files` this follows links to folders and looks at no file, as AudioSet has two million.
+    """
+    files: dict[str, Path] = {}
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            stem, extension = os.path.splitext(name)  # noqa: PTH122 - a Path for each file takes as long as the walk
+            if extension.lower() in AUDIO_EXTENSIONS and not name.startswith("."):
+                files.setdefault(stem, Path(parent, name))
+    return files
+
+
+def read_table(file: Path, columns: Iterable[str]) -> Iterator[tuple[str, dict[str, str]]]:
+    """Read a csv with a header: for each row "file, line n" and the values by column.
+
+    Raises:
+        CorpusError: If the file is missing, is no csv, or lacks one of `columns`.
+    """
+    reader = csv.DictReader(io.StringIO(read_text(file), newline=""))
+    try:
+        found = reader.fieldnames or []
+        check_columns(str(file), found, columns)
+        for row in reader:
+            where = f"{file}, line {reader.line_num}"
+            if None in row or None in row.values():
+                raise CorpusError(f"{where}: not the {len(found)} values that the header names; mend the line")
+            yield where, row
+    except csv.Error as error:
+        raise CorpusError(f"{file}: no csv ({error}); fetch it again") from None
+
+
+def read_text(file: Path) -> str:
+    """Read a list of the corpus.
+
+    Raises:
+        CorpusError: If the file is missing or is no text in UTF-8.
+    """
+    try:
+        return file.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise CorpusError(f"{file}: no text in UTF-8 ({error}); fetch it again") from None
+    except OSError as error:
+        raise CorpusError(
+            f"{file}: cannot be read ({error.strerror}); give a folder that has {file.name} where the corpus keeps it"
+        ) from None
+
+
+def check_columns(source: str, found: Iterable[str], wanted: Iterable[str]) -> None:
+    """Raise a CorpusError unless all wanted columns are among those found."""
+    found = list(found)
+    lacking = [column for column in wanted if column not in found]
+    if lacking:
+        raise CorpusError(
+            f"{source}: column {', '.join(lacking)} missing among {', '.join(found) or 'none'}; "
+            f"wanted {', '.join(wanted)}"
+        )
+
+
+def load_hub(
+    hub_id: str, columns: Iterable[str], config: str | None = None, streaming: bool = False
+) -> DatasetDict | IterableDatasetDict:
+    """Load a parquet copy with undecoded audio.
+
+    Raises:
+        CorpusError: If the copy cannot be loaded or lacks one of `columns`.
+    """
+    try:
+        copy = load_dataset(hub_id, config, streaming=streaming)
+    except Exception as error:  # of the network, the Hub, the files or the disk: each library has its own
+        reason = " ".join(str(error.__cause__ or error).split())[:300]
+        raise CorpusError(
+            f"{hub_id}: cannot be loaded from the Hub ({reason}); check id and network, or give a folder as root"
+        ) from error
+    for data in copy.values():
+        check_columns(hub_id, data.column_names or [], columns)
+    return copy.cast_column("audio", UNDECODED)

@@ -1,0 +1,108 @@
+"""Settings from a recipe's yaml file, each of which the command line can replace."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+from transformers import HfArgumentParser
+
+# Recipes that come with the package: beside the training scripts.
+_SCRIPTS = (Path(__file__).parent / "scripts", Path(__file__).parents[1] / "training")
+
+
+class RecipeParser(HfArgumentParser):
+    """An argument parser of dataclasses whose errors are one line."""
+
+    def __init__(self, dataclass_types: Any, **kwargs: Any) -> None:
+        super().__init__(dataclass_types, allow_abbrev=False, **kwargs)
+
+    def error(self, message: str) -> NoReturn:
+        """Print what is wrong and where help is, and exit with 2."""
+        print(f"{self.prog}: {' '.join(message.split())} (see {self.prog} --help)", file=sys.stderr)
+        sys.exit(2)
+
+
+def scripts_folder() -> Path:
+    """Where the training scripts and their recipes are: in an installed package, or in its repository."""
+    return next((folder for folder in _SCRIPTS if (folder / "run_finetune.py").is_file()), _SCRIPTS[0])
+
+
+def parse_with_recipe(parser: RecipeParser, argv: Sequence[str]) -> tuple[Any, ...]:
+    """Parse `[--recipe FILE] [--key value …]`: the recipe's values, and over them the command line's.
+
+    Args:
+        parser: Of dataclasses whose fields are the keys of a recipe.
+        argv: The command line's arguments. A recipe is a path, or the name of one that comes with the package.
+
+    Returns:
+        The dataclasses.
+
+    Raises:
+        ValueError: The recipe is no yaml, or a setting that there is none of.
+        OSError: No such recipe.
+    """
+    parser.add_argument("--recipe", help="yaml file of settings, or the name of one that comes with the package")
+    recipe = parser.parse_known_args([argument for argument in argv if argument not in ("-h", "--help")])[0].recipe
+    if recipe:
+        path = find_recipe(recipe)
+        settings = read_recipe(path)
+        known = {action.dest for action in parser._actions} - {"help", "recipe"}
+        for key in settings:
+            if key not in known:
+                raise ValueError(f"{path}: there is no setting {key!r}: {_meant(key, known)}")
+        # As text, so that they are parsed and checked as the command line's are.
+        lists = {action.dest for action in parser._actions if action.nargs == "+"}
+        for key, value in settings.items():
+            one = key in lists and not isinstance(value, list)
+            parser.set_defaults(**{key: [value] if one else _as_text(value)})
+    options = {option for action in parser._actions for option in action.option_strings}
+    for argument in parser.parse_known_args(list(argv))[1]:
+        if argument.startswith("--"):
+            raise ValueError(f"there is no setting {argument}: {_meant(argument, options)}")
+    parsed = parser.parse_args_into_dataclasses(list(argv), look_for_args_file=False)
+    return tuple(part for part in parsed if not hasattr(part, "recipe"))
+
+
+def find_recipe(name: str) -> Path:
+    """A recipe's file: a path, or a name such as `esc50` of one that comes with the package.
+
+    Raises:
+        OSError: There is none; the message lists those that come with the package.
+    """
+    path = Path(name)
+    bundled = scripts_folder() / "recipes"
+    if not path.is_file() and not path.suffix and (bundled / f"{name}.yaml").is_file():
+        path = bundled / f"{name}.yaml"
+    if not path.is_file():
+        names = ", ".join(sorted(file.stem for file in bundled.glob("*.yaml")))
+        raise FileNotFoundError(f"{name}: no such recipe; give a yaml file, or one of {names}")
+    return path
+
+
+def read_recipe(path: Path) -> dict[str, Any]:
+    """The settings in a yaml file.
+
+    Raises:
+        ValueError: It is no yaml mapping.
+    """
+    try:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: no yaml ({' '.join(str(error).split())}): give lines of key: value") from None
+    if not isinstance(settings, dict):
+        raise ValueError(f"{path}: holds a {type(settings).__name__}: give lines of key: value")
+    return settings
+
+
+def _meant(name: str, known: Iterable[str]) -> str:
+    alike = difflib.get_close_matches(name, sorted(known), n=1)
+    return f"did you mean {alike[0]}?" if alike else "--help lists them all"
+
+
+def _as_text(value: Any) -> Any:
+    return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value

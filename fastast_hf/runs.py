@@ -1,0 +1,217 @@
+"""A training run and its output folder: started, resumed, finished, and its results written down."""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+import math
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from accelerate.utils import gather_object
+from safetensors import SafetensorError
+
+from .corpora import Corpus, StreamingCorpus, is_multi_label
+from .training import FastASTTrainer
+
+logger = logging.getLogger(__name__)
+
+RESULTS = "results.json"
+
+
+class Run:
+    """The output folder of a run.
+
+    Args:
+        folder: Where checkpoints, the model and `results.json` go.
+        resume: Whether to go on from the newest whole checkpoint there, or to skip a run that is finished.
+
+    Raises:
+        ValueError: There is an earlier run in the folder, and `resume` is False.
+    """
+
+    def __init__(self, folder: Path, resume: bool = False) -> None:
+        self.folder = folder
+        self.checkpoint = newest_checkpoint(folder)
+        self.is_finished = (folder / RESULTS).is_file()
+        if (self.checkpoint or self.is_finished) and not resume:
+            held = RESULTS if self.is_finished else self.checkpoint.name if self.checkpoint else ""
+            raise ValueError(f"{folder} holds {held} of an earlier run: add --resume to go on, or give another folder")
+
+    def train(
+        self, trainer: FastASTTrainer, corpus: Corpus | StreamingCorpus, settings: Sequence[Any]
+    ) -> dict[str, Any]:
+        """Train, evaluate, and save the model and the results.
+
+        The model is the average of weights where one is made, else that of the last epoch or, with
+        `load_best_model_at_end`, of the best one.
+
+        Raises:
+            OSError: The disk is full; what was saved before stays, and `resume` goes on from it.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            trainer.train(resume_from_checkpoint=None if self.checkpoint is None else str(self.checkpoint))
+            scores = {"last" if not trainer.args.load_best_model_at_end else "best": self._test(trainer, corpus)}
+            if trainer.average is not None and trainer.average.epochs:
+                trainer.average.copy_to(trainer.model)
+                scores["averaged"] = self._test(trainer, corpus)
+            trainer.save_model()
+        except (OSError, SafetensorError, RuntimeError) as error:
+            if not is_disk_full(error):
+                raise
+            raise self._disk_full(trainer) from error
+        results = self._results(trainer, corpus, settings, scores)
+        if trainer.args.should_save:
+            write_json(self.folder / RESULTS, results)
+            for name, score in scores.items():
+                print(f"{self.folder}, {name} weights: " + describe(score))
+        return results
+
+    def _test(self, trainer: FastASTTrainer, corpus: Corpus | StreamingCorpus) -> dict[str, float]:
+        """Scores of the model as it is on the test split, without timings."""
+        dataset = trainer.test_dataset if trainer.test_dataset is not None else trainer.eval_dataset
+        metrics = trainer.evaluate(dataset, metric_key_prefix="test")
+        timings = ("runtime", "per_second", "jit")
+        return {key.removeprefix("test_"): v for key, v in metrics.items() if not any(t in key for t in timings)}
+
+    def _results(
+        self,
+        trainer: FastASTTrainer,
+        corpus: Corpus | StreamingCorpus,
+        settings: Sequence[Any],
+        scores: dict[str, dict[str, float]],
+    ) -> dict[str, Any]:
+        epochs = [entry for entry in trainer.state.log_history if main_metric(corpus, "eval_") in entry]
+        unreadable = sorted(set(gather_object(sorted(trainer.unreadable))))
+        parts = [asdict(part) for part in settings if not isinstance(part, transformers.TrainingArguments)]
+        args = trainer.args
+        counts = {split: len(rows) for split, rows in corpus.items() if hasattr(rows, "__len__")}  # a stream has none
+        return {
+            "settings": {key: value for part in parts for key, value in part.items()},
+            "training": {
+                key: getattr(args, key)
+                for key in (
+                    "learning_rate", "num_train_epochs", "max_steps", "per_device_train_batch_size",
+                    "gradient_accumulation_steps", "weight_decay", "seed", "bf16", "fp16", "world_size",
+                )
+            },
+            "metric": main_metric(corpus),
+            "clips": {**counts, "extra": len(trainer.train_dataset) - counts["train"]} if counts else None,
+            "missing": dict(corpus.missing),
+            "unreadable_in_training": len(unreadable),
+            "parameters": sum(parameter.numel() for parameter in trainer.model.parameters()),
+            "epochs": [
+                {"epoch": entry["epoch"], "score": entry[main_metric(corpus, "eval_")]} for entry in epochs
+            ],
+            "test": scores,
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+        }  # fmt: skip
+
+    def _disk_full(self, trainer: FastASTTrainer) -> OSError:
+        broken = self.folder / f"checkpoint-{trainer.state.global_step}"
+        if broken.is_dir() and not is_whole(broken):
+            shutil.rmtree(broken, ignore_errors=True)
+        last = newest_checkpoint(self.folder)
+        kept = f"{last.name} is whole: free space, then go on with --resume" if last else "free space and start again"
+        return OSError(f"{self.folder}: no space left to save step {trainer.state.global_step}; {kept}")
+
+
+def newest_checkpoint(folder: Path) -> Path | None:
+    """The checkpoint of the latest step that was written to its end."""
+    found = [path for path in folder.glob("checkpoint-*") if is_whole(path)]
+    return max(found, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+
+
+def is_whole(checkpoint: Path) -> bool:
+    """Whether a checkpoint was written to its end: the Trainer's state is what it writes last."""
+    try:
+        json.loads((checkpoint / "trainer_state.json").read_text())
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether saving failed for want of space; torch and safetensors only say so in words."""
+    return any(words in str(error) for words in ("No space left", "StorageFull", "file write failed", "Disk quota"))
+
+
+def main_metric(corpus: Corpus | StreamingCorpus, prefix: str = "") -> str:
+    """The metric that a corpus is judged by: mAP where clips have several labels, else accuracy."""
+    return prefix + ("mean_average_precision" if is_multi_label(corpus) else "accuracy")
+
+
+def describe(score: dict[str, float]) -> str:
+    """Scores on a line."""
+    return ", ".join(f"{key} {value:.4g}" for key, value in score.items() if key not in ("epoch", "loss"))
+
+
+def summarise_folds(root: Path, folds: Sequence[int]) -> dict[str, Any]:
+    """Mean over the folds at the epoch that is best for their mean (AST's protocol), and at the last.
+
+    Writes `results.json` in `root` and prints a line.
+    """
+    runs = [json.loads((root / f"fold-{fold}" / RESULTS).read_text()) for fold in folds]
+    curves = [[epoch["score"] for epoch in run["epochs"]] for run in runs]
+    means = [sum(scores) / len(scores) for scores in zip(*curves, strict=False)]
+    best = max(range(len(means)), key=means.__getitem__) if means else None
+    summary: dict[str, Any] = {"metric": runs[0]["metric"], "folds": list(folds), "last": None, "best": None}
+    for name in runs[0]["test"]:
+        scores = [run["test"][name][summary["metric"]] for run in runs]
+        summary[f"{name}_weights"] = {"mean": sum(scores) / len(scores), "folds": scores}
+    if best is not None:
+        summary["best"] = {"epoch": best + 1, "mean": means[best], "folds": [curve[best] for curve in curves]}
+        summary["last"] = {"epoch": len(means), "mean": means[-1], "folds": [c[len(means) - 1] for c in curves]}
+    write_json(root / RESULTS, summary)
+    if best is not None:
+        print(
+            f"{root}, mean of {len(folds)} folds: {summary['metric']} {means[-1]:.4f} after the last epoch, "
+            f"{means[best]:.4f} after epoch {best + 1}, the best for the mean"
+        )
+    return summary
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a file that is either whole or not there."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(_without_nan(content), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    partial.replace(path)
+
+
+def _without_nan(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {key: _without_nan(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [_without_nan(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
+
+
+def one_line_errors(program: str) -> Callable[[Callable[..., int]], Callable[..., int]]:
+    """Turn what a user can mend into one line on stderr and exit code 2."""
+
+    def decorate(main: Callable[..., int]) -> Callable[..., int]:
+        @functools.wraps(main)
+        def run(*args: Any, **kwargs: Any) -> int:
+            logging.basicConfig(format=f"{program}: %(message)s", level=logging.WARNING)
+            logging.getLogger("fastast_hf").setLevel(logging.INFO)
+            try:
+                return main(*args, **kwargs)
+            except (ValueError, OSError, ImportError) as error:
+                print(f"{program}: {' '.join(str(error).split())}", file=sys.stderr)
+                return 2
+            except KeyboardInterrupt:
+                print(f"{program}: stopped; --resume goes on from the newest checkpoint", file=sys.stderr)
+                return 130
+
+        return run
+
+    return decorate

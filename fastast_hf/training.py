@@ -1,0 +1,288 @@
+"""The trainer: batches of waveforms, AST's augmentation and front end on the training device, merging at any r."""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.data import IterableDataset, Sampler
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from . import augmentation
+from .feature_extraction_fastast import FastASTFeatureExtractor
+from .training_data import IGNORED, ClipSampler, collate
+from .weight_averaging import WeightAverage
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class AugmentationArguments:
+    """What happens to training clips. AST uses `mixup`, the two masks and `roll`; the rest helps where data is few."""
+
+    mixup: float = field(default=0.0, metadata={"help": "share of clips mixed with another, Beta(10, 10)"})
+    frequency_mask: int = field(default=0, metadata={"help": "SpecAugment: bands are narrower than this, mel bins"})
+    time_mask: int = field(default=0, metadata={"help": "SpecAugment: stretches are shorter than this, frames"})
+    roll: bool = field(default=False, metadata={"help": "noise on the spectrogram, and a roll by up to 10 frames"})
+    speed: float = field(default=1.0, metadata={"help": "fastest playing speed; the slowest is 1 over it"})
+    shift: float = field(default=0.0, metadata={"help": "longest shift of a clip either way, seconds"})
+    gain: float = field(default=0.0, metadata={"help": "largest change of loudness either way, decibels"})
+    noise: float = field(default=0.0, metadata={"help": "share of clips with noise of class _silence_, 0 to 30 dB"})
+
+
+@dataclass
+class ScheduleArguments:
+    """AST's learning rates: down by a factor after epochs, up in stairs before (Gong et al. 2021, §3.1)."""
+
+    decay: float | None = field(
+        default=None, metadata={"help": "factor of the learning rate at each decay (default: lr_scheduler_type)"}
+    )
+    decay_start: int = field(default=5, metadata={"help": "epochs before the first decay"})
+    decay_every: int = field(default=1, metadata={"help": "epochs from one decay to the next"})
+    decay_end: int | None = field(default=None, metadata={"help": "epochs after which it decays no more"})
+    staircase_warmup: int = field(default=0, metadata={"help": "steps of warm-up, in stairs of 50 steps"})
+
+
+def decay_factor(schedule: ScheduleArguments, step: int, steps_per_epoch: int) -> float:
+    """What the learning rate is multiplied by at an optimizer step (from 0).
+
+    Example:
+        >>> [decay_factor(ScheduleArguments(decay=0.85, decay_start=5), 10 * e, 10) for e in (0, 4, 5)]
+        [1.0, 1.0, 0.85]
+    """
+    if step < schedule.staircase_warmup:
+        return step // 50 * 50 / schedule.staircase_warmup
+    epoch = step // steps_per_epoch
+    if schedule.decay_end is not None:
+        epoch = min(epoch, schedule.decay_end - 1)
+    if schedule.decay is None or epoch < schedule.decay_start:
+        return 1.0
+    return float(schedule.decay ** (1 + (epoch - schedule.decay_start) // schedule.decay_every))
+
+
+class FastASTTrainer(Trainer):
+    """transformers' Trainer for batches of waveforms (`training_data`).
+
+    - Augmentation and front end run batched on the training device.
+    - The loss is its own: a mean over the clips of an optimizer step however they are split into accumulation steps.
+    - Every random draw is a function of the seed and the step, so that a resumed run continues as the first one would.
+
+    Args:
+        model: A FastAST classifier.
+        args: transformers' arguments; `label_smoothing_factor` is used.
+        extractor: Front end; saved with the model.
+        loss: `"cross_entropy"` (softmax) or `"bce"` (sigmoid; AST's for AudioSet and Speech Commands).
+        train_r: `tome_r` is drawn from these at every step, alike on all processes; empty for the model's own.
+        augment: Augmentation of training clips.
+        schedule: AST's learning rates instead of `args.lr_scheduler_type`, where `decay` or `staircase_warmup` is set.
+        noise: (M, n) waveforms that `augment.noise` adds.
+        sampling_weights: (clips,) how often each is drawn; None for each once an epoch.
+        average: Of the weights over epochs; saved in every checkpoint.
+        test_dataset: Clips to score in the end, where they are others than `eval_dataset`.
+        adam_l2: AST's optimiser, Adam with weight decay in the gradient, instead of `args.optim`.
+        kwargs: What `Trainer` takes: `train_dataset`, `eval_dataset`, `compute_metrics`, `callbacks` …
+    """
+
+    # The loss below is the mean over the clips; what else the Trainer would do to it for accumulation is wrong for it.
+    loss_is_scaled_for_ga = False
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        args: TrainingArguments,
+        *,
+        extractor: FastASTFeatureExtractor,
+        loss: str = "cross_entropy",
+        train_r: Sequence[int] = (),
+        augment: AugmentationArguments | None = None,
+        schedule: ScheduleArguments | None = None,
+        noise: Tensor | None = None,
+        sampling_weights: Tensor | None = None,
+        average: WeightAverage | None = None,
+        test_dataset: Any = None,
+        adam_l2: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        if loss not in ("cross_entropy", "bce"):
+            raise ValueError(f"loss is {loss!r}: choose cross_entropy or bce")
+        self.augment, self.schedule = augment or AugmentationArguments(), schedule or ScheduleArguments()
+        if self.augment.noise > 0 and (noise is None or not len(noise)):
+            raise ValueError("augmentation with noise needs clips to take it from: the corpus has no class _silence_")
+        self.extractor, self.loss, self.train_r, self.noise = extractor, loss, list(train_r), noise
+        self.sampling_weights, self.average, self.test_dataset = sampling_weights, average, test_dataset
+        self.unreadable: set[int] = set()
+        self._microstep = (-1, 0)  # optimizer step, and which of its accumulation steps comes next
+        if adam_l2:
+            betas = (args.adam_beta1, args.adam_beta2)
+            kwargs["optimizer_cls_and_kwargs"] = (
+                torch.optim.Adam,
+                {"lr": args.learning_rate, "betas": betas, "eps": args.adam_epsilon},
+            )
+        if len(self.train_r) > 1:  # a graph for each r
+            torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 2 * len(self.train_r))
+        args.remove_unused_columns = False
+        args.dataloader_pin_memory &= args.device.type == "cuda"
+        if isinstance(kwargs.get("train_dataset"), IterableDataset):
+            args.accelerator_config.dispatch_batches = False  # every process reads its own shards of the stream
+        super().__init__(model, args, data_collator=collate, processing_class=extractor, **kwargs)
+        self.model_accepts_loss_kwargs = False
+        self.add_callback(_Epochs(self))
+
+    def compute_loss(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
+        """Mean loss over the batch's clips, weighted by the batch's share of the optimizer step."""
+        tome_r = None
+        if model.training:
+            tome_r = self._begin_step(inputs)
+        features, targets = self.inputs_and_targets(inputs, augment=model.training)
+        logits = model(features, tome_r=tome_r).logits.float()
+        readable = targets[:, 0] != IGNORED
+        losses = self._losses(logits[readable], targets[readable])
+        loss = losses.mean() if len(losses) else logits.sum() * 0.0
+        if model.training and num_items_in_batch is not None:
+            loss = loss * (len(targets) * self.current_gradient_accumulation_steps / num_items_in_batch)
+        return (loss, {"logits": logits}) if return_outputs else loss
+
+    def inputs_and_targets(self, inputs: dict[str, Tensor], augment: bool = False) -> tuple[Tensor, Tensor]:
+        """A batch to spectrograms (B, frames, mel bins) and targets (B, classes), augmented alike."""
+        waveforms, targets = inputs["waveforms"], inputs["labels"]
+        with torch.no_grad(), torch.autocast(waveforms.device.type, enabled=False):
+            if augment:
+                waveforms, targets = self._augmented(inputs)
+            features, _ = self.extractor.spectrogram(waveforms, inputs["num_samples"])
+            if augment:
+                features = augmentation.spec_augment(
+                    features, self.augment.frequency_mask, self.augment.time_mask
+                )  # before normalising, as AST was trained
+            if self.extractor.do_normalize:
+                features = self.extractor.normalize(features)
+            if augment and self.augment.roll:
+                features = augmentation.random_roll(augmentation.add_feature_noise(features))
+        return features, targets
+
+    def _augmented(self, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Waveforms (B, n) and targets (B, classes), changed as `self.augment` says."""
+        settings, waveforms, targets = self.augment, inputs["waveforms"], inputs["labels"]
+        if settings.mixup > 0:
+            partners, samples, others = self._partners(inputs)
+            weights = torch.distributions.Beta(10.0, 10.0).sample((len(waveforms), 1)).to(waveforms.device)
+            waveforms = augmentation.mixup(waveforms, inputs["num_samples"], partners, samples, weights)
+            targets = torch.where(samples.unsqueeze(1) > 0, weights * targets + (1 - weights) * others, targets)
+        if settings.speed != 1:
+            waveforms = augmentation.random_speed(waveforms, 1 / settings.speed, settings.speed)
+        if settings.shift:
+            waveforms = augmentation.random_shift(waveforms, int(settings.shift * self.extractor.sampling_rate))
+        if settings.noise > 0:
+            noise = self.noise.to(waveforms)  # type: ignore[union-attr]  # checked when the trainer was made
+            waveforms = augmentation.add_noise(waveforms, noise, settings.noise, 0.0, 30.0)
+        if settings.gain:
+            waveforms = augmentation.random_gain(waveforms, -settings.gain, settings.gain)
+        smoothing = self.args.label_smoothing_factor
+        return waveforms, targets * (1 - smoothing) + smoothing / targets.shape[1]
+
+    def _partners(self, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Partners for mixup: those that the sampler drew or, in a stream, other clips of the batch."""
+        if "partner_waveforms" in inputs:
+            return inputs["partner_waveforms"], inputs["partner_num_samples"], inputs["partner_labels"]
+        device, count = inputs["waveforms"].device, len(inputs["waveforms"])
+        order = torch.randperm(count, device=device)
+        mixed = torch.rand(count, device=device) < self.augment.mixup
+        return inputs["waveforms"][order], inputs["num_samples"][order] * mixed, inputs["labels"][order]
+
+    def _losses(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Loss (B,) of each clip; float32 throughout."""
+        if self.loss == "bce":
+            return F.binary_cross_entropy_with_logits(logits, targets, reduction="none").mean(dim=1)
+        return F.cross_entropy(logits, targets, reduction="none")
+
+    def _begin_step(self, inputs: dict[str, Tensor]) -> int | None:
+        """Seed what this accumulation step draws, note what could not be read, and draw its r."""
+        step = self.state.global_step
+        micro = self._microstep[1] if self._microstep[0] == step else 0
+        self._microstep = (step, micro + 1)
+        key = hash((self.args.seed, step, micro, self.args.process_index))  # of integers: the same in every run
+        torch.manual_seed(key % 2**63)
+        self.unreadable |= set(inputs["unreadable"][inputs["unreadable"] >= 0].tolist())
+        return random.Random(hash((self.args.seed, step))).choice(self.train_r) if self.train_r else None
+
+    def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: torch.device) -> tuple[list[Any], Any]:
+        """The batches of an optimizer step, and the clips in all of them."""
+        batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        return batches, sum(len(batch["labels"]) for batch in batches)
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler | None:
+        clips = len(train_dataset or self.train_dataset)
+        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
+        self.sampler = ClipSampler(clips, self.sampling_weights, self.augment.mixup, seed)
+        return self.sampler
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        """Model and front end; of the arguments, which transformers would pickle, `results.json` tells.
+
+        Into checkpoints under the names that the weights have in the model: by those the Trainer loads them again, and
+        it passes over the names that AST is published under, which `save_pretrained` writes, without an error.
+        """
+        folder = Path(output_dir or self.args.output_dir)
+        if self.args.should_save:
+            model = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
+            published = not folder.name.startswith("checkpoint-")
+            model.save_pretrained(folder, state_dict=state_dict, save_original_format=published)
+            self.extractor.save_pretrained(folder)
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        super()._save_rng_state(output_dir)
+        # Here, because what a checkpoint is told to be whole by, trainer_state.json, is written after this.
+        if self.average is not None and self.args.should_save:
+            self.average.save(output_dir)
+
+    def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None) -> Any:
+        """AST's schedule where one is set; `max_steps` then spread over `num_train_epochs` as its epochs."""
+        self.lr_scheduler: Any
+        if self.lr_scheduler is None and (self.schedule.decay is not None or self.schedule.staircase_warmup):
+            steps_per_epoch = max(1, math.ceil(num_training_steps / self.args.num_train_epochs))
+            factor = partial(decay_factor, self.schedule, steps_per_epoch=steps_per_epoch)
+            self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer or self.optimizer, factor)
+            self._created_lr_scheduler = True
+        return super().create_scheduler(num_training_steps, optimizer)
+
+
+class _Epochs(TrainerCallback):
+    """Tells the sampler which epoch begins, which accelerate does not, and averages weights when it ends."""
+
+    def __init__(self, trainer: FastASTTrainer) -> None:
+        self.trainer = trainer
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        average, epoch = self.trainer.average, state.epoch or 0.0
+        if average is not None and state.global_step > 0:
+            average.load(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+            if epoch == int(epoch):  # a checkpoint of an epoch's last step is from before that epoch was averaged
+                average.update(self.trainer.model, int(epoch))
+
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if hasattr(self.trainer, "sampler"):
+            self.trainer.sampler.epoch = int(state.epoch or 0)
+
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if self.trainer.average is not None:
+            self.trainer.average.update(self.trainer.model, round(state.epoch or 0))

@@ -1,0 +1,234 @@
+"""How fast FastAST trains beside stock AST: whole training steps, timed in interleaved rounds, and their memory.
+
+A training step is the forward pass, the loss, the backward pass and AdamW's update; features are made beforehand. The
+MACs of a step are counted as three forward passes': a backward pass multiplies for the inputs' gradients and again for
+the weights'. The MAC ratio is therefore the forward pass'.
+"""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm.auto import tqdm
+
+from .benchmarking import _shared_columns, _synchronize, check_at_least, interleaved_rounds
+from .complexity import complexity
+from .modeling_fastast import FastASTForAudioClassification
+from .training_memory import step_bytes
+from .training_step import Forward, TrainingStep
+
+FORWARD_PASSES = 3  # that a step's MACs are counted as
+Setting = tuple[int | None, str]  # r and its schedule; None for stock AST
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingRow:
+    """Training steps of one model as they were measured on one clip length. Times are for a whole step.
+
+    Attributes:
+        model: Whose weights.
+        implementation: `"AST"` (transformers' own) or `"FastAST"`.
+        params_m: Parameters in millions; all are trained.
+        frames: Frames of a clip, one each 10 ms.
+        batch_size: Clips in a batch.
+        device: `"cpu"`, `"cuda"`, …
+        dtype: float32, or that of autocast; weights, gradients and moments are float32 in any case.
+        attn: Attention implementation.
+        tome_r: Tokens merged in every layer; None for stock AST.
+        schedule: How they are spread over the layers; None for stock AST.
+        tokens_in: Tokens entering the first layer.
+        tokens_out: Tokens left after the last.
+        gmacs: 10^9 multiply-accumulates of a step for a clip: three times the forward pass', matching not counted.
+        mac_ratio: Stock AST's MACs over this model's.
+        step_ms: Median over rounds.
+        step_p95_ms: 95th percentile.
+        samples_per_sec: Clips a second.
+        speedup: Median over rounds of stock AST sdpa's time over this one's in the same round.
+        efficiency: `speedup / mac_ratio`.
+        peak_mem_mb: Most memory in use, in 10^6 bytes: `step_mem_mb`, the weights and AdamW's moments.
+        step_mem_mb: What the step takes on top of weights and moments: activations and gradients. None where it
+            cannot be measured.
+        rounds: Measured, after the warm-up.
+        torch: Its version.
+        transformers: Its version.
+        threads: Of torch on the CPU.
+        processor: Name of the CPU or GPU.
+        date: Of the measurement.
+    """
+
+    model: str
+    implementation: str
+    params_m: float
+    frames: int
+    batch_size: int
+    device: str
+    dtype: str
+    attn: str
+    tome_r: int | None
+    schedule: str | None
+    tokens_in: int
+    tokens_out: int
+    gmacs: float
+    mac_ratio: float
+    step_ms: float
+    step_p95_ms: float
+    samples_per_sec: float
+    speedup: float
+    efficiency: float
+    peak_mem_mb: float | None = None
+    step_mem_mb: float | None = None
+    rounds: int
+    torch: str
+    transformers: str
+    threads: int
+    processor: str
+    date: str
+
+
+@dataclass(frozen=True)
+class TrainingBenchmarkResult:
+    """Rows of one clip length, from the rounds that were finished, and whether Ctrl-C came before the end."""
+
+    rows: list[TrainingRow]
+    interrupted: bool
+
+
+def training_benchmark(
+    model: FastASTForAudioClassification,
+    num_frames: int,
+    *,
+    model_name: str | None = None,
+    batch_size: int = 4,
+    tome_r: Sequence[int] = (0, 20, 40),
+    schedules: Sequence[str] = ("constant",),
+    attn: str = "sdpa",
+    dtype: torch.dtype = torch.float32,
+    rounds: int = 10,
+    memory: bool = True,
+    progress: bool = False,
+) -> TrainingBenchmarkResult:
+    """Time training steps of FastAST at each r beside stock AST's (sdpa), on the same weights and features.
+
+    Runs on the model's device, on a float32 copy of its weights. Ctrl-C ends the measurement and keeps the rounds
+    finished so far.
+
+    Args:
+        model: Stays as it is.
+        num_frames: Length of the clips in frames of 10 ms; positions are cut or interpolated to it.
+        model_name: For the column `model`; the checkpoint's name if None.
+        batch_size: Clips in a batch.
+        tome_r: Tokens merged in every layer, one FastAST for each.
+        schedules: Each r is spread over the layers in each of these ways.
+        attn: FastAST's attention implementation.
+        dtype: float32, or that of autocast.
+        rounds: How often each is timed, after a warm-up.
+        memory: Whether to measure peak memory after the rounds; on a CPU, that starts a process for each row.
+        progress: Whether to show a progress bar on a terminal.
+
+    Returns:
+        A row for stock AST, then for FastAST in the order of `tome_r` and `schedules`; none if not one round was
+        finished.
+
+    Raises:
+        ValueError: A number is too small, or a schedule or attention implementation is unknown.
+        ImportError: What the attention implementation needs is not installed.
+
+    Example:
+        >>> from fastast_hf import FastASTConfig
+        >>> model = FastASTForAudioClassification(FastASTConfig(num_hidden_layers=2, hidden_size=24, max_length=64))
+        >>> result = training_benchmark(model, 64, tome_r=[8], rounds=1, memory=False)
+        >>> [(row.implementation, row.tome_r) for row in result.rows]
+        [('AST', None), ('FastAST', 8)]
+    """
+    check_at_least(1, rounds=rounds, batch_size=batch_size)
+    check_at_least(model.config.patch_size, frames=num_frames)
+    step = TrainingStep(copy.deepcopy(model).float(), num_frames, batch_size, attn, dtype)
+    # r = 0 is the same in every schedule.
+    settings: list[Setting] = [(None, schedules[0])]
+    settings += dict.fromkeys((r, schedule if r else schedules[0]) for r in tome_r for schedule in schedules)
+    runs = [partial(_time_step, step, step.forward_pass(*setting)) for setting in settings]
+
+    finished: list[list[float]] = []
+    step_memory: list[int | None] = [None] * len(settings)
+    interrupted = False
+    try:
+        bar = {"desc": f"{num_frames} frames", "unit": "round", "leave": False, "disable": None if progress else True}
+        for seconds in tqdm(interleaved_rounds(runs, rounds), total=rounds, **bar):
+            finished.append(seconds)
+        for index, setting in enumerate(settings if memory else ()):
+            step_memory[index] = _memory(step, setting)
+    except KeyboardInterrupt:
+        interrupted = True
+    if not finished:
+        return TrainingBenchmarkResult([], interrupted)
+
+    shared = {
+        **_shared_columns(model, model_name, num_frames, batch_size),
+        "dtype": str(dtype).removeprefix("torch."),
+        "rounds": len(finished),
+    }
+    seconds_of_all = np.array(finished)  # (rounds, settings)
+    rows = [
+        _row(step, setting, seconds_of_all[:, index], seconds_of_all[:, 0], step_memory[index], shared)
+        for index, setting in enumerate(settings)
+    ]
+    return TrainingBenchmarkResult(rows, interrupted)
+
+
+def _time_step(step: TrainingStep, forward: Forward) -> float:
+    """Seconds of one training step."""
+    device = step.model.device
+    _synchronize(device)
+    start = perf_counter()
+    step(forward)
+    _synchronize(device)
+    return perf_counter() - start
+
+
+def _memory(step: TrainingStep, setting: Setting) -> int | None:
+    """What one step takes; None, and a warning, where the times measured before must not be lost to a failure."""
+    try:
+        return step_bytes(step, *setting)
+    except RuntimeError as error:
+        warnings.warn(f"{error}; its memory is left out", stacklevel=3)
+        return None
+
+
+def _row(
+    step: TrainingStep,
+    setting: Setting,
+    seconds: np.ndarray,
+    stock_seconds: np.ndarray,
+    memory: int | None,
+    shared: dict[str, Any],
+) -> TrainingRow:
+    """One setting's rounds and, of the same rounds, stock AST's, as one row."""
+    tome_r, schedule = setting
+    stock = tome_r is None
+    cost = complexity(step.model.config, tome_r or 0, schedule)
+    speedup = float(np.median(stock_seconds / seconds))
+    return TrainingRow(
+        implementation="AST" if stock else "FastAST",
+        attn="sdpa" if stock else step.model.config._attn_implementation,
+        tome_r=tome_r,
+        schedule=None if stock else schedule,
+        tokens_out=cost.tokens_out,
+        gmacs=FORWARD_PASSES * cost.macs / 1e9,
+        mac_ratio=cost.speedup,
+        step_ms=1000 * float(np.median(seconds)),
+        step_p95_ms=1000 * float(np.percentile(seconds, 95)),
+        samples_per_sec=shared["batch_size"] / float(np.median(seconds)),
+        speedup=speedup,
+        efficiency=speedup / cost.speedup,
+        peak_mem_mb=None if memory is None else (step.state_bytes + memory) / 1e6,
+        step_mem_mb=None if memory is None else memory / 1e6,
+        **shared,
+    )

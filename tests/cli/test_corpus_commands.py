@@ -1,0 +1,127 @@
+"""`fastast stats`, `fastast evaluate` and `fastast train` on a corpus of tones."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_corpora import write_esc50, write_speech_commands
+
+from fastast_hf import FastASTFeatureExtractor
+from fastast_hf.cli import train
+from fastast_hf.cli.main import main
+from fastast_hf.corpora import load_corpus
+from fastast_hf.statistics import corpus_statistics
+
+Make = Callable[..., Any]
+
+
+@pytest.fixture
+def esc50(tmp_path: Path) -> Path:
+    return write_esc50(tmp_path / "esc50")
+
+
+@pytest.fixture
+def checkpoint(make_fastast: Make, tmp_path: Path) -> Path:
+    model = make_fastast(num_labels=2)
+    model.config.id2label, model.config.label2id = {0: "dog", 1: "rain"}, {"dog": 0, "rain": 1}
+    model.save_pretrained(tmp_path / "model")
+    FastASTFeatureExtractor(max_length=128, num_mel_bins=48).save_pretrained(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def test_stats_prints_and_writes_what_is_measured(
+    esc50: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["stats", "esc50", "--data", str(esc50), "--write", str(checkpoint)]) == 0
+    measured = corpus_statistics(load_corpus("esc50", esc50)["train"], num_mel_bins=48)
+    assert f"mean {measured.mean:.6f}, std {measured.std:.6f} (20 clips)" in capsys.readouterr().out
+    extractor = FastASTFeatureExtractor.from_pretrained(checkpoint)
+    assert (extractor.mean, extractor.std, extractor.num_mel_bins) == (measured.mean, measured.std, 48)
+
+
+def test_evaluate_prints_the_table_and_writes_the_results(
+    esc50: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (esc50 / "audio" / "1-0-A-0.wav").write_bytes(b"broken")
+    (esc50 / "audio" / "2-0-A-0.wav").unlink()
+    argv = ["evaluate", "esc50", "--data", str(esc50), "--model", str(checkpoint), "--r", "0", "4", "--rounds", "1"]
+    assert main([*argv, "--output", str(tmp_path / "out"), "--device", "cpu"]) == 0
+    printed = capsys.readouterr()
+    assert re.search(r"^Inf +0 +50 → 50", printed.out, re.MULTILINE)
+    assert re.search(r"^Inf +constant +4 +50 → 38", printed.out, re.MULTILINE)
+    assert "18 clips (1 unreadable and 1 missing left out)" in printed.out
+    results = json.loads((tmp_path / "out" / "esc50-test.json").read_text())
+    assert results["missing"] == 1 and results["rows"][0]["unreadable"] == 1
+    assert results["rows"][1]["samples_per_sec"] > 0
+    assert "Traceback" not in printed.err
+
+
+MISTAKES = [
+    (["evaluate", "esc50", "--data", "{esc50}", "--output", "{out}"], "no checkpoint to score: give --model"),
+    (["evaluate", "esc50", "--data", "{esc50}", "--trained", "x", "--output", "{out}"], "write {r} where"),
+    (["evaluate", "esc50", "--data", "{esc50}", "--model", "{model}", "--r", "-1", "--output", "{out}"], "r is -1"),
+    (["evaluate", "esc50", "--data", "{esc50}", "--model", "gone/gone", "--output", "{out}"], "gone/gone"),
+    (["evaluate", "esc50", "--data", "{words}", "--model", "{model}", "--output", "{out}"], "esc50.csv"),
+    (["evaluate", "speech_commands", "--data", "{words}", "--model", "{model}", "--output", "{out}"], "label order of 2 classes"),
+    (["evaluate", "esc51", "--data", "{esc50}"], "invalid choice: 'esc51'"),
+    (["stats", "esc50"], "one of the arguments --data --hub-id is required"),
+    (["stats", "esc50", "--data", "{esc50}", "--split", "valid"], "there is no split 'valid'"),
+    (["stats", "esc50", "--data", "{esc50}", "--fold", "9"], "fold"),
+    (["stats", "esc50", "--data", "{esc50}", "--bogus"], "unrecognized arguments: --bogus"),
+]
+
+
+@pytest.mark.parametrize(("argv", "said"), MISTAKES, ids=[said for _, said in MISTAKES])
+def test_a_mistake_is_one_line_and_exit_code_2(
+    argv: list[str],
+    said: str,
+    esc50: Path,
+    checkpoint: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    places = {"esc50": esc50, "model": checkpoint, "out": tmp_path / "out", "words": tmp_path / "words"}
+    if "{words}" in argv:
+        write_speech_commands(places["words"])
+    filled = [re.sub(r"^\{(\w+)\}$", lambda m: str(places[m[1]]), part) for part in argv]
+    try:
+        code = main(filled)
+    except SystemExit as stop:
+        code = stop.code
+    printed = capsys.readouterr()
+    assert code == 2
+    assert said in printed.err and printed.err.count("\n") == 1
+
+
+def test_train_launches_the_script_and_hands_on_its_exit_code(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    assert main(["train", "--corpus", "esc50", "--fold", "1", "--data", str(tmp_path / "gone"), "--use_cpu"]) == 2
+    printed = capfd.readouterr()
+    assert printed.err.strip().splitlines()[-1].startswith("run_finetune.py: ")
+    assert "gone: no such folder" in printed.err and "Traceback" not in printed.err
+
+
+def test_accelerates_options_are_told_from_the_scripts(monkeypatch: pytest.MonkeyPatch) -> None:
+    launched = []
+    monkeypatch.setattr("accelerate.commands.launch.launch_command", launched.append)
+    assert train.launch("run_finetune.py", ["--recipe", "esc50", "--num_processes", "2", "--bf16"]) == 0
+    (args,) = launched
+    assert args.num_processes == 2 and args.mixed_precision == "no"
+    assert args.training_script.endswith("run_finetune.py")
+    assert args.training_script_args == ["--recipe", "esc50", "--bf16"]
+
+
+def test_the_exit_code_of_a_failed_launch_is_the_scripts(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(args: Any) -> None:
+        raise subprocess.CalledProcessError(7, "script")
+
+    monkeypatch.setattr("accelerate.commands.launch.launch_command", fail)
+    assert train.launch("run_finetune.py", []) == 7

@@ -1,0 +1,107 @@
+"""Splits, counts of what is missing, and the same corpus as streams."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+from datasets import Audio, ClassLabel, List
+from datasets.distributed import split_dataset_by_node
+from torch.utils.data import DataLoader
+
+from fastast_hf.corpora import Corpus, CorpusError
+from fastast_hf.corpora.corpus import Clip, build_corpus, replace_labels, stream
+
+NAMES = ["dog", "rain", "wind"]
+FOLDER = Path("clips")
+
+
+def make_corpus(multi_label: bool, count: int = 5) -> Corpus:
+    labels: list[Any] = [[i % 3, 2] if multi_label else i % 3 for i in range(count)]
+    clips = [Clip(f"clip{i}", FOLDER / f"{i}.wav", label) for i, label in enumerate(labels)]
+    return build_corpus({"train": clips, "test": clips[:2]}, NAMES, FOLDER, multi_label)
+
+
+def test_columns_are_id_undecoded_audio_and_label() -> None:
+    corpus = make_corpus(multi_label=False)
+    assert corpus["train"].features == {
+        "id": corpus["train"].features["id"],
+        "audio": Audio(decode=False),
+        "label": ClassLabel(names=NAMES),
+    }
+    audio = {"bytes": None, "path": str(FOLDER / "1.wav")}
+    assert corpus["train"][1] == {"id": "clip1", "audio": audio, "label": 1}
+    assert make_corpus(multi_label=True)["train"].features["labels"] == List(ClassLabel(names=NAMES))
+
+
+def test_missing_clips_are_left_out_counted_and_said(caplog: pytest.LogCaptureFixture) -> None:
+    here, gone = Clip("a", FOLDER / "a.wav", 0), Clip("b", None, 1)
+    corpus = build_corpus({"train": [here, gone, here, gone, gone], "test": [here]}, NAMES, FOLDER)
+    assert corpus["train"]["id"][:] == ["a", "a"]
+    assert corpus.missing == {"train": 3, "test": 0}
+    assert "3 clips of split train are missing" in caplog.text
+    assert "test" not in caplog.text
+
+
+def test_split_without_clips_is_left_out_and_said(caplog: pytest.LogCaptureFixture) -> None:
+    corpus = build_corpus({"train": [Clip("b", None, 1)], "test": [Clip("a", Path("a.wav"), 0)]}, NAMES, FOLDER)
+    assert list(corpus) == ["test"]
+    assert corpus.missing == {"train": 1, "test": 0}
+    assert "train" in caplog.text
+
+
+def test_corpus_without_clips_is_refused() -> None:
+    with pytest.raises(CorpusError, match=r"clips: none of the 2 clips.*looked for .*\.wav") as caught:
+        build_corpus({"train": [Clip("a", None, 0)], "test": [Clip("b", None, 0)]}, NAMES, FOLDER)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_streams_give_what_the_corpus_gives(multi_label: bool) -> None:
+    corpus = make_corpus(multi_label, count=300)
+    streams = stream(corpus)
+    assert streams.missing == corpus.missing
+    assert {split: data.num_shards for split, data in streams.items()} == {"train": 128, "test": 2}
+    for split, data in corpus.items():
+        assert list(streams[split]) == list(data)
+        assert streams[split].features == data.features
+
+
+def test_streams_are_split_over_ranks_and_workers() -> None:
+    data = stream(make_corpus(multi_label=False, count=16))["train"]
+    ids = [
+        row["id"]
+        for rank in range(2)
+        for row in DataLoader(split_dataset_by_node(data, rank, 2), batch_size=None, num_workers=2)
+    ]
+    assert sorted(ids) == sorted(f"clip{i}" for i in range(16))
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_labels_are_replaced_and_all_else_stays(multi_label: bool, streamed: bool) -> None:
+    corpus = make_corpus(multi_label)
+    data = stream(corpus)["train"] if streamed else corpus["train"]
+    replaced = replace_labels(data, {0: 2, 1: 1, 2: 0}, NAMES[::-1])
+    column = "labels" if multi_label else "label"
+    for old, new in zip(corpus["train"], replaced, strict=True):
+        ids = [2 - one for one in old[column]] if multi_label else 2 - old[column]
+        assert new == {**old, column: ids}
+    feature = ClassLabel(names=NAMES[::-1])
+    assert replaced.features == {**data.features, column: List(feature) if multi_label else feature}
+    assert [row["id"] for row in replaced.map(lambda row: {"n": 1})] == corpus["train"]["id"][:]
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_label_that_has_no_id_is_named(streamed: bool) -> None:
+    corpus = make_corpus(multi_label=True)
+    data = stream(corpus)["train"] if streamed else corpus["train"]
+    with pytest.raises(CorpusError, match="unknown label 2 among 2 known"):
+        list(replace_labels(data, {0: 0, 1: 1}, NAMES[:2]))
+
+
+def test_corpus_survives_pickling() -> None:
+    corpus = pickle.loads(pickle.dumps(make_corpus(multi_label=False)))
+    assert isinstance(corpus, Corpus) and corpus.missing == {"train": 0, "test": 0} and len(corpus["train"]) == 5

@@ -1,0 +1,53 @@
+"""What is asked for, and what no corpus has."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fastast_hf.audio import load_audio
+from fastast_hf.corpora import CORPORA, Corpus, CorpusError, StreamingCorpus, load_corpus
+
+Write = Callable[..., None]
+REFUSED: list[tuple[str, dict[str, Any], str]] = [
+    ("esc10", {"root": "x"}, "corpus 'esc10'; give one of esc50, speech_commands, audioset, audiofolder"),
+    ("esc50", {}, "esc50: neither root and hub_id given"),
+    ("esc50", {"root": "x", "hub_id": "a/b"}, "esc50: both root and hub_id given"),
+    ("esc50", {"root": "x", "classes": 12}, "esc50: unknown option classes; this corpus has fold"),
+    ("audioset", {"root": "x", "fold": 1}, "audioset: unknown option fold; this corpus has labels, subset"),
+    ("audiofolder", {"root": "x", "b": 1, "a": 1}, "audiofolder: unknown option a, b; this corpus has none"),
+    ("audiofolder", {"hub_id": "a/b"}, "a/b: an audio folder is not loaded from the Hub"),
+]
+
+
+@pytest.mark.parametrize(("name", "arguments", "message"), REFUSED)
+def test_what_no_corpus_has_is_refused(name: str, arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(CorpusError, match=re.escape(message)) as caught:
+        load_corpus(name, **arguments)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", CORPORA)
+def test_missing_folder_is_named(tmp_path: Path, name: str) -> None:
+    with pytest.raises(CorpusError, match="nowhere: no such folder; give the folder that holds"):
+        load_corpus(name, tmp_path / "nowhere")
+
+
+def test_corpus_comes_whole_or_as_streams(tmp_path: Path, write_clips: Write) -> None:
+    write_clips(tmp_path, [f"{name}/{i}.wav" for name in ("dog", "rain") for i in range(5)])
+    corpus = load_corpus("audiofolder", str(tmp_path))
+    streams = load_corpus("audiofolder", tmp_path, streaming=True)
+    assert isinstance(corpus, Corpus) and isinstance(streams, StreamingCorpus)
+    for split in ("train", "test"):
+        assert list(streams[split]) == list(corpus[split])
+    assert load_audio(corpus["train"][0]["audio"]["path"]).shape == (1600,)
+
+
+def test_home_is_found(tmp_path: Path, write_clips: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_clips(tmp_path / "corpus", ["dog/1.wav", "dog/2.wav", "rain/1.wav"])
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert len(load_corpus("audiofolder", "~/corpus")["train"]) == 2

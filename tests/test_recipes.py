@@ -1,0 +1,102 @@
+"""Recipes: AST's published numbers, replaced by the command line, and mistakes in one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import TrainingArguments
+
+from fastast_hf.finetuning import CorpusArguments, ModelArguments
+from fastast_hf.recipes import RecipeParser, find_recipe, parse_with_recipe, read_recipe, scripts_folder
+from fastast_hf.training import AugmentationArguments, ScheduleArguments
+
+CLASSES = (CorpusArguments, ModelArguments, AugmentationArguments, ScheduleArguments, TrainingArguments)
+# What AST's scripts and logs say (egs/*/run*.sh).
+PUBLISHED: list[tuple[str, dict[str, Any]]] = [
+    ("esc50", {"frames": 512, "frequency_mask": 24, "time_mask": 96, "mixup": 0, "per_device_train_batch_size": 48,
+               "learning_rate": 1e-5, "num_train_epochs": 25, "decay_start": 5, "decay_every": 1, "decay": 0.85,
+               "mean": -6.6268077, "std": 5.358466, "loss": "cross_entropy", "roll": False, "fold": "all"}),
+    ("speech_commands", {"frames": 128, "frequency_mask": 48, "time_mask": 48, "mixup": 0.5, "roll": True,
+                         "per_device_train_batch_size": 128, "learning_rate": 2.5e-4, "num_train_epochs": 30,
+                         "decay_start": 5, "decay": 0.85, "decay_end": 26, "mean": -6.845978, "std": 5.5654526,
+                         "loss": "bce", "load_best_model_at_end": True, "classes": 35}),
+    ("audioset_balanced", {"frames": 1024, "frequency_mask": 48, "time_mask": 192, "mixup": 0.5, "roll": False,
+                           "per_device_train_batch_size": 12, "learning_rate": 5e-5, "num_train_epochs": 25,
+                           "decay_start": 10, "decay_every": 5, "decay": 0.5, "staircase_warmup": 1000, "loss": "bce",
+                           "mean": -4.2677393, "std": 4.5689974, "average_from": 6, "average_to": 25,
+                           "balanced_sampling": False, "subset": "balanced"}),
+    ("audioset_full", {"learning_rate": 1e-5, "num_train_epochs": 5, "decay_start": 2, "decay_every": 1, "decay": 0.5,
+                       "staircase_warmup": 1000, "average_from": 1, "average_to": 5, "balanced_sampling": True,
+                       "subset": "full", "mixup": 0.5, "per_device_train_batch_size": 12}),
+]  # fmt: skip
+SHARED = {"adam_l2": True, "weight_decay": 5e-7, "adam_beta1": 0.95, "adam_beta2": 0.999, "max_grad_norm": 0}
+
+
+def parsed(*argv: str) -> dict[str, Any]:
+    parts = parse_with_recipe(RecipeParser(CLASSES, prog="train"), argv)
+    assert [type(part) for part in parts] == list(CLASSES)
+    return {key: value for part in parts for key, value in vars(part).items()}
+
+
+@pytest.mark.parametrize(("name", "expected"), PUBLISHED, ids=[name for name, _ in PUBLISHED])
+def test_recipes_hold_asts_published_settings(name: str, expected: dict[str, Any], tmp_path: Path) -> None:
+    settings = parsed("--recipe", name, "--output_dir", str(tmp_path), "--use_cpu")
+    for key, value in (expected | SHARED).items():
+        assert settings[key] == value, key
+
+
+def test_every_recipe_is_checked_here() -> None:
+    assert {path.stem for path in (scripts_folder() / "recipes").glob("*.yaml")} == {name for name, _ in PUBLISHED}
+
+
+def test_the_command_line_replaces_the_recipe(tmp_path: Path) -> None:
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text("corpus: esc50\nlearning_rate: 1e-3\ntrain_r: [0, 4]\nroll: true\ntome_r: 8\n")
+    settings = parsed("--recipe", str(recipe), "--learning_rate", "1e-2", "--roll", "false", "--use_cpu")
+    assert settings["corpus"] == "esc50"
+    assert settings["learning_rate"] == 0.01
+    assert settings["train_r"] == [0, 4] and settings["tome_r"] == [8]
+    assert settings["roll"] is False
+    assert parsed("--recipe", str(recipe), "--use_cpu")["learning_rate"] == 1e-3
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("learning_rat: 1", r"there is no setting 'learning_rat': did you mean learning_rate\?"),
+        ("zzz: 1", "there is no setting 'zzz'"),
+        ("a: [", "no yaml"),
+        ("- a\n- b", "holds a list"),
+    ],
+)
+def test_a_wrong_recipe_is_told_apart(text: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "wrong.yaml").write_text(text)
+    with pytest.raises(ValueError, match=said):
+        parsed("--recipe", str(tmp_path / "wrong.yaml"))
+
+
+def test_an_unknown_recipe_lists_those_there_are() -> None:
+    with pytest.raises(OSError, match="esc51: no such recipe; give a yaml file, or one of audioset_balanced, "):
+        find_recipe("esc51")
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["--learning_rat", "1"], "there is no setting --learning_rat: did you mean --learning_rate?"),
+        (["--learning_rate", "fast"], "argument --learning_rate: invalid float value: 'fast'"),
+    ],
+)
+def test_a_wrong_option_is_one_line(argv: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises((SystemExit, ValueError)) as stop:
+        parsed(*argv, "--use_cpu")
+    message = capsys.readouterr().err if isinstance(stop.value, SystemExit) else str(stop.value)
+    assert said in message.replace("--learning_rate/--learning-rate", "--learning_rate")
+    assert message.count("\n") <= 1
+
+
+def test_a_recipe_may_be_empty(tmp_path: Path) -> None:
+    (tmp_path / "empty.yaml").write_text("# nothing\n")
+    assert read_recipe(tmp_path / "empty.yaml") == {}
