@@ -81,7 +81,7 @@ class Tagger:
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}: a batch holds 1 clip or more")
         self.top_k, self.batch_size, self.native_length = top_k, batch_size, native_length
-        self.device, self.dtype = _device(device), _dtype(dtype)
+        self.device, self.dtype = usable_device(device), _dtype(dtype)
         if isinstance(model, ASTPreTrainedModel):
             self.model = FastASTForAudioClassification.from_ast(model)
             if any((p.device, p.dtype) != (self.device, self.dtype) for p in model.parameters()):
@@ -262,12 +262,19 @@ def load_classifier(model: str | os.PathLike[str]) -> FastASTForAudioClassificat
     return loaded
 
 
-def _device(device: str | torch.device | None) -> torch.device:
+def usable_device(device: str | torch.device | None = None) -> torch.device:
+    """The device that is named, or by default a GPU where there is one.
+
+    Raises:
+        ValueError: An unknown name, no such GPU, or torch built without any.
+    """
     if device is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        return torch.empty(0, device=device).device
-    except (RuntimeError, AssertionError) as error:
+        probe = torch.zeros(1, device=device)
+        probe.item()  # which `meta` cannot
+        return probe.device
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ValueError(f"device {device!s} can't be used here ({str(error).splitlines()[0]}): try cpu") from error
 
 

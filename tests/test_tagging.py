@@ -32,6 +32,7 @@ REFUSED = [
     ("batch_size", 0, "batch_size is 0"),
     ("dtype", "int8", "dtype is 'int8'"),
     ("device", "toaster", "device toaster can't be used here"),
+    ("device", "meta", "device meta can't be used here"),
     ("tome_r", -1, "tome_r is -1"),
     ("tome_r", [1, 2], "2 numbers for 3 layers"),
     ("tome_schedule", "steep", "steep"),

@@ -182,20 +182,15 @@ def _load(model: str | None, device: str | None, dtype: str) -> FastASTForAudioC
 
     from fastast_hf.configuration_fastast import FastASTConfig
     from fastast_hf.modeling_fastast import FastASTForAudioClassification
+    from fastast_hf.tagging import load_classifier, usable_device
 
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:  # an unknown name, no such GPU, or torch built without any
-        raise ValueError(f"device {device!r} cannot be used here: {str(error).splitlines()[0]}") from error
+    place = usable_device(device)
     if model is not None:
-        from fastast_hf.tagging import load_classifier
-
         loaded = load_classifier(model)
     else:
         torch.manual_seed(0)
         loaded = FastASTForAudioClassification(FastASTConfig(num_labels=AUDIOSET_LABELS))
-    return loaded.to(device=device, dtype=getattr(torch, dtype))
+    return loaded.to(device=place, dtype=getattr(torch, dtype))
 
 
 def _write(rows: list[Any], stem: Path) -> None:

@@ -43,11 +43,9 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Score, time, print and write."""
-    import torch
-
     from ..sweep import INFERENCE, RANDOM, TRAINED, Method, Sweep
     from ..sweep_results import cells, with_speed, write_results
-    from ..tagging import load_classifier
+    from ..tagging import load_classifier, usable_device
 
     methods = [
         (Method(name, checkpoint), r_values)
@@ -71,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
         args.output,
         split=args.split,
         batch_size=args.batch_size,
-        device=args.device or ("cuda" if torch.cuda.is_available() else "cpu"),
+        device=str(usable_device(args.device)),
         workers=args.workers,
     )
     rows = sweep.rows(args.schedule)

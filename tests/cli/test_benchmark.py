@@ -28,7 +28,8 @@ BAD_ARGUMENTS = [
     (["--schedule", "steep"], "invalid choice: 'steep'"),
     (["--dtype", "int8"], "invalid choice: 'int8'"),
     (["--attn", "keen"], "invalid choice: 'keen'"),
-    (["--device", "toaster"], "device 'toaster' cannot be used here"),
+    (["--device", "toaster"], "device toaster can't be used here"),
+    (["--device", "meta"], "device meta can't be used here"),
     (["--model", "/no/such/checkpoint"], "/no/such/checkpoint"),
     (["--training", "--rounds", "0"], "--rounds is 0: give 1 or more"),
 ]
