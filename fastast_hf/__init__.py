@@ -15,6 +15,9 @@ from .configuration_fastast import FastASTConfig
 from .feature_extraction_fastast import FastASTFeatureExtractor
 from .modeling_fastast import FastASTForAudioClassification, FastASTModel
 from .patching import apply_token_merging, remove_token_merging
+from .teachers.cnn import CNNConfig, CNNForAudioClassification
+from .teachers.passt import PasstConfig, PasstForAudioClassification
+from .teachers.passt_features import PasstFeatureExtractor
 
 if TYPE_CHECKING:
     from .audio import AudioError, load_audio
@@ -25,10 +28,15 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AudioError",
+    "CNNConfig",
+    "CNNForAudioClassification",
     "FastASTConfig",
     "FastASTFeatureExtractor",
     "FastASTForAudioClassification",
     "FastASTModel",
+    "PasstConfig",
+    "PasstFeatureExtractor",
+    "PasstForAudioClassification",
     "Tagger",
     "apply_token_merging",
     "load_audio",
@@ -40,6 +48,14 @@ AutoConfig.register(FastASTConfig.model_type, FastASTConfig, exist_ok=True)
 AutoModel.register(FastASTConfig, FastASTModel, exist_ok=True)
 AutoModelForAudioClassification.register(FastASTConfig, FastASTForAudioClassification, exist_ok=True)
 AutoFeatureExtractor.register(FastASTConfig, FastASTFeatureExtractor, exist_ok=True)
+# The teachers of distillation.
+for config, model, extractor in (
+    (CNNConfig, CNNForAudioClassification, FastASTFeatureExtractor),
+    (PasstConfig, PasstForAudioClassification, PasstFeatureExtractor),
+):
+    AutoConfig.register(config.model_type, config, exist_ok=True)
+    AutoModelForAudioClassification.register(config, model, exist_ok=True)
+    AutoFeatureExtractor.register(config, extractor, exist_ok=True)
 # By name, as transformers has its own there: the pipeline is imported when one is made.
 PIPELINE_REGISTRY.supported_tasks["audio-classification"]["impl"] = (
     "fastast_hf.pipeline_fastast.FastASTAudioClassificationPipeline"

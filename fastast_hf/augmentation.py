@@ -109,8 +109,7 @@ def _centred(waveforms: Tensor, num_samples: Tensor) -> Tensor:
 def spec_augment(features: Tensor, max_frequency: int, max_time: int) -> Tensor:
     """Mask one band of mel bins and one stretch of frames per clip (SpecAugment, Park et al. 2019).
 
-    Widths are uniform on {0, ..., max - 1}. Masked cells hold 0.0 in *raw* log-mel units, which is what AST was
-    trained with: call it before normalisation.
+    Masked cells hold 0.0 in *raw* log-mel units, which is what AST was trained with: call it before normalisation.
 
     Args:
         features: (B, frames, mel bins), not normalised.
@@ -121,34 +120,48 @@ def spec_augment(features: Tensor, max_frequency: int, max_time: int) -> Tensor:
         >>> spec_augment(torch.ones(4, 100, 128), 24, 24).shape
         torch.Size([4, 100, 128])
     """
+    return features.masked_fill(draw_masks(features, max_frequency, max_time), 0.0)
+
+
+def draw_masks(features: Tensor, max_frequency: int, max_time: int) -> Tensor:
+    """Which cells (B, frames, mel bins) [`spec_augment`] masks; widths are uniform on {0, ..., max - 1}."""
+    masked = torch.zeros(features.shape, dtype=torch.bool, device=features.device)
     for axis, longest in ((2, max_frequency), (1, max_time)):
         if longest > 0:
             size, batch = features.shape[axis], features.shape[0]
             width = torch.randint(longest, (batch, 1), device=features.device).clamp(max=size)
             start = (torch.rand(batch, 1, device=features.device) * (size - width + 1)).long()
             cell = torch.arange(size, device=features.device)
-            masked = (cell >= start) & (cell < start + width)
-            features = features.masked_fill(masked.unsqueeze(1 if axis == 2 else 2), 0.0)
-    return features
+            within = (cell >= start) & (cell < start + width)
+            masked |= within.unsqueeze(1 if axis == 2 else 2)
+    return masked
 
 
-def add_feature_noise(features: Tensor) -> Tensor:
-    """Add uniform noise of a strength of its own, at most 0.1, to each normalised spectrogram (B, frames, mel bins).
+def draw_feature_noise(features: Tensor) -> Tensor:
+    """Uniform noise (B, frames, mel bins) for normalised spectrograms, of a strength of its own for each, at most 0.1.
 
-    AST trains so on Speech Commands, together with [`random_roll`].
+    AST trains with it on Speech Commands, together with [`draw_roll`].
     """
     strength = torch.rand(features.shape[0], 1, 1, device=features.device) / 10
-    return features + torch.rand_like(features) * strength
+    return torch.rand_like(features) * strength
 
 
-def random_roll(features: Tensor, max_frames: int = 10) -> Tensor:
-    """Roll each spectrogram (B, frames, mel bins) along time, by -max_frames to max_frames - 1 frames.
+def draw_roll(features: Tensor, max_frames: int = 10) -> Tensor:
+    """By how many frames (B, 1) each spectrogram is rolled along time: -max_frames to max_frames - 1."""
+    return torch.randint(-max_frames, max_frames, (features.shape[0], 1), device=features.device)
+
+
+def roll(features: Tensor, shift: Tensor) -> Tensor:
+    """Move each spectrogram (B, frames, mel bins) along time by `shift` (B, 1) frames; what leaves comes in again.
 
     Example:
-        >>> random_roll(torch.ones(2, 100, 128)).sum()
-        tensor(25600.)
+        >>> roll(torch.tensor([[[1.0], [2.0], [3.0]]]), torch.tensor([[1]])).flatten()
+        tensor([3., 1., 2.])
     """
-    batch, frames, mel_bins = features.shape
-    shift = torch.randint(-max_frames, max_frames, (batch, 1), device=features.device)
-    index = (torch.arange(frames, device=features.device) - shift) % frames
-    return features.gather(1, index.unsqueeze(2).expand(-1, -1, mel_bins))
+    index = (torch.arange(features.shape[1], device=features.device) - shift) % features.shape[1]
+    return take_frames(features, index)
+
+
+def take_frames(features: Tensor, index: Tensor) -> Tensor:
+    """The frames `index` (B, frames') of each spectrogram (B, frames, mel bins)."""
+    return features.gather(1, index.unsqueeze(2).expand(-1, -1, features.shape[2]))

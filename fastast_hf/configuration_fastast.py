@@ -87,15 +87,7 @@ class FastASTConfig(ASTConfig):
         **kwargs: Any,
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Read `config.json`, taking AST's as FastAST's own and refusing any other model's."""
-        path = Path(pretrained_model_name_or_path)
-        # Transformers would take a folder that is not there for a malformed id of the Hub.
-        looks_local = path.is_absolute() or len(path.parts) > 2 or os.fspath(path).startswith((".", "~"))
-        if looks_local and not path.exists():
-            raise OSError(f"{path} does not exist: give a checkpoint's folder, or a model id of the Hub (owner/name)")
-        if path.is_dir() and not (path / kwargs.get("subfolder", "") / "config.json").is_file():
-            raise OSError(
-                f"{path} has no config.json: give a checkpoint's folder, or a model id of the Hub (owner/name)"
-            )
+        check_place(pretrained_model_name_or_path, kwargs.get("subfolder", ""))
         config, kwargs = super().get_config_dict(pretrained_model_name_or_path, **kwargs)
         model_type = config.get("model_type", cls.model_type)
         if model_type not in (cls.model_type, ASTConfig.model_type):
@@ -107,3 +99,16 @@ class FastASTConfig(ASTConfig):
             # Without this, transformers warns about the type and the loaded config keeps AST's.
             config = {**config, "model_type": cls.model_type}
         return config, kwargs
+
+
+def check_place(checkpoint: str | os.PathLike[str], subfolder: str = "") -> None:
+    """Raise an OSError for what is meant as a folder and holds no checkpoint.
+
+    Transformers would take a folder that is not there for a malformed id of the Hub.
+    """
+    path = Path(checkpoint)
+    looks_local = path.is_absolute() or len(path.parts) > 2 or os.fspath(checkpoint).startswith((".", "~"))
+    if looks_local and not path.exists():
+        raise OSError(f"{path} does not exist: give a checkpoint's folder, or a model id of the Hub (owner/name)")
+    if path.is_dir() and not (path / subfolder / "config.json").is_file():
+        raise OSError(f"{path} has no config.json: give a checkpoint's folder, or a model id of the Hub (owner/name)")

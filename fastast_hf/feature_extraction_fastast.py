@@ -150,6 +150,20 @@ class FastASTFeatureExtractor(SequenceFeatureExtractor):
         """Raw log-mel values to what the model takes: about zero mean and a standard deviation of 0.5."""
         return (features - self.mean) / (2 * self.std)
 
+    def samples_of(self, frames: int) -> int:
+        """Samples that so many frames take, at this extractor's rate."""
+        return window_samples(frames, self.sampling_rate)
+
+    def frame_seconds(self) -> Tensor:
+        """The middle (frames,) of each of `max_length` frames, in seconds from the clip's start."""
+        return FRAME_SECONDS / 2 + HOP_SECONDS * torch.arange(self.max_length)
+
+    def mel_hertz(self) -> Tensor:
+        """The middle (mel bins,) of each mel bin, in Hz."""
+        lowest, highest = mel_of(LOWEST_HZ), mel_of(self.sampling_rate / 2)
+        step = (highest - lowest) / (self.num_mel_bins + 1)
+        return hertz_of(lowest + step * torch.arange(1, self.num_mel_bins + 1))
+
     def _batch(self, raw_speech: Any, max_length: int, device: str | torch.device | None) -> tuple[Tensor, Tensor]:
         """(B, samples), zeros after each clip's end, and how many samples (B,) of each are real."""
         is_array = isinstance(raw_speech, (np.ndarray, Tensor))
@@ -162,7 +176,7 @@ class FastASTFeatureExtractor(SequenceFeatureExtractor):
         if len(raw_speech) == 0:
             raise ValueError("no audio was given: give at least one clip")
         needed = frame_samples(self.sampling_rate)
-        longest = window_samples(max_length, self.sampling_rate)
+        longest = self.samples_of(max_length)
         clips = []
         for index, raw in enumerate(raw_speech):
             if isinstance(raw, np.ndarray):
@@ -237,6 +251,16 @@ def window_samples(frames: int, sampling_rate: int = 16000) -> int:
     return frame_samples(sampling_rate) + (frames - 1) * hop_samples(sampling_rate)
 
 
+def mel_of(hertz: float) -> float:
+    """Kaldi's mel scale."""
+    return 1127.0 * math.log(1.0 + hertz / 700.0)
+
+
+def hertz_of(mel: Tensor) -> Tensor:
+    """The inverse of [`mel_of`]."""
+    return 700.0 * ((mel / 1127.0).exp() - 1.0)
+
+
 def frame_samples(sampling_rate: int) -> int:
     """Samples in a frame of 25 ms."""
     return int(sampling_rate * FRAME_SECONDS)
@@ -260,7 +284,7 @@ def _window_and_mel_bank(sampling_rate: int, num_mel_bins: int, device: torch.de
     published checkpoints were trained on it.
     """
     window = torch.hann_window(frame_samples(sampling_rate), periodic=False)
-    lowest, highest = (1127.0 * math.log(1.0 + hertz / 700.0) for hertz in (LOWEST_HZ, sampling_rate / 2))
+    lowest, highest = mel_of(LOWEST_HZ), mel_of(sampling_rate / 2)
     spacing = (highest - lowest) / (num_mel_bins + 1)
     bins = torch.arange(num_mel_bins)
     left, centre, right = (lowest + (bins + step) * spacing for step in (0.0, 1.0, 2.0))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -13,6 +14,13 @@ from transformers import HfArgumentParser
 
 # Recipes that come with the package: beside the training scripts.
 _SCRIPTS = (Path(__file__).parent / "scripts", Path(__file__).parents[1] / "training")
+
+
+@dataclass
+class RunArguments:
+    """How to run."""
+
+    resume: bool = field(default=False, metadata={"help": "continue what was stopped in the output folder"})
 
 
 class RecipeParser(HfArgumentParser):

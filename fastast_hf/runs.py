@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import transformers
@@ -20,6 +20,9 @@ from safetensors import SafetensorError
 
 from .corpora import Corpus, StreamingCorpus, is_multi_label
 from .training import FastASTTrainer
+
+if TYPE_CHECKING:
+    from .finetuning import CorpusArguments
 
 logger = logging.getLogger(__name__)
 
@@ -125,6 +128,35 @@ class Run:
         return OSError(f"{self.folder}: no space left to save step {trainer.state.global_step}; {kept}")
 
 
+def run_folds(
+    corpus_settings: CorpusArguments,
+    args: transformers.TrainingArguments,
+    resume: bool,
+    settings: Sequence[Any],
+    build: Callable[[Corpus | StreamingCorpus, int | None], FastASTTrainer],
+) -> None:
+    """Train on each fold that is asked for, in a folder of its own where there are several, and sum them up.
+
+    Args:
+        corpus_settings: The corpus and its folds.
+        args: transformers'; `output_dir` is set for each fold.
+        resume: Whether to go on with what was stopped, and to leave out what is finished.
+        settings: Dataclasses to be written down in the results.
+        build: The trainer for a corpus and its fold.
+    """
+    root, folds = Path(args.output_dir), corpus_settings.folds()
+    for fold in folds:
+        args.output_dir = str(root if len(folds) == 1 else root / f"fold-{fold}")
+        run = Run(Path(args.output_dir), resume)
+        if run.is_finished:
+            continue
+        transformers.set_seed(args.seed)
+        corpus = corpus_settings.load(fold)
+        run.train(build(corpus, fold), corpus, settings)
+    if len(folds) > 1:
+        summarise_folds(root, folds)
+
+
 def newest_checkpoint(folder: Path) -> Path | None:
     """The checkpoint of the latest step that was written to its end."""
     found = [path for path in folder.glob("checkpoint-*") if is_whole(path)]
@@ -155,7 +187,7 @@ def describe(score: dict[str, float]) -> str:
     return ", ".join(f"{key} {value:.4g}" for key, value in score.items() if key not in ("epoch", "loss"))
 
 
-def summarise_folds(root: Path, folds: Sequence[int]) -> dict[str, Any]:
+def summarise_folds(root: Path, folds: Sequence[int | None]) -> dict[str, Any]:
     """Mean over the folds at the epoch that is best for their mean (AST's protocol), and at the last.
 
     Writes `results.json` in `root` and prints a line.

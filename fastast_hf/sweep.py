@@ -23,7 +23,7 @@ from tqdm.auto import tqdm
 
 from .complexity import complexity
 from .corpora import Corpus, is_multi_label, label_names, with_label_order
-from .feature_extraction_fastast import FastASTFeatureExtractor, window_samples
+from .feature_extraction_fastast import FastASTFeatureExtractor
 from .metrics import (
     bootstrap_interval,
     paired_difference_interval,
@@ -271,7 +271,7 @@ def predict(
         with_label_order(corpus, names)[split],
         len(label_names(corpus)),
         extractor.sampling_rate,
-        window_samples(extractor.max_length),
+        extractor.samples_of(extractor.max_length),
     )
     merges = merges_per_layer(tome_r, model.config.num_hidden_layers, schedule)
     logits, targets = [], []

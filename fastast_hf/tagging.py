@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 from transformers import ASTConfig, ASTPreTrainedModel, BatchFeature
 
 from .audio import AudioError, load_audio
-from .feature_extraction_fastast import FastASTFeatureExtractor, num_frames, window_samples
+from .feature_extraction_fastast import FastASTFeatureExtractor, num_frames
 from .modeling_fastast import FastASTForAudioClassification
 
 BUNDLED_CHECKPOINT = Path(__file__).parent / "checkpoints" / "speech-commands-tiny"
@@ -169,8 +169,7 @@ class Tagger:
 
     def _windows(self, samples: np.ndarray) -> Iterator[np.ndarray]:
         """Stretches of the model's input length; the last one ends where the recording does."""
-        rate = self.feature_extractor.sampling_rate
-        length = window_samples(self.feature_extractor.max_length, rate)
+        length = self.feature_extractor.samples_of(self.feature_extractor.max_length)
         starts = list(range(0, max(1, len(samples) - length + 1), length))
         if starts[-1] + length < len(samples):
             starts.append(len(samples) - length)

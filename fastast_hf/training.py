@@ -6,7 +6,7 @@ import logging
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 from . import augmentation
 from .feature_extraction_fastast import FastASTFeatureExtractor
 from .training_data import IGNORED, ClipSampler, collate
+from .views import Mixture, SpectrogramDraws, View, draw_for_spectrograms, spectrograms
 from .weight_averaging import WeightAverage
 
 logger = logging.getLogger(__name__)
@@ -67,6 +68,18 @@ def decay_factor(schedule: ScheduleArguments, step: int, steps_per_epoch: int) -
     if schedule.decay is None or epoch < schedule.decay_start:
         return 1.0
     return float(schedule.decay ** (1 + (epoch - schedule.decay_start) // schedule.decay_every))
+
+
+def clip_losses(logits: Tensor, targets: Tensor, loss: str) -> Tensor:
+    """Loss (B,) of each clip: `"cross_entropy"` of softmax, or `"bce"`, binary cross-entropy averaged over classes.
+
+    Example:
+        >>> clip_losses(torch.zeros(1, 4), torch.tensor([[0.0, 1.0, 0.0, 0.0]]), "bce")
+        tensor([0.6931])
+    """
+    if loss == "bce":
+        return F.binary_cross_entropy_with_logits(logits, targets, reduction="none").mean(dim=1)
+    return F.cross_entropy(logits, targets, reduction="none")
 
 
 class FastASTTrainer(Trainer):
@@ -148,40 +161,43 @@ class FastASTTrainer(Trainer):
         tome_r = None
         if model.training:
             tome_r = self._begin_step(inputs)
-        features, targets = self.inputs_and_targets(inputs, augment=model.training)
+        view = self.view(inputs, augment=model.training)
+        features = self.features(view)
         logits = model(features, tome_r=tome_r).logits.float()
-        readable = targets[:, 0] != IGNORED
-        losses = self._losses(logits[readable], targets[readable])
+        readable = view.targets[:, 0] != IGNORED
+        losses = self.losses(logits, view, features)[readable]
         loss = losses.mean() if len(losses) else logits.sum() * 0.0
         if model.training and num_items_in_batch is not None:
-            loss = loss * (len(targets) * self.current_gradient_accumulation_steps / num_items_in_batch)
+            loss = loss * (len(readable) * self.current_gradient_accumulation_steps / num_items_in_batch)
         return (loss, {"logits": logits}) if return_outputs else loss
 
-    def inputs_and_targets(self, inputs: dict[str, Tensor], augment: bool = False) -> tuple[Tensor, Tensor]:
-        """A batch to spectrograms (B, frames, mel bins) and targets (B, classes), augmented alike."""
-        waveforms, targets = inputs["waveforms"], inputs["labels"]
-        with torch.no_grad(), torch.autocast(waveforms.device.type, enabled=False):
-            if augment:
-                waveforms, targets = self._augmented(inputs)
-            features, _ = self.extractor.spectrogram(waveforms, inputs["num_samples"])
-            if augment:
-                features = augmentation.spec_augment(
-                    features, self.augment.frequency_mask, self.augment.time_mask
-                )  # before normalising, as AST was trained
-            if self.extractor.do_normalize:
-                features = self.extractor.normalize(features)
-            if augment and self.augment.roll:
-                features = augmentation.random_roll(augmentation.add_feature_noise(features))
-        return features, targets
+    def view(self, inputs: dict[str, Tensor], augment: bool = False) -> View:
+        """A batch, augmented or as it is."""
+        view = View(inputs["waveforms"], inputs["num_samples"], inputs["labels"], SpectrogramDraws())
+        if not augment:
+            return view
+        with torch.no_grad(), torch.autocast(inputs["waveforms"].device.type, enabled=False):
+            view = self._augmented(view, inputs)
+            settings = self.augment
+            draws = draw_for_spectrograms(
+                self.extractor, view.waveforms, settings.frequency_mask, settings.time_mask, settings.roll
+            )
+        return replace(view, draws=draws)
 
-    def _augmented(self, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Waveforms (B, n) and targets (B, classes), changed as `self.augment` says."""
-        settings, waveforms, targets = self.augment, inputs["waveforms"], inputs["labels"]
+    def features(self, view: View) -> Tensor:
+        """The model's input (B, frames, mel bins)."""
+        with torch.no_grad(), torch.autocast(view.waveforms.device.type, enabled=False):
+            return spectrograms(self.extractor, view)
+
+    def _augmented(self, view: View, inputs: dict[str, Tensor]) -> View:
+        """Waveforms and targets changed as `self.augment` says."""
+        settings, waveforms, targets = self.augment, view.waveforms, view.targets
+        weights, partners = torch.ones(len(waveforms), 1, device=waveforms.device), inputs.get("partner_clip")
         if settings.mixup > 0:
-            partners, samples, others = self._partners(inputs)
+            others, samples, other_targets = self._partners(inputs)
             weights = torch.distributions.Beta(10.0, 10.0).sample((len(waveforms), 1)).to(waveforms.device)
-            waveforms = augmentation.mixup(waveforms, inputs["num_samples"], partners, samples, weights)
-            targets = torch.where(samples.unsqueeze(1) > 0, weights * targets + (1 - weights) * others, targets)
+            waveforms = augmentation.mixup(waveforms, inputs["num_samples"], others, samples, weights)
+            targets = torch.where(samples.unsqueeze(1) > 0, weights * targets + (1 - weights) * other_targets, targets)
         if settings.speed != 1:
             waveforms = augmentation.random_speed(waveforms, 1 / settings.speed, settings.speed)
         if settings.shift:
@@ -192,7 +208,9 @@ class FastASTTrainer(Trainer):
         if settings.gain:
             waveforms = augmentation.random_gain(waveforms, -settings.gain, settings.gain)
         smoothing = self.args.label_smoothing_factor
-        return waveforms, targets * (1 - smoothing) + smoothing / targets.shape[1]
+        targets = targets * (1 - smoothing) + smoothing / targets.shape[1]
+        mixture = None if partners is None else Mixture(inputs["clip"], partners, weights)
+        return replace(view, waveforms=waveforms, targets=targets, mixture=mixture)
 
     def _partners(self, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Partners for mixup: those that the sampler drew or, in a stream, other clips of the batch."""
@@ -203,11 +221,9 @@ class FastASTTrainer(Trainer):
         mixed = torch.rand(count, device=device) < self.augment.mixup
         return inputs["waveforms"][order], inputs["num_samples"][order] * mixed, inputs["labels"][order]
 
-    def _losses(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Loss (B,) of each clip; float32 throughout."""
-        if self.loss == "bce":
-            return F.binary_cross_entropy_with_logits(logits, targets, reduction="none").mean(dim=1)
-        return F.cross_entropy(logits, targets, reduction="none")
+    def losses(self, logits: Tensor, view: View, features: Tensor) -> Tensor:
+        """Loss (B,) of each clip; what it is for clips that could not be read does not count."""
+        return clip_losses(logits, view.targets, self.loss)
 
     def _begin_step(self, inputs: dict[str, Tensor]) -> int | None:
         """Seed what this accumulation step draws, note what could not be read, and draw its r."""

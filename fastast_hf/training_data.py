@@ -25,8 +25,9 @@ class ClipDataset(torch.utils.data.Dataset):
     """Decoded clips of a corpus' split, one by index.
 
     An item holds `waveforms` (n,) float32 with zeros after the clip's end, `num_samples`, `labels` (classes,) float32
-    with 1 for each of its classes, and `unreadable` (the index of a clip that could not be read, or -1). Where the
-    index is a pair of clip and partner, it holds the first three of the partner as well, as `partner_…`.
+    with 1 for each of its classes, `clip` (its index), and `unreadable` (of a clip that could not be read, its index;
+    else -1). Where the index is a pair of clip and partner, it holds all but the last of the partner as well, as
+    `partner_…`.
 
     Args:
         split: Of [`load_corpus`], map-style.
@@ -58,27 +59,26 @@ class ClipDataset(torch.utils.data.Dataset):
         if partner >= 0:
             mixed_in = self._item(partner)
         else:
-            mixed_in = {"waveforms": torch.zeros(self.max_samples), "num_samples": 0}
+            mixed_in = {"waveforms": torch.zeros(self.max_samples), "num_samples": 0, "clip": -1}
             mixed_in["labels"] = torch.zeros(self.num_classes)
-        return item | {f"partner_{name}": mixed_in[name] for name in ("waveforms", "num_samples", "labels")}
+        return item | {f"partner_{name}": mixed_in[name] for name in ("waveforms", "num_samples", "labels", "clip")}
 
     def _item(self, index: int) -> dict[str, Any]:
         unreadable = -1
         for step in range(len(self)):
-            row = self.split[(index + step) % len(self)]
+            clip = (index + step) % len(self)
             try:
-                return decoded(row, self.num_classes, self.sampling_rate, self.max_samples) | {
-                    "unreadable": unreadable
-                }
+                item = decoded(self.split[clip], self.num_classes, self.sampling_rate, self.max_samples)
+                return item | {"clip": clip, "unreadable": unreadable}
             except AudioError as error:
                 unreadable = index if step == 0 else unreadable
-                self._report((index + step) % len(self), error)
+                self._report(clip, error)
                 if not self.substitute:
                     break
         if self.substitute:
             path = self.split[index]["audio"]["path"]
             raise AudioError(f"{path}: this clip can't be read, nor can any other; check the corpus' folder")
-        silence = {"waveforms": torch.zeros(self.max_samples), "num_samples": self.max_samples}
+        silence = {"waveforms": torch.zeros(self.max_samples), "num_samples": self.max_samples, "clip": index}
         return silence | {"labels": torch.full((self.num_classes,), IGNORED), "unreadable": unreadable}
 
     def _report(self, index: int, error: AudioError) -> None:

@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 from fastast_hf.augmentation import (
-    add_feature_noise,
     add_noise,
+    draw_feature_noise,
+    draw_roll,
     mixup,
     random_gain,
-    random_roll,
     random_shift,
     random_speed,
+    roll,
     spec_augment,
 )
 
@@ -31,8 +32,8 @@ AUGMENTATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "shift": lambda x: random_shift(x, 300),
     "gain": lambda x: random_gain(x, -6, 6),
     "noise": lambda x: add_noise(x, noise(3, x.shape[1], seed=9), 0.5, 0, 20),
-    "roll": lambda x: random_roll(x.view(len(x), -1, 20)).flatten(1),
-    "feature noise": lambda x: add_feature_noise(x.view(len(x), -1, 20)).flatten(1),
+    "roll": lambda x: roll(x.view(len(x), -1, 20), draw_roll(x.view(len(x), -1, 20))).flatten(1),
+    "feature noise": lambda x: x + draw_feature_noise(x.view(len(x), -1, 20)).flatten(1),
     "spec": lambda x: spec_augment(x.view(len(x), -1, 20), 5, 30).flatten(1),
 }
 NEUTRAL: dict[str, Callable[[Tensor], Tensor]] = {
@@ -148,7 +149,7 @@ def test_mixup_leaves_a_clip_without_partner_as_it_is() -> None:
 def test_roll_goes_round_by_minus_10_to_9_frames() -> None:
     torch.manual_seed(0)
     ramp = torch.arange(50.0).view(1, 50, 1).expand(600, 50, 4)
-    rolled = random_roll(ramp)
+    rolled = roll(ramp, draw_roll(ramp))
     shifts = rolled[:, :, 0].argmin(dim=1)
     assert set(shifts.tolist()) == {*range(10), *range(40, 50)}
     assert torch.equal(rolled.sort(dim=1).values, ramp)
@@ -156,7 +157,7 @@ def test_roll_goes_round_by_minus_10_to_9_frames() -> None:
 
 def test_feature_noise_is_uniform_and_at_most_a_tenth() -> None:
     torch.manual_seed(0)
-    added = add_feature_noise(torch.zeros(500, 20, 10))
+    added = draw_feature_noise(torch.zeros(500, 20, 10))
     assert added.min() >= 0 and added.max() < 0.1
     assert added.amax(dim=(1, 2)).mean() == pytest.approx(0.05, abs=0.005)  # the strength is uniform on [0, 0.1]
     assert added.mean() == pytest.approx(0.025, abs=0.002)

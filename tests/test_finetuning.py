@@ -13,8 +13,9 @@ from transformers import ASTConfig, ASTForAudioClassification, TrainingArguments
 
 from fastast_hf import FastASTFeatureExtractor
 from fastast_hf.corpora import label_names
-from fastast_hf.finetuning import CorpusArguments, ModelArguments, build_extractor, build_model, build_trainer
+from fastast_hf.finetuning import CorpusArguments, LearningArguments, build_trainer
 from fastast_hf.statistics import corpus_statistics
+from fastast_hf.student import ModelArguments, build_extractor, build_model
 from fastast_hf.training import AugmentationArguments, ScheduleArguments
 
 
@@ -95,8 +96,11 @@ def test_wrong_folds_are_refused(corpus: str, fold: str | None) -> None:
 def build(corpus_settings: CorpusArguments, tmp_path: Path, **settings: Any) -> Any:
     augment = AugmentationArguments(noise=settings.pop("noise", 0.0))
     args = TrainingArguments(str(tmp_path / "out"), use_cpu=True, report_to="none")
-    model = ModelArguments(frames=64, hidden_size=24, layers=1, mean=-5.0, std=4.0, **settings)
-    return build_trainer(corpus_settings, model, augment, ScheduleArguments(), args, corpus_settings.load())
+    model_settings = ModelArguments(frames=64, hidden_size=24, layers=1, mean=-5.0, std=4.0, **settings)
+    model, corpus = build_model(model_settings, corpus_settings.load())
+    extractor = build_extractor(model_settings, model, corpus)
+    shared = (corpus_settings, LearningArguments(), augment, ScheduleArguments(), args)
+    return build_trainer(model, extractor, corpus, *shared)
 
 
 def test_noise_comes_from_the_silence_of_the_training_clips(tmp_path: Path) -> None:

@@ -8,11 +8,19 @@ from typing import Any
 import pytest
 from transformers import TrainingArguments
 
-from fastast_hf.finetuning import CorpusArguments, ModelArguments
+from fastast_hf.finetuning import CorpusArguments, LearningArguments
 from fastast_hf.recipes import RecipeParser, find_recipe, parse_with_recipe, read_recipe, scripts_folder
+from fastast_hf.student import ModelArguments
 from fastast_hf.training import AugmentationArguments, ScheduleArguments
 
-CLASSES = (CorpusArguments, ModelArguments, AugmentationArguments, ScheduleArguments, TrainingArguments)
+CLASSES = (
+    CorpusArguments,
+    ModelArguments,
+    LearningArguments,
+    AugmentationArguments,
+    ScheduleArguments,
+    TrainingArguments,
+)
 # What AST's scripts and logs say (egs/*/run*.sh).
 PUBLISHED: list[tuple[str, dict[str, Any]]] = [
     ("esc50", {"frames": 512, "frequency_mask": 24, "time_mask": 96, "mixup": 0, "per_device_train_batch_size": 48,

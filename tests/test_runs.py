@@ -13,8 +13,9 @@ from small_corpora import write_esc50
 from transformers import TrainingArguments
 
 from fastast_hf import FastASTFeatureExtractor, FastASTForAudioClassification
-from fastast_hf.finetuning import CorpusArguments, ModelArguments, build_trainer
+from fastast_hf.finetuning import CorpusArguments, LearningArguments, build_trainer
 from fastast_hf.runs import Run, newest_checkpoint, one_line_errors, summarise_folds, write_json
+from fastast_hf.student import ModelArguments, build_extractor, build_model
 from fastast_hf.training import AugmentationArguments, ScheduleArguments
 
 Make = Callable[..., Any]
@@ -24,7 +25,12 @@ Make = Callable[..., Any]
 def make_run(tmp_path: Path) -> Make:
     root = write_esc50(tmp_path / "esc50")
 
-    def make(resume: bool = False, model: dict[str, Any] | None = None, **arguments: Any) -> tuple[Any, ...]:
+    def make(
+        resume: bool = False,
+        model: dict[str, Any] | None = None,
+        learning: dict[str, Any] | None = None,
+        **arguments: Any,
+    ) -> tuple[Any, ...]:
         run = Run(tmp_path / "out", resume)
         corpus_settings = CorpusArguments(corpus="esc50", data=str(root), fold="1")
         model_settings = ModelArguments(
@@ -34,15 +40,17 @@ def make_run(tmp_path: Path) -> Make:
         args = TrainingArguments(
             str(tmp_path / "out"), use_cpu=True, report_to="none", disable_tqdm=True, **(defaults | arguments)
         )
-        corpus = corpus_settings.load(1)
-        parts = (corpus_settings, model_settings, AugmentationArguments(), ScheduleArguments(), args)
-        return run, build_trainer(*parts, corpus), corpus, parts
+        learning_settings = LearningArguments(**(learning or {}))
+        parts = (corpus_settings, learning_settings, AugmentationArguments(), ScheduleArguments(), args)
+        model, corpus = build_model(model_settings, corpus_settings.load(1))
+        extractor = build_extractor(model_settings, model, corpus)
+        return run, build_trainer(model, extractor, corpus, *parts), corpus, parts
 
     return make
 
 
 def test_a_run_leaves_model_front_end_and_results(make_run: Make, tmp_path: Path) -> None:
-    run, trainer, corpus, parts = make_run(save_strategy="epoch", model={"average_from": 2, "tome_r": [4]})
+    run, trainer, corpus, parts = make_run(save_strategy="epoch", model={"tome_r": [4]}, learning={"average_from": 2})
     (tmp_path / "esc50" / "audio" / "2-0-A-0.wav").write_bytes(b"broken")
     results = run.train(trainer, corpus, parts)
     assert json.loads((tmp_path / "out" / "results.json").read_text()) == results

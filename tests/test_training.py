@@ -227,8 +227,8 @@ def test_masks_hold_0_of_raw_log_mel_and_come_before_normalising(make_trainer: M
     trainer = make_trainer(augment=AugmentationArguments(frequency_mask=20, time_mask=60))
     inputs = batch_of(trainer)
     torch.manual_seed(1)
-    masked, _ = trainer.inputs_and_targets(inputs, augment=True)
-    plain, _ = trainer.inputs_and_targets(inputs)
+    masked = trainer.features(trainer.view(inputs, augment=True))
+    plain = trainer.features(trainer.view(inputs))
     changed = masked != plain
     fill = (0.0 - trainer.extractor.mean) / (2 * trainer.extractor.std)
     assert fill == pytest.approx(0.467, abs=1e-3)  # AudioSet's, as published
@@ -244,7 +244,7 @@ def test_mixed_clips_have_mixed_targets(make_trainer: Make) -> None:
     trainer = make_trainer(augment=AugmentationArguments(mixup=1.0))
     inputs = batch_of(trainer)
     torch.manual_seed(0)
-    _, targets = trainer.inputs_and_targets(inputs, augment=True)
+    targets = trainer.view(inputs, augment=True).targets
     for target, own, other in zip(targets, inputs["labels"], inputs["partner_labels"], strict=True):
         if torch.equal(own, other):
             assert torch.allclose(target, own)  # a class of both is wholly there
@@ -257,13 +257,13 @@ def test_mixed_clips_have_mixed_targets(make_trainer: Make) -> None:
 def test_without_partners_a_stream_mixes_within_the_batch(make_trainer: Make) -> None:
     trainer = make_trainer(augment=AugmentationArguments(mixup=1.0))
     inputs = {name: value for name, value in batch_of(trainer).items() if not name.startswith("partner")}
-    _, targets = trainer.inputs_and_targets(inputs, augment=True)
+    targets = trainer.view(inputs, augment=True).targets
     torch.testing.assert_close(targets.sum(dim=1), torch.ones(4))
 
 
 def test_label_smoothing_is_spread_over_all_classes(make_trainer: Make) -> None:
     trainer = make_trainer(label_smoothing_factor=0.1)
-    _, targets = trainer.inputs_and_targets(batch_of(trainer), augment=True)
+    targets = trainer.view(batch_of(trainer), augment=True).targets
     assert targets.unique().tolist() == pytest.approx([0.02, 0.92])
 
 

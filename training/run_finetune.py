@@ -10,45 +10,33 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
 
-from transformers import TrainingArguments, set_seed
+from transformers import TrainingArguments
 
-from fastast_hf.finetuning import CorpusArguments, ModelArguments, build_trainer
-from fastast_hf.recipes import RecipeParser, parse_with_recipe
-from fastast_hf.runs import Run, one_line_errors, summarise_folds
-from fastast_hf.training import AugmentationArguments, ScheduleArguments
+from fastast_hf.corpora import Corpus, StreamingCorpus
+from fastast_hf.finetuning import CorpusArguments, LearningArguments, build_trainer
+from fastast_hf.recipes import RecipeParser, RunArguments, parse_with_recipe
+from fastast_hf.runs import one_line_errors, run_folds
+from fastast_hf.student import ModelArguments, build_extractor, build_model
+from fastast_hf.training import AugmentationArguments, FastASTTrainer, ScheduleArguments
 
-
-@dataclass
-class RunArguments:
-    """How to run."""
-
-    resume: bool = field(default=False, metadata={"help": "continue what was stopped in the output folder"})
+PARTS = (CorpusArguments, ModelArguments, LearningArguments, AugmentationArguments, ScheduleArguments, RunArguments)
 
 
 @one_line_errors("run_finetune.py")
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse, build, train, evaluate; for each fold in turn where all are asked for."""
-    parser = RecipeParser(
-        (CorpusArguments, ModelArguments, AugmentationArguments, ScheduleArguments, RunArguments, TrainingArguments)
-    )
-    parsed = parse_with_recipe(parser, sys.argv[1:] if argv is None else argv)
-    corpus_settings, model_settings, augment, schedule, run_settings, args = parsed
-    root = Path(args.output_dir)
-    folds = corpus_settings.folds()
-    for fold in folds:
-        args.output_dir = str(root if len(folds) == 1 else root / f"fold-{fold}")
-        run = Run(Path(args.output_dir), resume=run_settings.resume)
-        if run.is_finished:
-            continue
-        set_seed(args.seed)
-        corpus = corpus_settings.load(fold)
-        trainer = build_trainer(corpus_settings, model_settings, augment, schedule, args, corpus)
-        run.train(trainer, corpus, parsed)
-    if len(folds) > 1:
-        summarise_folds(root, folds)
+    parser = RecipeParser((*PARTS, TrainingArguments))
+    *settings, args = parse_with_recipe(parser, sys.argv[1:] if argv is None else argv)
+    corpus_settings, model_settings, learning, augment, schedule, run = settings
+
+    def build(corpus: Corpus | StreamingCorpus, fold: int | None) -> FastASTTrainer:
+        model, corpus = build_model(model_settings, corpus)
+        extractor = build_extractor(model_settings, model, corpus)
+        shared = (corpus_settings, learning, augment, schedule, args)
+        return build_trainer(model, extractor, corpus, *shared, train_r=model_settings.train_r)
+
+    run_folds(corpus_settings, args, run.resume, settings, build)
     return 0
 
 

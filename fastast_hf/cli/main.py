@@ -13,9 +13,9 @@ from huggingface_hub.errors import StrictDataclassError
 from huggingface_hub.utils import are_progress_bars_disabled, enable_progress_bars
 from transformers.utils import logging
 
-from . import benchmark, classify, demo, evaluate, schedule, stats, train
+from . import benchmark, classify, demo, distill, evaluate, schedule, stats, train
 
-COMMANDS = (classify, schedule, benchmark, train, evaluate, stats, demo)
+COMMANDS = (classify, schedule, benchmark, train, distill, evaluate, stats, demo)
 
 
 class OneLineParser(argparse.ArgumentParser):

@@ -68,7 +68,10 @@ MISTAKES = [
     (["evaluate", "esc50", "--data", "{esc50}", "--model", "{model}", "--r", "-1", "--output", "{out}"], "r is -1"),
     (["evaluate", "esc50", "--data", "{esc50}", "--model", "gone/gone", "--output", "{out}"], "gone/gone"),
     (["evaluate", "esc50", "--data", "{words}", "--model", "{model}", "--output", "{out}"], "esc50.csv"),
-    (["evaluate", "speech_commands", "--data", "{words}", "--model", "{model}", "--output", "{out}"], "label order of 2 classes"),
+    (
+        ["evaluate", "speech_commands", "--data", "{words}", "--model", "{model}", "--output", "{out}"],
+        "label order of 2 classes",
+    ),
     (["evaluate", "esc51", "--data", "{esc50}"], "invalid choice: 'esc51'"),
     (["stats", "esc50"], "one of the arguments --data --hub-id is required"),
     (["stats", "esc50", "--data", "{esc50}", "--split", "valid"], "there is no split 'valid'"),

@@ -1,0 +1,182 @@
+"""Cross-model knowledge distillation (CMKD, Gong et al. 2022), as FastAST uses it (Behera et al. 2024, §2.3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from transformers import TrainingArguments
+
+from .corpora import Corpus, StreamingCorpus, label_names
+from .tagging import DTYPES
+from .teachers.logit_cache import LogitCache
+from .teachers.teacher import Teacher, teacher_probabilities
+from .training import FastASTTrainer, clip_losses
+from .views import View
+
+
+def cmkd_loss(
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    targets: Tensor,
+    *,
+    loss: str = "cross_entropy",
+    lam: float = 0.1,
+    tau: float = 1.0,
+) -> Tensor:
+    """The loss of equation 1 of FastAST (§2.3): λ · Loss_g(ψ(Z_s), y) + (1 − λ) · Loss_d(ψ(Z_s), ψ(Z_t / τ)).
+
+    Loss_g is (binary) cross-entropy, Loss_d the Kullback-Leibler divergence of the student from the teacher, ψ softmax
+    or sigmoid. τ divides the teacher's logits alone, and the loss is not scaled by τ². The student's gradient is that
+    of the (binary) cross-entropy against λ · y + (1 − λ) · ψ(Z_t / τ).
+
+    Args:
+        student_logits: (B, classes).
+        teacher_logits: (B, classes).
+        targets: (B, classes) in [0, 1].
+        loss: `"cross_entropy"` for one label a clip, or `"bce"` for several.
+        lam: λ, the share of the ground truth.
+        tau: τ, above 0.
+
+    Returns:
+        The mean over the clips (for `"bce"`, over classes as well), float32.
+
+    Example:
+        >>> same = torch.tensor([[2.0, -1.0]])
+        >>> cmkd_loss(same, same, torch.tensor([[1.0, 0.0]]), lam=0.0)
+        tensor(0.)
+    """
+    truth = clip_losses(student_logits.float(), targets, loss)
+    probabilities = teacher_probabilities(teacher_logits, loss, tau)
+    return (lam * truth + (1 - lam) * divergence(student_logits.float(), probabilities, loss)).mean()
+
+
+def divergence(student_logits: Tensor, probabilities: Tensor, loss: str) -> Tensor:
+    """Loss_d (B,): the Kullback-Leibler divergence of the student from the teacher's probabilities.
+
+    For `"bce"` the mean over classes, each a yes or no of its own.
+    """
+    own_entropy = torch.special.entr(probabilities)
+    if loss == "bce":
+        own_entropy = (own_entropy + torch.special.entr(1 - probabilities)).mean(dim=1)
+    else:
+        own_entropy = own_entropy.sum(dim=1)
+    return clip_losses(student_logits, probabilities, loss) - own_entropy
+
+
+@dataclass
+class DistillationArguments:
+    """Who teaches, and how."""
+
+    teacher: str = field(
+        default="", metadata={"help": "folder or Hub id of an audio classifier; a folder of fold-1 … is one for each"}
+    )
+    lam: float = field(default=0.1, metadata={"help": "λ: share of the ground truth in the loss"})
+    tau: float = field(default=1.0, metadata={"help": "τ: what the teacher's logits are divided by"})
+    teacher_dtype: str = field(default="float32", metadata={"help": "float32, bfloat16 or float16"})
+    cache_teacher: bool = field(
+        default=False,
+        metadata={"help": "have the teacher hear each clip once, without augmentation: cheaper, less consistent"},
+    )
+
+
+def build_distillation(
+    settings: DistillationArguments, corpus: Corpus | StreamingCorpus, fold: int | None, args: TrainingArguments
+) -> dict[str, Any]:
+    """What [`CMKDTrainer`] takes beside what every trainer does.
+
+    Raises:
+        ValueError: No teacher, one that does not fit the corpus, or a wrong setting.
+        OSError: No such teacher.
+    """
+    if not settings.teacher:
+        raise ValueError("no teacher: give --teacher, a folder or Hub id of an audio classifier")
+    if settings.cache_teacher and isinstance(corpus, StreamingCorpus):
+        raise ValueError("a stream's clips have no numbers to keep a teacher's logits by: leave out --cache_teacher")
+    place = Path(settings.teacher) / f"fold-{fold}"
+    checkpoint = str(place) if fold is not None and place.is_dir() else settings.teacher
+    if settings.teacher_dtype not in DTYPES:
+        raise ValueError(f"teacher_dtype is {settings.teacher_dtype!r}: choose one of {', '.join(DTYPES)}")
+    dtype = DTYPES[settings.teacher_dtype]
+    teacher = Teacher.from_pretrained(checkpoint, label_names(corpus), args.device, dtype)
+    kept = Path(args.output_dir) / "teacher_logits.safetensors" if settings.cache_teacher else None
+    return {"teacher": teacher, "lam": settings.lam, "tau": settings.tau, "cache_file": kept}
+
+
+class CMKDTrainer(FastASTTrainer):
+    """[`FastASTTrainer`] with a teacher: what it sees is what the student sees (consistent teaching).
+
+    It logs both parts of the loss (`loss_ground_truth`, `loss_distillation`) and the share of clips for which student
+    and teacher choose the same class (`teacher_agreement`). Evaluation is without the teacher.
+
+    Args:
+        args: [`FastASTTrainer`]'s.
+        teacher: On the student's device and in its order of labels.
+        lam: λ of equation 1.
+        tau: τ of the same.
+        cache_file: Have the teacher hear each training clip once, as it is, and keep its logits here: cheaper, and no
+            consistent teaching.
+        kwargs: [`FastASTTrainer`]'s.
+
+    Raises:
+        ValueError: λ is not in [0, 1], τ is not above 0, or the teacher takes another sampling rate.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        teacher: Teacher,
+        lam: float = 0.1,
+        tau: float = 1.0,
+        cache_file: Path | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if not 0 <= lam <= 1:
+            raise ValueError(f"lam is {lam}: give the share of the ground truth, 0 to 1")
+        if tau <= 0:
+            raise ValueError(f"tau is {tau}: give a temperature above 0")
+        super().__init__(*args, **kwargs)
+        teacher.check_rate(self.extractor.sampling_rate)
+        self.teacher, self.lam, self.tau = teacher, lam, tau
+        self.cache: LogitCache | None = None
+        if cache_file is not None:
+            with self.args.main_process_first(desc="the teacher's logits"):
+                self.cache = LogitCache.of(
+                    teacher,
+                    self.train_dataset,
+                    self.extractor,
+                    cache_file,
+                    self.args.eval_batch_size,
+                    self.args.device,
+                )
+        self._sums = torch.zeros(4, dtype=torch.float64)  # ground truth, distillation, agreement, clips
+
+    def losses(self, logits: Tensor, view: View, features: Tensor) -> Tensor:
+        """Equation 1 for each clip in training, and its first part alone in evaluation."""
+        truth = super().losses(logits, view, features)
+        if not self.model.training:
+            return truth
+        if self.cache is not None:
+            probabilities = self.cache.probabilities(view, self.loss, self.tau)
+        else:
+            teacher_logits = self.teacher.logits(view, self.extractor, features)
+            probabilities = teacher_probabilities(teacher_logits, self.loss, self.tau)
+        distilled = divergence(logits, probabilities, self.loss)
+        agree = (logits.argmax(dim=1) == probabilities.argmax(dim=1)).sum()
+        sums = torch.stack([truth.detach().sum(), distilled.detach().sum(), agree]).double()
+        self._sums = self._sums.to(sums.device) + F.pad(sums, (0, 1), value=len(logits))
+        return self.lam * truth + (1 - self.lam) * distilled
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add the loss' parts and the agreement with the teacher since the last time to the training's own."""
+        if "loss" in logs:
+            truth, distilled, agree, clips = self.accelerator.reduce(self._sums, "sum").tolist()
+            self._sums.zero_()
+            if clips:
+                logs["loss_ground_truth"], logs["loss_distillation"] = truth / clips, distilled / clips
+                logs["teacher_agreement"] = agree / clips
+        super().log(logs, start_time)

@@ -1,0 +1,173 @@
+"""A teacher in use: a frozen classifier of any family with its own front end, labels and precision."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import ASTFeatureExtractor, AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification
+
+from ..configuration_fastast import check_place
+from ..feature_extraction_fastast import FastASTFeatureExtractor
+from ..views import View, spectrograms_for_another
+
+
+class Teacher:
+    """Frozen, in eval mode, outside the student: no optimiser, checkpoint or gradient sync ever meets it.
+
+    Args:
+        model: An audio classifier of transformers; made a teacher of, its weights get no gradients any more.
+        extractor: Its front end. One of this package sees the student's masks, noise and roll; any other one of
+            transformers gets the same waveforms, and has no place for masks.
+        label_names: The student's labels in its order; the teacher's logits are put in it.
+        dtype: Of its weights; None for what they have.
+
+    Raises:
+        ValueError: Its labels are others than the student's.
+    """
+
+    def __init__(
+        self, model: Any, extractor: Any, label_names: Sequence[str], dtype: torch.dtype | None = None
+    ) -> None:
+        self.model = model.to(dtype).eval().requires_grad_(False)
+        if any(parameter.dim() == 4 for parameter in model.parameters()):
+            model.to(memory_format=torch.channels_last)  # in which CNNs are several times as fast, on a CPU above all
+        self.extractor = as_batched(extractor)
+        self.order = torch.tensor(label_order(model.config, label_names))
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        checkpoint: str,
+        label_names: Sequence[str],
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype | None = None,
+    ) -> Teacher:
+        """Load a teacher: a folder or Hub id of any audio classifier; code in pickled weights is refused.
+
+        Raises:
+            OSError: No such checkpoint.
+            ValueError: It is no audio classifier, lacks weights, or has other labels than the student.
+        """
+        check_place(checkpoint)
+        try:
+            AutoConfig.from_pretrained(checkpoint)
+            model, info = AutoModelForAudioClassification.from_pretrained(checkpoint, output_loading_info=True)
+        except OSError:
+            raise
+        except Exception as error:  # each format, and each model, has its own
+            reason = " ".join(str(error).split())[:300]
+            raise ValueError(f"{checkpoint} cannot be loaded as an audio classifier: {reason}") from error
+        if missing := sorted(info["missing_keys"]):
+            raise ValueError(
+                f"{checkpoint} lacks {len(missing)} weights, {missing[0]} among them: give one trained to classify"
+            )
+        return cls(model.to(device), AutoFeatureExtractor.from_pretrained(checkpoint), label_names, dtype)
+
+    def check_rate(self, sampling_rate: int) -> None:
+        """Raise a ValueError unless it can hear what a student hears at `sampling_rate`: a multiple of its rate."""
+        own = self.extractor.sampling_rate
+        if own % sampling_rate:
+            raise ValueError(
+                f"the teacher takes {own} Hz and the student hears {sampling_rate} Hz: choose a teacher at "
+                f"{sampling_rate} Hz, or at a multiple of it"
+            )
+
+    @torch.no_grad()
+    def logits(self, view: View, student: FastASTFeatureExtractor, features: Tensor) -> Tensor:
+        """What it makes of a batch as the student sees it (consistent teaching).
+
+        Args:
+            view: The batch.
+            student: The student's front end.
+            features: The student's input: the very tensor that goes in where the front ends are the same.
+
+        Returns:
+            (B, classes) float32 in the student's order of labels.
+        """
+        device = features.device
+        if self.model.device != device:
+            self.model.to(device)
+            self.order = self.order.to(device)
+        with torch.autocast(device.type, enabled=False):
+            inputs = self._inputs(view, student, features)
+            return self.model(inputs.to(self.model.dtype)).logits.float()[:, self.order]
+
+    def _inputs(self, view: View, student: FastASTFeatureExtractor, features: Tensor) -> Tensor:
+        factor = self.extractor.sampling_rate // student.sampling_rate
+        if isinstance(self.extractor, FastASTFeatureExtractor):
+            waveforms = upsample(view.waveforms, factor)
+            return spectrograms_for_another(student, features, self.extractor, view, waveforms)
+        clips = zip(upsample(view.waveforms, factor).cpu(), (view.num_samples * factor).tolist(), strict=True)
+        batch = self.extractor(
+            [clip[:count].numpy() for clip, count in clips],
+            sampling_rate=self.extractor.sampling_rate,
+            return_tensors="pt",
+            padding=True,
+        )
+        return batch[self.extractor.model_input_names[0]].to(features.device)
+
+
+def as_batched(extractor: Any) -> Any:
+    """AST's feature extractor as this package's, which gives its numbers batched; any other one as it is."""
+    if isinstance(extractor, ASTFeatureExtractor):
+        fields = ("sampling_rate", "num_mel_bins", "max_length", "padding_value", "do_normalize", "mean", "std")
+        return FastASTFeatureExtractor(**{field: getattr(extractor, field) for field in fields})
+    return extractor
+
+
+def label_order(config: Any, label_names: Sequence[str]) -> list[int]:
+    """The place of each of `label_names` among a model's labels.
+
+    Raises:
+        ValueError: They are not the same labels; the message lists the difference.
+
+    Example:
+        >>> from transformers import ASTConfig
+        >>> label_order(ASTConfig(id2label={0: "cat", 1: "dog"}), ["dog", "cat"])
+        [1, 0]
+    """
+    own = {config.id2label[index]: index for index in range(config.num_labels)}
+    if set(own) != set(label_names):
+        parts = [
+            f"{which} alone has {len(names)}: {', '.join(map(repr, names[:5]))}{' …' if len(names) > 5 else ''}"
+            for which, names in (
+                ("the teacher", sorted(set(own) - set(label_names))),
+                ("the student", sorted(set(label_names) - set(own))),
+            )
+            if names
+        ]
+        raise ValueError(
+            f"the teacher's {len(own)} labels are not the student's {len(label_names)} ({'; '.join(parts)}): "
+            "give a teacher of the same corpus"
+        )
+    return [own[name] for name in label_names]
+
+
+def upsample(waveforms: Tensor, factor: int) -> Tensor:
+    """Band-limited upsampling of (B, n) by a whole factor to (B, factor n): zeros above the old Nyquist frequency.
+
+    Example:
+        >>> upsample(torch.ones(1, 100), 2).shape
+        torch.Size([1, 200])
+    """
+    if factor == 1:
+        return waveforms
+    samples = waveforms.shape[1]
+    spectrum = torch.fft.rfft(waveforms) * factor
+    if samples % 2 == 0:
+        spectrum[:, -1] /= 2  # the Nyquist frequency has its mirror image within the new spectrum
+    return torch.fft.irfft(spectrum, n=factor * samples)
+
+
+def teacher_probabilities(logits: Tensor, loss: str, tau: float = 1.0) -> Tensor:
+    """ψ(Z_t / τ) of logits (B, classes), float32: softmax, or sigmoid for `"bce"` (FastAST, §2.3, equation 1).
+
+    Example:
+        >>> teacher_probabilities(torch.zeros(1, 4), "cross_entropy")
+        tensor([[0.2500, 0.2500, 0.2500, 0.2500]])
+    """
+    logits = logits.float() / tau
+    return logits.sigmoid() if loss == "bce" else logits.softmax(dim=1)

@@ -1,0 +1,187 @@
+"""What student and teacher see: the same sound, at the same time, behind the same masks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from small_corpora import write_esc50
+from torch import Tensor
+from transformers import TrainingArguments
+
+from fastast_hf import FastASTConfig, FastASTFeatureExtractor, FastASTForAudioClassification, PasstFeatureExtractor
+from fastast_hf.corpora import load_corpus
+from fastast_hf.teachers.teacher import upsample
+from fastast_hf.training import AugmentationArguments, FastASTTrainer
+from fastast_hf.training_data import ClipDataset
+from fastast_hf.views import SpectrogramDraws, View, on_another_grid, spectrograms, spectrograms_for_another
+
+Make = Callable[..., Any]
+FRAMES = 200  # 2 s
+STUDENT = FastASTFeatureExtractor(max_length=FRAMES, mean=-5.0, std=4.0)
+TEACHERS = {
+    "32 kHz": PasstFeatureExtractor(max_length=FRAMES),
+    "16 kHz": PasstFeatureExtractor(max_length=FRAMES, sampling_rate=16000),
+}
+
+
+def view_of(waveforms: Tensor, **draws: Any) -> View:
+    samples = torch.full((len(waveforms),), waveforms.shape[1])
+    return View(waveforms, samples, torch.zeros(len(waveforms), 2), SpectrogramDraws(**draws))
+
+
+def through(extractor: FastASTFeatureExtractor, view: View) -> tuple[Tensor, Tensor]:
+    """The student's spectrograms and the teacher's."""
+    features = spectrograms(STUDENT, view)
+    waveforms = upsample(view.waveforms, extractor.sampling_rate // 16000)
+    return features, spectrograms_for_another(STUDENT, features, extractor, view, waveforms)
+
+
+def test_an_equal_front_end_gives_the_very_tensor_and_other_statistics_scale_it() -> None:
+    view = view_of(0.1 * torch.randn(2, 30000), shift=torch.tensor([[3], [-5]]))
+    equal = FastASTFeatureExtractor(max_length=FRAMES, mean=-5.0, std=4.0)
+    features, seen = through(equal, view)
+    assert seen is features
+    other = FastASTFeatureExtractor(max_length=FRAMES, mean=-4.2, std=2.3)
+    features, seen = through(other, view)
+    raw = features * 8.0 - 5.0
+    torch.testing.assert_close(seen, (raw + 4.2) / 4.6, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("teacher", TEACHERS.values(), ids=TEACHERS)
+@pytest.mark.parametrize("shift", [-10, 0, 7])
+def test_a_click_is_at_the_same_time_in_both_spectrograms(teacher: PasstFeatureExtractor, shift: int) -> None:
+    waveforms = torch.zeros(3, STUDENT.samples_of(FRAMES))
+    places = [0.3, 0.9, 1.4]
+    for row, seconds in enumerate(places):
+        waveforms[row, int(16000 * seconds)] = 1.0
+    for features, extractor in zip(through(teacher, view_of(waveforms, shift=torch.full((3, 1), shift))),
+                                   (STUDENT, teacher), strict=True):  # fmt: skip
+        loudest = features.mean(dim=2)
+        for row, seconds in enumerate(places):
+            heard = extractor.frame_seconds()[loudest[row] > (loudest[row].max() + loudest[row].min()) / 2]
+            assert heard.mean().item() == pytest.approx(seconds + shift / 100, abs=0.011)
+
+
+@pytest.mark.parametrize("teacher", TEACHERS.values(), ids=TEACHERS)
+def test_a_roll_brings_the_end_to_the_start_for_both(teacher: PasstFeatureExtractor) -> None:
+    waveforms = torch.zeros(1, STUDENT.samples_of(FRAMES))
+    waveforms[0, int(1.95 * 16000)] = 1.0
+    for features in through(teacher, view_of(waveforms, shift=torch.tensor([[9]]))):
+        assert features.mean(dim=2).argmax().item() in range(3, 7)
+
+
+@pytest.mark.parametrize("teacher", TEACHERS.values(), ids=TEACHERS)
+def test_masks_cover_the_same_seconds_and_hertz(teacher: PasstFeatureExtractor) -> None:
+    masked = torch.zeros(2, FRAMES, 128, dtype=torch.bool)
+    masked[0, 40:90] = True
+    masked[1, :, 60:100] = True
+    moved = on_another_grid(STUDENT, SpectrogramDraws(masked), teacher).masked
+    assert moved is not None and moved.dtype == torch.bool
+
+    seconds, own_seconds = teacher.frame_seconds(), STUDENT.frame_seconds()
+    assert torch.equal(moved[0].any(dim=1), moved[0, :, 3:90].all(dim=1))
+    covered = seconds[moved[0].any(dim=1)]
+    assert covered.min().item() == pytest.approx(own_seconds[40].item(), abs=0.01)
+    assert covered.max().item() == pytest.approx(own_seconds[89].item(), abs=0.01)
+
+    hertz, own_hertz = teacher.mel_hertz(), STUDENT.mel_hertz()
+    covered = hertz[moved[1].any(dim=0)]
+    step = (own_hertz[100] - own_hertz[99]).item()
+    assert covered.min().item() == pytest.approx(own_hertz[60].item(), abs=step)
+    assert covered.max().item() == pytest.approx(own_hertz[99].item(), abs=step)
+
+
+def test_beyond_the_students_hearing_nothing_is_masked() -> None:
+    masked = torch.ones(1, FRAMES, 128, dtype=torch.bool)
+    teacher = PasstFeatureExtractor(max_length=FRAMES + 50)
+    moved = on_another_grid(STUDENT, SpectrogramDraws(masked), teacher).masked
+    assert moved is not None
+    above = teacher.mel_hertz() > 8000
+    assert above.any() and not moved[0][:, above].any() and not moved[0][FRAMES + 5 :].any()
+    assert moved[0][2 : FRAMES - 2, 2 : int((~above).sum()) - 2].all()
+
+
+def test_noise_is_as_loud_to_both_and_at_the_same_places() -> None:
+    teacher = TEACHERS["16 kHz"]
+    noise = torch.zeros(1, FRAMES, 128)
+    noise[0, 50:60, 40:50] = 0.1  # 0.8 in log-mel units
+    moved = on_another_grid(STUDENT, SpectrogramDraws(noise=noise), teacher).noise
+    assert moved is not None
+    assert moved.max().item() == pytest.approx(0.8 / 5, rel=1e-3)
+    assert 5 * moved.sum().item() == pytest.approx(8 * noise.sum().item(), rel=0.2)
+
+
+@pytest.fixture
+def make_trainer(tmp_path: Path) -> Make:
+    corpus = load_corpus("esc50", write_esc50(tmp_path / "esc50"), fold=1)
+
+    def make(**augment: Any) -> FastASTTrainer:
+        model = FastASTForAudioClassification(FastASTConfig(hidden_size=24, num_hidden_layers=1, max_length=FRAMES))
+        args = TrainingArguments(str(tmp_path / "out"), use_cpu=True, report_to="none")
+        clips = ClipDataset(corpus["train"], 2, 16000, STUDENT.samples_of(FRAMES), substitute=True)
+        return FastASTTrainer(
+            model, args, extractor=STUDENT, augment=AugmentationArguments(**augment), train_dataset=clips
+        )
+
+    return make
+
+
+@pytest.mark.parametrize("teacher", TEACHERS.values(), ids=TEACHERS)
+def test_through_the_whole_pipeline_a_click_lands_at_one_time_behind_one_mask(
+    teacher: PasstFeatureExtractor, make_trainer: Make
+) -> None:
+    trainer = make_trainer(mixup=1.0, roll=True, time_mask=60, frequency_mask=40, gain=6.0, shift=0.1)
+    samples = STUDENT.samples_of(FRAMES)
+    waveforms, partners = torch.zeros(6, samples), torch.zeros(6, samples)
+    waveforms[:, int(0.7 * 16000)] = 1.0
+    partners[:, int(1.3 * 16000)] = 1.0
+    counts, labels = torch.full((6,), samples), torch.eye(2)[[0, 1, 0, 1, 0, 1]]
+    inputs = {"waveforms": waveforms, "num_samples": counts, "labels": labels, "clip": torch.arange(6)}
+    inputs |= {f"partner_{name}": value for name, value in inputs.items()} | {"partner_waveforms": partners}
+    torch.manual_seed(0)
+    view = trainer.view(inputs, augment=True)
+    features = trainer.features(view)
+    waveforms = upsample(view.waveforms, teacher.sampling_rate // 16000)
+    seen = spectrograms_for_another(STUDENT, features, teacher, view, waveforms)
+    found = [
+        [(clicks(row, extractor), hidden(row, extractor)) for row in rows]
+        for rows, extractor in ((features, STUDENT), (seen, teacher))
+    ]
+    counted = 0
+    for (own_clicks, own_mask), (other_clicks, other_mask) in zip(*found, strict=True):
+        assert other_clicks == pytest.approx(own_clicks, abs=0.011)
+        assert other_mask == pytest.approx(own_mask, abs=0.013)
+        counted += len(own_clicks)
+    assert counted >= 10  # of 12, which masks may hide
+
+
+def is_hidden(features: Tensor, extractor: FastASTFeatureExtractor) -> Tensor:
+    """Which frames the time mask covers: all bins hold its fill, and noise of the same units."""
+    fill = extractor.normalize(torch.tensor(0.0)) - 1e-4
+    return (features[:, 3:90] > fill).all(dim=1)
+
+
+def hidden(features: Tensor, extractor: FastASTFeatureExtractor) -> list[float]:
+    """First and last second of the time mask, as far as the teacher's clip reaches."""
+    seconds = extractor.frame_seconds()[is_hidden(features, extractor) & (extractor.frame_seconds() < 1.97)]
+    return [seconds.min().item(), seconds.max().item()] if len(seconds) else []
+
+
+def clicks(features: Tensor, extractor: FastASTFeatureExtractor) -> list[float]:
+    """The middles of loud stretches, by the bins outside the frequency mask."""
+    open_bins = features.median(dim=0).values < features.min() + 0.3
+    loudness = features[:, open_bins].mean(dim=1)
+    quiet, loud = loudness.min(), loudness[~is_hidden(features, extractor)].max()
+    heard = (loudness > (quiet + loud) / 2) & ~is_hidden(features, extractor)
+    seconds = extractor.frame_seconds()[heard & (extractor.frame_seconds() < 1.97)].tolist()
+    groups: list[list[float]] = []
+    for second in seconds:
+        if groups and second - groups[-1][-1] < 0.05:
+            groups[-1].append(second)
+        else:
+            groups.append([second])
+    return [sum(group) / len(group) for group in groups]

@@ -1,0 +1,48 @@
+"""Distil a teacher of another family into a FastAST (CMKD): its recipe, with a teacher.
+
+    accelerate launch training/run_kd.py --recipe esc50 --teacher teacher --data ESC-50 --output_dir out
+
+All settings of run_finetune.py, and which teacher. `--teacher` is a folder or Hub id; of a folder that holds
+`fold-1` …, each fold gets its own. `fastast distill` launches this script.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from transformers import TrainingArguments
+
+from fastast_hf.corpora import Corpus, StreamingCorpus
+from fastast_hf.distillation import CMKDTrainer, DistillationArguments, build_distillation
+from fastast_hf.finetuning import CorpusArguments, LearningArguments, build_trainer
+from fastast_hf.recipes import RecipeParser, RunArguments, parse_with_recipe
+from fastast_hf.runs import one_line_errors, run_folds
+from fastast_hf.student import ModelArguments, build_extractor, build_model
+from fastast_hf.training import AugmentationArguments, FastASTTrainer, ScheduleArguments
+
+PARTS = (CorpusArguments, ModelArguments, DistillationArguments, LearningArguments, AugmentationArguments)
+
+
+@one_line_errors("run_kd.py")
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse, build, train, evaluate; for each fold in turn where all are asked for."""
+    parser = RecipeParser((*PARTS, ScheduleArguments, RunArguments, TrainingArguments))
+    *settings, args = parse_with_recipe(parser, sys.argv[1:] if argv is None else argv)
+    corpus_settings, model_settings, distillation, learning, augment, schedule, run = settings
+
+    def build(corpus: Corpus | StreamingCorpus, fold: int | None) -> FastASTTrainer:
+        model, corpus = build_model(model_settings, corpus)
+        extractor = build_extractor(model_settings, model, corpus)
+        shared = (corpus_settings, learning, augment, schedule, args)
+        teaching = build_distillation(distillation, corpus, fold, args)
+        return build_trainer(
+            model, extractor, corpus, *shared, trainer_class=CMKDTrainer, train_r=model_settings.train_r, **teaching
+        )
+
+    run_folds(corpus_settings, args, run.resume, settings, build)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
