@@ -15,6 +15,7 @@ from .configuration_fastast import FastASTConfig
 from .feature_extraction_fastast import FastASTFeatureExtractor
 from .modeling_fastast import FastASTForAudioClassification, FastASTModel
 from .patching import apply_token_merging, remove_token_merging
+from .pipeline_fastast import FastASTAudioClassificationPipeline
 from .teachers.cnn import CNNConfig, CNNForAudioClassification
 from .teachers.passt import PasstConfig, PasstForAudioClassification
 from .teachers.passt_features import PasstFeatureExtractor
@@ -56,10 +57,7 @@ for config, model, extractor in (
     AutoConfig.register(config.model_type, config, exist_ok=True)
     AutoModelForAudioClassification.register(config, model, exist_ok=True)
     AutoFeatureExtractor.register(config, extractor, exist_ok=True)
-# By name, as transformers has its own there: the pipeline is imported when one is made.
-PIPELINE_REGISTRY.supported_tasks["audio-classification"]["impl"] = (
-    "fastast_hf.pipeline_fastast.FastASTAudioClassificationPipeline"
-)
+PIPELINE_REGISTRY.supported_tasks["audio-classification"]["impl"] = FastASTAudioClassificationPipeline
 
 # What a model alone does not need (audio decoding, progress bars) is imported when it is first asked for.
 _LAZY = {

@@ -9,25 +9,28 @@ import torch
 from torch import Tensor
 
 
-def random_speed(waveforms: Tensor, low: float, high: float) -> Tensor:
+def random_speed(waveforms: Tensor, num_samples: Tensor, low: float, high: float) -> Tensor:
     """Play each clip faster or slower by a factor drawn from [low, high], keeping its middle and its length.
 
     Pitch and formants move along, as from one speaker to another (speed perturbation, Ko et al. 2015).
 
     Args:
-        waveforms: (B, n).
+        waveforms: (B, n), zeros after each clip's end.
+        num_samples: (B,) samples that are the clip's.
         low: Slowest factor, above 0.
         high: Fastest factor.
 
     Example:
-        >>> random_speed(torch.zeros(2, 16000), 0.9, 1.1).shape
+        >>> random_speed(torch.zeros(2, 16000), torch.tensor([16000, 8000]), 0.9, 1.1).shape
         torch.Size([2, 16000])
     """
     batch, samples = waveforms.shape
     factor = torch.empty(batch, 1, device=waveforms.device).uniform_(low, high)
-    middle = (samples - 1) / 2
-    position = (torch.arange(samples, device=waveforms.device) - middle) * factor + middle
-    inside = (position >= 0) & (position <= samples - 1)
+    num_samples = num_samples.to(waveforms.device).unsqueeze(1)
+    middle = (num_samples - 1) / 2
+    place = torch.arange(samples, device=waveforms.device)
+    position = (place - middle) * factor + middle
+    inside = (position >= 0) & (position <= num_samples - 1) & (place < num_samples)
     index = position.floor().clamp(0, samples - 2).long()
     fraction = position - index
     value = waveforms.gather(1, index) * (1 - fraction) + waveforms.gather(1, index + 1) * fraction
@@ -58,11 +61,14 @@ def random_gain(waveforms: Tensor, low_db: float, high_db: float) -> Tensor:
     return waveforms * 10 ** (decibels / 20)
 
 
-def add_noise(waveforms: Tensor, noise: Tensor, probability: float, low_db: float, high_db: float) -> Tensor:
+def add_noise(
+    waveforms: Tensor, num_samples: Tensor, noise: Tensor, probability: float, low_db: float, high_db: float
+) -> Tensor:
     """Add to some clips one of the noise clips each, at a signal-to-noise ratio drawn from [low_db, high_db].
 
     Args:
         waveforms: (B, n).
+        num_samples: (B,) samples that are the clip's: the ratio is that of their mean power to the noise's.
         noise: (M, n) recordings to draw from.
         probability: How likely a clip is to get noise.
         low_db: Loudest noise, in decibels of signal over noise.
@@ -71,9 +77,13 @@ def add_noise(waveforms: Tensor, noise: Tensor, probability: float, low_db: floa
     batch, device = waveforms.shape[0], waveforms.device
     chosen = noise[torch.randint(noise.shape[0], (batch,), device=device)]
     ratio = 10 ** (torch.empty(batch, 1, device=device).uniform_(low_db, high_db) / 20)
-    signal_rms, noise_rms = (x.square().mean(dim=1, keepdim=True).sqrt() for x in (waveforms, chosen))
+    num_samples = num_samples.to(device).unsqueeze(1)
+    inside = torch.arange(waveforms.shape[1], device=device) < num_samples
+    signal_rms, noise_rms = (
+        ((x * inside).square().sum(dim=1, keepdim=True) / num_samples).sqrt() for x in (waveforms, chosen)
+    )
     scale = signal_rms / (noise_rms * ratio).clamp(min=1e-8)
-    return waveforms + torch.where(torch.rand(batch, 1, device=device) < probability, scale, 0.0) * chosen
+    return waveforms + torch.where(torch.rand(batch, 1, device=device) < probability, scale, 0.0) * chosen * inside
 
 
 def mixup(

@@ -35,6 +35,7 @@ class BenchmarkRow:
         tokens_in: Tokens entering the first layer.
         tokens_out: Tokens left after the last.
         gmacs: 10^9 multiply-accumulates for a clip, matching not counted.
+        macts: 10^6 numbers that matrix products and the convolution write for a clip, as timm counts activations.
         mac_ratio: Stock AST's MACs over this model's: the limit of what merging can gain.
         front_end: The feature extractor; None where it cannot be imported.
         front_end_ms: From waveforms in host memory to the model's input on its device.
@@ -69,6 +70,7 @@ class BenchmarkRow:
     tokens_in: int
     tokens_out: int
     gmacs: float
+    macts: float
     mac_ratio: float
     front_end: str | None
     front_end_ms: float | None = None

@@ -301,6 +301,7 @@ def _row(
         schedule=candidate.schedule,
         tokens_out=cost.tokens_out,
         gmacs=cost.macs / 1e9,
+        macts=cost.activations / 1e6,
         mac_ratio=cost.speedup,
         front_end=candidate.front_end_name,
         model_ms=1000 * float(np.median(model)),

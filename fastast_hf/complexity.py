@@ -33,6 +33,7 @@ class LayerComplexity:
         attention_macs: Projections, scores and weighted values, on N tokens.
         mlp_macs: Of the MLP, on N - `tokens_merged` tokens.
         matching_macs: Similarities of the even to the odd tokens; 0 where nothing is merged. Not part of `macs`.
+        activations: Numbers that its matrix products, matching left out, write.
     """
 
     index: int
@@ -41,6 +42,7 @@ class LayerComplexity:
     attention_macs: int
     mlp_macs: int
     matching_macs: int
+    activations: int
 
     @property
     def macs(self) -> int:
@@ -58,6 +60,7 @@ class Complexity:
         head_macs: Of the classification head, on the one pooled token.
         tokens_out: Tokens left after the last layer.
         stock_macs: `macs` of the same model with r = 0.
+        activations: Numbers that matrix products and the convolution write.
     """
 
     layers: tuple[LayerComplexity, ...]
@@ -65,6 +68,7 @@ class Complexity:
     head_macs: int
     tokens_out: int
     stock_macs: int
+    activations: int
 
     @property
     def macs(self) -> int:
@@ -121,6 +125,7 @@ def complexity(
         head_macs=head_macs,
         tokens_out=layers[-1].tokens_in - layers[-1].tokens_merged,
         stock_macs=patch_macs + sum(layer.macs for layer in stock) + head_macs,
+        activations=num_patches * config.hidden_size + sum(layer.activations for layer in layers) + config.num_labels,
     )
 
 
@@ -213,6 +218,9 @@ def _layers(config: FastASTConfig, num_tokens: int, merges: Sequence[int]) -> tu
                 attention_macs=4 * num_tokens * hidden * width + 2 * num_tokens**2 * width,
                 mlp_macs=2 * (num_tokens - merged) * hidden * intermediate,
                 matching_macs=even * odd * head_dim if merged else 0,
+                activations=num_tokens * (4 * width + hidden)
+                + config.num_attention_heads * num_tokens**2
+                + (num_tokens - merged) * (intermediate + hidden),
             )
         )
         num_tokens -= merged

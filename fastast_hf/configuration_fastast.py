@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -87,13 +88,16 @@ class FastASTConfig(ASTConfig):
         **kwargs: Any,
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Read `config.json`, taking AST's as FastAST's own and refusing any other model's."""
-        check_place(pretrained_model_name_or_path, kwargs.get("subfolder", ""))
-        config, kwargs = super().get_config_dict(pretrained_model_name_or_path, **kwargs)
-        model_type = config.get("model_type", cls.model_type)
+        checkpoint = adapted_checkpoint(pretrained_model_name_or_path)
+        subfolder = kwargs.get("subfolder") or ""
+        check_place(checkpoint, subfolder)
+        config, kwargs = super().get_config_dict(checkpoint, **kwargs)
+        model_type = config.get("model_type")
         if model_type not in (cls.model_type, ASTConfig.model_type):
+            kind = "is no checkpoint of a known kind" if model_type is None else f"is a {model_type!r} checkpoint"
             raise ValueError(
-                f"{pretrained_model_name_or_path} is a {model_type!r} checkpoint; FastAST needs an Audio Spectrogram "
-                f"Transformer ({ASTConfig.model_type!r} or {cls.model_type!r}): choose such a checkpoint"
+                f"{checkpoint} {kind}; FastAST needs an Audio Spectrogram Transformer ({ASTConfig.model_type!r} or "
+                f"{cls.model_type!r}): choose such a checkpoint"
             )
         if model_type == ASTConfig.model_type:
             # Without this, transformers warns about the type and the loaded config keeps AST's.
@@ -112,3 +116,11 @@ def check_place(checkpoint: str | os.PathLike[str], subfolder: str = "") -> None
         raise OSError(f"{path} does not exist: give a checkpoint's folder, or a model id of the Hub (owner/name)")
     if path.is_dir() and not (path / subfolder / "config.json").is_file():
         raise OSError(f"{path} has no config.json: give a checkpoint's folder, or a model id of the Hub (owner/name)")
+
+
+def adapted_checkpoint(checkpoint: Any) -> Any:
+    """The checkpoint that a folder of PEFT's adapts, or what was given where it is none."""
+    adapter = Path(checkpoint) / "adapter_config.json"
+    if not adapter.is_file() or (Path(checkpoint) / "config.json").is_file():
+        return checkpoint
+    return json.loads(adapter.read_text(encoding="utf-8")).get("base_model_name_or_path") or checkpoint

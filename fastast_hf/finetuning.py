@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.data import ConcatDataset
-from transformers import EarlyStoppingCallback, TrainingArguments
+from transformers import AutoConfig, EarlyStoppingCallback, TrainingArguments
 
 from .audio import find_audio_files
+from .configuration_fastast import check_place
 from .corpora import Corpus, StreamingCorpus, is_multi_label, label_names, load_corpus
 from .feature_extraction_fastast import FastASTFeatureExtractor
 from .metrics import compute_metrics_for
+from .streaming import ClipStream, count_epochs_in_steps
 from .training import AugmentationArguments, FastASTTrainer, ScheduleArguments
-from .training_data import ClipDataset, balanced_weights, decoded_stream
+from .training_data import ClipDataset, balanced_weights
 from .weight_averaging import WeightAverage
 
 logger = logging.getLogger(__name__)
@@ -30,7 +35,9 @@ class CorpusArguments:
     corpus: str = field(default="", metadata={"help": "esc50, speech_commands, audioset or audiofolder"})
     data: str | None = field(default=None, metadata={"help": "the corpus' folder"})
     hub_id: str | None = field(default=None, metadata={"help": "a parquet copy on the Hub, instead of the folder"})
-    streaming: bool = field(default=False, metadata={"help": "read as it is used; needs --max_steps"})
+    streaming: bool = field(
+        default=False, metadata={"help": "read training clips as they are used; needs --max_steps"}
+    )
     fold: str | None = field(default=None, metadata={"help": "ESC-50: the fold to test on, or all"})
     classes: int = field(default=35, metadata={"help": "Speech Commands: 35, or 12"})
     subset: str = field(default="balanced", metadata={"help": "AudioSet: balanced, or full"})
@@ -52,14 +59,37 @@ class CorpusArguments:
             raise ValueError(f"fold is {self.fold!r}: give --fold all, or the one to test on, 1 to 5")
         return [int(self.fold)]
 
-    def load(self, fold: int | None = None) -> Corpus | StreamingCorpus:
-        """The corpus that these arguments name."""
+    def load(self, fold: int | None = None, model: str | None = None) -> Corpus | StreamingCorpus:
+        """The corpus that these arguments name.
+
+        Args:
+            fold: One of [`folds`].
+            model: What is trained or evaluated. A Hub copy of AudioSet has no list of its classes: where no
+                `label_file` is given either, they are those that this checkpoint knows.
+        """
         options: dict[str, Any] = {}
         if self.corpus == "speech_commands":
             options = {"classes": self.classes}
         elif self.corpus == "audioset":
-            options = {"subset": self.subset} | ({"labels": self.label_file} if self.label_file else {})
+            options = {"subset": self.subset}
+            if self.label_file is not None:
+                options["labels"] = self.label_file
+            elif self.hub_id is not None and model is not None:
+                options["labels"] = known_labels(model)
         return load_corpus(self.corpus, self.data, hub_id=self.hub_id, fold=fold, streaming=self.streaming, **options)
+
+
+def known_labels(model: str) -> list[str] | None:
+    """The classes of a checkpoint, in its order, from its config alone; None of what is no such checkpoint.
+
+    Raises:
+        OSError: No such checkpoint.
+    """
+    if model.startswith("timm/") or Path(model).suffix in (".pt", ".pth"):
+        return None
+    check_place(model)
+    id2label = AutoConfig.from_pretrained(model).id2label
+    return [id2label[index] for index in range(len(id2label))]
 
 
 @dataclass
@@ -89,6 +119,40 @@ def extra_clips(folder: str, names: list[str]) -> list[dict[str, Any]]:
     return clips
 
 
+def noise_clips(clips: ClipDataset, indices: Sequence[int]) -> Tensor:
+    """Waveforms (M, n) of the clips that can be read.
+
+    Raises:
+        ValueError: There is none.
+    """
+    items = [clips[index] for index in indices]
+    waveforms = [item["waveforms"] for item in items if item["unreadable"] < 0]
+    if not waveforms:
+        raise ValueError(
+            f"augmentation with noise takes it from clips of class {SILENCE}, of which {len(items)} are there and "
+            "none can be read: give such clips (--extra_data), or --noise 0"
+        )
+    return torch.stack(waveforms)
+
+
+def check_streaming(corpus: CorpusArguments, augment: AugmentationArguments, args: TrainingArguments) -> None:
+    """Refuse what cannot be done to a stream.
+
+    Raises:
+        ValueError: Such a setting, or no number of steps.
+    """
+    if args.max_steps <= 0:
+        raise ValueError("a stream has no length: give --max_steps")
+    if corpus.balanced_sampling:
+        raise ValueError(
+            "a stream can't be drawn in balance: give --balanced_sampling false, or leave out --streaming"
+        )
+    if corpus.extra_data:
+        raise ValueError("a stream takes in no other clips: leave out --extra_data, or --streaming")
+    if augment.noise > 0:
+        raise ValueError(f"a stream's clips of {SILENCE} can't be gathered: give --noise 0, or leave out --streaming")
+
+
 def build_trainer(
     model: Any,
     extractor: FastASTFeatureExtractor,
@@ -103,12 +167,13 @@ def build_trainer(
 ) -> FastASTTrainer:
     """The trainer of one run, with the corpus' clips; `kwargs` are the trainer's own."""
     streaming, multi_label = isinstance(corpus, StreamingCorpus), is_multi_label(corpus)
-    if streaming and args.max_steps <= 0:
-        raise ValueError("a stream has no length: give --max_steps")
     shape = (len(label_names(corpus)), extractor.sampling_rate, extractor.samples_of(extractor.max_length))
     weights = noise = None
     if streaming:
-        train: Any = decoded_stream(corpus["train"], *shape)
+        check_streaming(corpus_settings, augment, args)
+        count_epochs_in_steps(args)
+        seed = args.seed if args.data_seed is None else args.data_seed
+        train: Any = ClipStream(corpus["train"], *shape, seed, args.process_index, args.world_size)
     else:
         classes = list(corpus["train"]["labels" if multi_label else "label"])
         rows: Any = corpus["train"]
@@ -120,16 +185,18 @@ def build_trainer(
             weights = balanced_weights(classes)
         if augment.noise > 0 and SILENCE in label_names(corpus):
             silent = label_names(corpus).index(SILENCE)
-            noise = torch.stack([train[i]["waveforms"] for i, label in enumerate(classes) if label == silent])
-    held_out = {
-        split: decoded_stream(corpus[split], *shape) if streaming else ClipDataset(corpus[split], *shape)
-        for split in ("validation", "test")
-        if split in corpus
-    }
+            noise = noise_clips(ClipDataset(rows, *shape), [i for i, label in enumerate(classes) if label == silent])
+    held_out = {split: ClipDataset(corpus[split], *shape) for split in ("validation", "test") if split in corpus}
     average = None
     if learning.average_from is not None:
         average = WeightAverage(learning.average_from, learning.average_to)
     patience = learning.early_stopping
+    if patience is not None:
+        args.load_best_model_at_end = True
+        if args.metric_for_best_model in (None, "loss"):
+            args.metric_for_best_model = "mean_average_precision" if multi_label else "accuracy"
+            args.greater_is_better = True
+        args.restore_callback_states_from_checkpoint = True  # how long it has been waiting
     return trainer_class(
         model,
         args,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import index
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor, nn
 from transformers import ASTConfig, ASTForAudioClassification, ASTModel
 from transformers.conversion_mapping import get_checkpoint_conversion_mapping, register_checkpoint_conversion_mapping
@@ -86,12 +88,22 @@ class FastASTPreTrainedModel(ASTPreTrainedModel):
         hub = {key: kwargs[key] for key in _HUB_ARGUMENTS if key in kwargs}
         stored, _ = FastASTConfig.get_config_dict(pretrained_model_name_or_path, **hub)
         stored_length = stored.get("max_length", FastASTConfig.max_length)
-        if isinstance(config, ASTConfig):  # as the Auto classes hand it over
-            max_length = kwargs.pop("max_length", config.max_length)
-            config = FastASTConfig.from_ast(config, max_length=stored_length)
-        else:
-            max_length = kwargs.pop("max_length", stored_length)
-        loaded = super().from_pretrained(pretrained_model_name_or_path, *args, config=config, **kwargs)
+        given = config.max_length if isinstance(config, ASTConfig) else stored_length
+        max_length = kwargs.pop("max_length", given)
+        try:
+            if isinstance(config, ASTConfig):  # as the Auto classes hand it over
+                config = FastASTConfig.from_ast(config, max_length=stored_length)
+            loaded = super().from_pretrained(pretrained_model_name_or_path, *args, config=config, **kwargs)
+        except StrictDataclassError as error:  # a wrong field, in a message of several lines
+            raise ValueError(" ".join(str(error.__cause__ or error).split())) from error
+        except RuntimeError as error:
+            if "mismatched" not in str(error):
+                raise
+            # Transformers logs which weights those are, in a report of many lines.
+            raise ValueError(
+                f"the weights of {pretrained_model_name_or_path} do not fit its config.json (another number of labels "
+                "or size?): mend the one or fetch the other again, or have a new head by ignore_mismatched_sizes=True"
+            ) from error
         model = loaded[0] if isinstance(loaded, tuple) else loaded
         model.set_tome_r(model.config.tome_r)  # fields set by keyword have not been checked together yet
         if max_length != stored_length:
@@ -209,7 +221,7 @@ class FastASTModel(FastASTPreTrainedModel, ASTModel):
         attention_mask: Tensor | None = None,
         *,
         tome_r: int | Sequence[int] | None = None,
-        output_merge_map: bool | Sequence[int] = False,
+        output_merge_map: bool | Sequence[int] | None = False,
         **kwargs: Any,
     ) -> FastASTModelOutput:
         """Encode log-mel spectrograms.
@@ -241,20 +253,13 @@ class FastASTModel(FastASTPreTrainedModel, ASTModel):
         biased = proportional or token_size is not None
 
         hidden_states = self.embeddings(input_values)
-        if not isinstance(output_merge_map, (bool, Sequence)):
-            raise ValueError(f"output_merge_map is {output_merge_map!r}: give True, or a list of layers")
-        wanted = range(len(merges)) if output_merge_map is True else list(output_merge_map or ())
-        if any(not -len(merges) <= index < len(merges) for index in wanted):
-            raise ValueError(
-                f"output_merge_map is {wanted} for a model of {len(merges)} layers: give True or indices of its layers"
-            )
-        wanted = [index % len(merges) for index in wanted]
+        wanted = _layers_asked_for(output_merge_map, len(merges))
         merge_map = None
         if wanted:
             tokens = torch.arange(hidden_states.shape[1], device=hidden_states.device)
             merge_map = tokens[NUM_PREFIX_TOKENS:].expand(hidden_states.shape[0], -1)
         merge_maps = {}
-        for index, (layer, r) in enumerate(zip(self.layers, merges, strict=True)):
+        for number, (layer, r) in enumerate(zip(self.layers, merges, strict=True)):
             if token_size is not None:
                 token_size = token_size.detach()  # reentrant checkpointing gives all that it returns a gradient
             bias = attention_bias(token_size, proportional) if biased and token_size is not None else None
@@ -263,12 +268,12 @@ class FastASTModel(FastASTPreTrainedModel, ASTModel):
             )
             if merge_map is not None:
                 merge_map = merge_map if assignment is None else assignment.gather(1, merge_map)
-                merge_maps[index] = merge_map
+                merge_maps[number] = merge_map
         hidden_states = self.layernorm(hidden_states)
         return FastASTModelOutput(
             last_hidden_state=hidden_states,
             pooler_output=(hidden_states[:, 0] + hidden_states[:, 1]) / 2,
-            merge_map=tuple(merge_maps[index] for index in wanted) if wanted else None,
+            merge_map=tuple(merge_maps[number] for number in wanted) if wanted else None,
         )
 
     def _token_size(self, input_values: Tensor, attention_mask: Tensor) -> Tensor:
@@ -283,6 +288,21 @@ class FastASTModel(FastASTPreTrainedModel, ASTModel):
             f"attention_mask has shape {tuple(attention_mask.shape)}; it masks the frames, "
             f"{tuple(input_values.shape[:2])}, or the tokens, {(input_values.shape[0], num_tokens)}"
         )
+
+
+def _layers_asked_for(output_merge_map: Any, num_layers: int) -> list[int]:
+    """Indices of the layers whose merge map is asked for, counted from the first one."""
+    if output_merge_map is None or isinstance(output_merge_map, bool):
+        return list(range(num_layers)) if output_merge_map else []
+    try:
+        asked = [index(layer) for layer in output_merge_map]
+    except TypeError:
+        raise ValueError(f"output_merge_map is {output_merge_map!r}: give True, or a list of layers") from None
+    if any(not -num_layers <= layer < num_layers for layer in asked):
+        raise ValueError(
+            f"output_merge_map is {asked} for a model of {num_layers} layers: give True or indices of its layers"
+        )
+    return [layer % num_layers for layer in asked]
 
 
 class FastASTForAudioClassification(FastASTPreTrainedModel, ASTForAudioClassification):

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import ASTConfig, ASTModel
+from transformers.models.audio_spectrogram_transformer.modeling_audio_spectrogram_transformer import ASTPreTrainedModel
 
 from .modeling_fastast import FastASTModel, FastASTPreTrainedModel, copy_checkpointing
 from .token_merging import merges_per_layer
@@ -17,7 +18,9 @@ def apply_token_merging(ast_or_pipeline: Any, r: int | Sequence[int], tome_sched
     """Make every AST encoder inside a model or pipeline merge `r` tokens a layer, in place.
 
     The encoder is replaced by a [`FastASTModel`] that holds the same parameters: an optimiser goes on training them,
-    and saving writes the AST checkpoint that stock AST reads. Called again, it changes `r`.
+    and saving writes the AST checkpoint that stock AST reads. Called again, it changes `r`. The encoder then has a
+    config of its own: what is set on the model's config later (`output_hidden_states`, say) does not reach it, where
+    a keyword of the call does. A model that is compiled whole is compiled anew.
 
     Args:
         ast_or_pipeline: An `ASTForAudioClassification`, a pipeline around one, or any module that has an `ASTModel`
@@ -26,7 +29,8 @@ def apply_token_merging(ast_or_pipeline: Any, r: int | Sequence[int], tome_sched
         tome_schedule: As in [`FastASTConfig`]; None keeps what merges already, and is constant for what does not.
 
     Raises:
-        TypeError: There is no AST encoder inside, or it is a bare `ASTModel`, which nothing holds that could swap it.
+        TypeError: There is no AST encoder inside, it is compiled on its own, or it is a bare `ASTModel`, which nothing
+            holds that could swap it.
         ValueError: A wrong `r` or schedule.
 
     Example:
@@ -57,6 +61,7 @@ def apply_token_merging(ast_or_pipeline: Any, r: int | Sequence[int], tome_sched
         else:
             fast = FastASTModel.from_ast(encoder)
             fast.set_tome_r(r, tome_schedule or "constant")
+            _share_hooks(encoder, fast)
             setattr(owner, name, fast)
 
 
@@ -80,15 +85,19 @@ def remove_token_merging(ast_or_pipeline: Any) -> None:
     for owner, name, encoder in list(_encoders(module, FastASTModel)):
         if isinstance(owner, FastASTPreTrainedModel):
             raise TypeError(f"a {type(owner).__name__} merges by nature: its set_tome_r(0) gives stock AST's numbers")
-        setattr(owner, name, stock_encoder(encoder))
+        shared = owner.config if isinstance(owner, ASTPreTrainedModel) else None
+        stock = stock_encoder(encoder, shared)
+        _share_hooks(encoder, stock)
+        setattr(owner, name, stock)
 
 
-def stock_encoder(model: FastASTModel) -> ASTModel:
-    """The stock `ASTModel` that shares the parameters of a FastAST encoder."""
-    fields = model.config.to_dict()
-    own = {key for key in fields if key.startswith("tome_")}
-    config = ASTConfig(**{k: v for k, v in fields.items() if k not in own | {"model_type", "auto_map"}})
-    config._attn_implementation = model.config._attn_implementation
+def stock_encoder(model: FastASTModel, config: ASTConfig | None = None) -> ASTModel:
+    """The stock `ASTModel` that shares the parameters of a FastAST encoder, and `config` where one is given."""
+    if config is None:
+        fields = model.config.to_dict()
+        own = {key for key in fields if key.startswith("tome_")}
+        config = ASTConfig(**{k: v for k, v in fields.items() if k not in own | {"model_type", "auto_map"}})
+        config._attn_implementation = model.config._attn_implementation
     with torch.device("meta"):
         stock = ASTModel(config)
     state = model.state_dict(keep_vars=True)
@@ -110,6 +119,20 @@ def _module(ast_or_pipeline: Any) -> nn.Module:
 def _encoders(module: nn.Module, kind: type[ASTModel]) -> Iterator[tuple[nn.Module, str, Any]]:
     """Each encoder of `kind` within `module`, with the module and the name that hold it."""
     for owner in module.modules():
-        for name, child in owner.named_children():
-            if isinstance(child, kind):
-                yield owner, name, child
+        for name, child in owner._modules.items():  # named_children would name one that stands at two places once
+            if not isinstance(child, kind):
+                continue
+            if name == "_orig_mod":
+                raise TypeError(
+                    f"the {type(child).__name__} is compiled on its own, and would stay so: merge tokens first, then "
+                    "compile"
+                )
+            yield owner, name, child
+
+
+def _share_hooks(old: nn.Module, new: nn.Module) -> None:
+    """Hooks move along with what they were put on, and their handles still remove them."""
+    for name in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"):
+        setattr(new, name, getattr(old, name))
+    for name in ("_forward_hooks_with_kwargs", "_forward_hooks_always_called", "_forward_pre_hooks_with_kwargs"):
+        setattr(new, name, getattr(old, name))

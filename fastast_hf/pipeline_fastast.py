@@ -9,6 +9,7 @@ from transformers import ASTModel, AudioClassificationPipeline
 
 from .modeling_fastast import FastASTModel
 from .patching import apply_token_merging
+from .token_merging import merges_per_layer
 
 
 class FastASTAudioClassificationPipeline(AudioClassificationPipeline):
@@ -24,6 +25,8 @@ class FastASTAudioClassificationPipeline(AudioClassificationPipeline):
             encoders = [module for module in self.model.modules() if isinstance(module, ASTModel)]
             if not encoders:
                 raise ValueError(f"tome_r was given for a {type(self.model).__name__}: only AST models merge tokens")
+            for encoder in encoders:  # before anything is patched
+                merges_per_layer(tome_r, encoder.config.num_hidden_layers)
             if not all(isinstance(encoder, FastASTModel) for encoder in encoders):
                 apply_token_merging(self.model, 0)  # merging nothing, until forward is told to
             forward = {**forward, "tome_r": tome_r}

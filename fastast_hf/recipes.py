@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
@@ -13,6 +14,8 @@ import yaml
 from transformers import HfArgumentParser
 
 # Recipes that come with the package: beside the training scripts.
+# A setting of transformers', the one of a recipe that is used instead of it, and how that is switched off.
+REPLACING = (("lr_scheduler_type", "decay", "none"), ("optim", "adam_l2", "false"))
 _SCRIPTS = (Path(__file__).parent / "scripts", Path(__file__).parents[1] / "training")
 
 
@@ -24,14 +27,24 @@ class RunArguments:
 
 
 class RecipeParser(HfArgumentParser):
-    """An argument parser of dataclasses whose errors are one line."""
+    """An argument parser of dataclasses whose errors are one line; `none` is a value where None is a default.
+
+    Attributes:
+        source: Where the arguments are from, for errors.
+    """
+
+    source = ""
 
     def __init__(self, dataclass_types: Any, **kwargs: Any) -> None:
         super().__init__(dataclass_types, allow_abbrev=False, **kwargs)
 
+        for action in self._actions:
+            if action.type is not None and action.default is None:
+                action.type = _or_none(action.type)
+
     def error(self, message: str) -> NoReturn:
         """Print what is wrong and where help is, and exit with 2."""
-        print(f"{self.prog}: {' '.join(message.split())} (see {self.prog} --help)", file=sys.stderr)
+        print(f"{self.prog}: {self.source}{' '.join(message.split())} (see {self.prog} --help)", file=sys.stderr)
         sys.exit(2)
 
 
@@ -63,11 +76,17 @@ def parse_with_recipe(parser: RecipeParser, argv: Sequence[str]) -> tuple[Any, .
         for key in settings:
             if key not in known:
                 raise ValueError(f"{path}: there is no setting {key!r}: {_meant(key, known)}")
-        # As text, so that they are parsed and checked as the command line's are.
-        lists = {action.dest for action in parser._actions if action.nargs == "+"}
+        # As the command line's, so that they are parsed and checked alike; what comes later replaces them.
+        lists = {action.dest for action in parser._actions if action.nargs in ("+", "*")}
         for key, value in settings.items():
-            one = key in lists and not isinstance(value, list)
-            parser.set_defaults(**{key: [value] if one else _as_text(value)})
+            if isinstance(value, list) and key not in lists:
+                raise ValueError(f"{path}: {key} is {value!r}: give one value")
+        arguments = [part for key, value in settings.items() for part in _as_arguments(path, key, value)]
+        parser.source = f"{path}: "
+        parser.parse_known_args(arguments)
+        parser.source = ""
+        check_replaced(settings, argv)
+        argv = [*arguments, *argv]
     options = {option for action in parser._actions for option in action.option_strings}
     for argument in parser.parse_known_args(list(argv))[1]:
         if argument.startswith("--"):
@@ -112,5 +131,27 @@ def _meant(name: str, known: Iterable[str]) -> str:
     return f"did you mean {alike[0]}?" if alike else "--help lists them all"
 
 
-def _as_text(value: Any) -> Any:
-    return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
+def check_replaced(recipe: dict[str, Any], argv: Sequence[str]) -> None:
+    """Refuse a setting that the recipe's own optimiser or schedule would take no notice of.
+
+    Raises:
+        ValueError: There is one, and the recipe's is not switched off.
+    """
+    for given, replacing, off in REPLACING:
+        if f"--{given}" in argv and f"--{replacing}" not in argv and recipe.get(replacing) not in (None, False):
+            raise ValueError(f"--{given} has no effect beside the recipe's {replacing}: add --{replacing} {off}")
+
+
+def _as_arguments(path: Path, key: str, value: Any) -> list[str]:
+    if isinstance(value, dict) or (isinstance(value, list) and any(isinstance(part, (dict, list)) for part in value)):
+        raise ValueError(f"{path}: {key} is {value!r}: give a number, a word or a list of them")
+    parts = value if isinstance(value, list) else [value]
+    return [f"--{key}", *("none" if part is None else str(part) for part in parts)]
+
+
+def _or_none(kind: Callable[[str], Any]) -> Callable[[str], Any]:
+    @functools.wraps(kind)  # whose name argparse's errors give
+    def convert(text: str) -> Any:
+        return None if text.lower() == "none" else kind(text)
+
+    return convert

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 import transformers
 from accelerate.utils import gather_object
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
+from transformers import EarlyStoppingCallback
 
 from .corpora import Corpus, StreamingCorpus, is_multi_label
 from .training import FastASTTrainer
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 RESULTS = "results.json"
+SPARE_BYTES = 2**24  # a disk with less free is taken for full where writing to it failed
 
 
 class Run:
@@ -60,22 +63,30 @@ class Run:
             OSError: The disk is full; what was saved before stays, and `resume` goes on from it.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
+        check_metric(trainer, corpus)
         try:
             trainer.train(resume_from_checkpoint=None if self.checkpoint is None else str(self.checkpoint))
+            trainer.remove_callback(EarlyStoppingCallback)  # which would look for the metric among the test's
             scores = {"last" if not trainer.args.load_best_model_at_end else "best": self._test(trainer, corpus)}
             if trainer.average is not None and trainer.average.epochs:
                 trainer.average.copy_to(trainer.model)
                 scores["averaged"] = self._test(trainer, corpus)
             trainer.save_model()
+            results = self._results(trainer, corpus, settings, scores)
+            if trainer.args.should_save:
+                write_json(self.folder / RESULTS, results)
         except (OSError, SafetensorError, RuntimeError) as error:
-            if not is_disk_full(error):
+            if not is_disk_full(error, self.folder):
                 raise
             raise self._disk_full(trainer) from error
-        results = self._results(trainer, corpus, settings, scores)
         if trainer.args.should_save:
-            write_json(self.folder / RESULTS, results)
+            missing = sum(results["missing"].values())
             for name, score in scores.items():
                 print(f"{self.folder}, {name} weights: " + describe(score))
+            if missing or results["unreadable_in_training"]:
+                unreadable = results["unreadable_in_training"]
+                print(f"{self.folder}: {missing} clips missing, {unreadable} of those to train on unreadable")
+        trainer.accelerator.wait_for_everyone()  # before any process reads what the first one has written
         return results
 
     def _test(self, trainer: FastASTTrainer, corpus: Corpus | StreamingCorpus) -> dict[str, float]:
@@ -107,7 +118,7 @@ class Run:
                 )
             },
             "metric": main_metric(corpus),
-            "clips": {**counts, "extra": len(trainer.train_dataset) - counts["train"]} if counts else None,
+            "clips": counts | ({"extra": len(trainer.train_dataset) - counts["train"]} if "train" in counts else {}),
             "missing": dict(corpus.missing),
             "unreadable_in_training": len(unreadable),
             "parameters": sum(parameter.numel() for parameter in trainer.model.parameters()),
@@ -149,11 +160,13 @@ def run_folds(
         args.output_dir = str(root if len(folds) == 1 else root / f"fold-{fold}")
         run = Run(Path(args.output_dir), resume)
         if run.is_finished:
+            logger.info("%s is finished: give another folder to train anew", run.folder)
             continue
         transformers.set_seed(args.seed)
-        corpus = corpus_settings.load(fold)
+        model = next((part.model for part in settings if hasattr(part, "model")), None)
+        corpus = corpus_settings.load(fold, model)
         run.train(build(corpus, fold), corpus, settings)
-    if len(folds) > 1:
+    if len(folds) > 1 and args.should_save:
         summarise_folds(root, folds)
 
 
@@ -172,14 +185,31 @@ def is_whole(checkpoint: Path) -> bool:
     return True
 
 
-def is_disk_full(error: BaseException) -> bool:
-    """Whether saving failed for want of space; torch and safetensors only say so in words."""
-    return any(words in str(error) for words in ("No space left", "StorageFull", "file write failed", "Disk quota"))
+def is_disk_full(error: BaseException, folder: Path) -> bool:
+    """Whether saving to `folder` failed for want of space, which safetensors says in words and torch hides."""
+    if any(words in str(error) for words in ("No space left", "StorageFull", "file write failed", "Disk quota")):
+        return True
+    # Of torch's zip writer: its file is not as long as it should be.
+    stopped_writing = any(words in str(error) for words in ("unexpected pos", "iostream error", "inline_container"))
+    if stopped_writing and shutil.disk_usage(folder).free < SPARE_BYTES:
+        return True
+    reason = error.__cause__ or error.__context__
+    return reason is not None and is_disk_full(reason, folder)
 
 
 def main_metric(corpus: Corpus | StreamingCorpus, prefix: str = "") -> str:
     """The metric that a corpus is judged by: mAP where clips have several labels, else accuracy."""
     return prefix + ("mean_average_precision" if is_multi_label(corpus) else "accuracy")
+
+
+def check_metric(trainer: FastASTTrainer, corpus: Corpus | StreamingCorpus) -> None:
+    """Raise a ValueError for a metric to choose epochs by that there is none of: the Trainer would find out late."""
+    known = ["loss", "accuracy"]
+    if is_multi_label(corpus):
+        known = ["loss", "mean_average_precision", "d_prime", "roc_auc"]
+    wanted = trainer.args.metric_for_best_model
+    if wanted is not None and wanted.removeprefix("eval_") not in known:
+        raise ValueError(f"metric_for_best_model is {wanted!r}: choose one of {', '.join(known)}")
 
 
 def describe(score: dict[str, float]) -> str:
@@ -193,22 +223,24 @@ def summarise_folds(root: Path, folds: Sequence[int | None]) -> dict[str, Any]:
     Writes `results.json` in `root` and prints a line.
     """
     runs = [json.loads((root / f"fold-{fold}" / RESULTS).read_text()) for fold in folds]
-    curves = [[epoch["score"] for epoch in run["epochs"]] for run in runs]
-    means = [sum(scores) / len(scores) for scores in zip(*curves, strict=False)]
-    best = max(range(len(means)), key=means.__getitem__) if means else None
-    summary: dict[str, Any] = {"metric": runs[0]["metric"], "folds": list(folds), "last": None, "best": None}
+    summary: dict[str, Any] = {"metric": runs[0]["metric"], "folds": list(folds), "best": None, "last": None}
+    said = []
     for name in runs[0]["test"]:
         scores = [run["test"][name][summary["metric"]] for run in runs]
-        summary[f"{name}_weights"] = {"mean": sum(scores) / len(scores), "folds": scores}
-    if best is not None:
-        summary["best"] = {"epoch": best + 1, "mean": means[best], "folds": [curve[best] for curve in curves]}
-        summary["last"] = {"epoch": len(means), "mean": means[-1], "folds": [c[len(means) - 1] for c in curves]}
+        mean = sum(scores) / len(scores)
+        summary[f"{name}_weights"] = {"mean": mean, "folds": scores}
+        said.append(f"{mean:.4f} with the {name} weights")
+    epochs = [epoch["epoch"] for epoch in runs[0]["epochs"]]
+    # A fold that stopped early has no score at the epochs of the others.
+    if epochs and all([epoch["epoch"] for epoch in run["epochs"]] == epochs for run in runs):
+        curves = [[epoch["score"] for epoch in run["epochs"]] for run in runs]
+        means = [sum(scores) / len(scores) for scores in zip(*curves, strict=True)]
+        best = max(range(len(means)), key=means.__getitem__)
+        summary["best"] = {"epoch": epochs[best], "mean": means[best], "folds": [curve[best] for curve in curves]}
+        summary["last"] = {"epoch": epochs[-1], "mean": means[-1], "folds": [curve[-1] for curve in curves]}
+        said.append(f"{means[best]:.4f} after epoch {epochs[best]:g}, the best for the mean")
     write_json(root / RESULTS, summary)
-    if best is not None:
-        print(
-            f"{root}, mean of {len(folds)} folds: {summary['metric']} {means[-1]:.4f} after the last epoch, "
-            f"{means[best]:.4f} after epoch {best + 1}, the best for the mean"
-        )
+    print(f"{root}, mean of {len(folds)} folds: {summary['metric']} {', '.join(said)}")
     return summary
 
 
@@ -237,7 +269,7 @@ def one_line_errors(program: str) -> Callable[[Callable[..., int]], Callable[...
             logging.getLogger("fastast_hf").setLevel(logging.INFO)
             try:
                 return main(*args, **kwargs)
-            except (ValueError, OSError, ImportError) as error:
+            except (ValueError, OSError, ImportError, StrictDataclassError) as error:
                 print(f"{program}: {' '.join(str(error).split())}", file=sys.stderr)
                 return 2
             except KeyboardInterrupt:

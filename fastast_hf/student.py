@@ -29,8 +29,13 @@ class ModelArguments:
     frames: int | None = field(default=None, metadata={"help": "frames of a spectrogram (default: the checkpoint's)"})
     mean: float | None = field(default=None, metadata={"help": "of the log-mel values (default: the checkpoint's)"})
     std: float | None = field(default=None, metadata={"help": "of the same; both are measured for a new model"})
-    tome_r: list[int] = field(default_factory=lambda: [0], metadata={"help": "tokens to merge: one r, or one a layer"})
-    tome_schedule: str = field(default="constant", metadata={"help": "constant, decreasing or increasing"})
+    tome_r: list[int] = field(
+        default_factory=list,
+        metadata={"help": "tokens to merge: one r, or one a layer (default: the checkpoint's, or 0)"},
+    )
+    tome_schedule: str | None = field(
+        default=None, metadata={"help": "constant, decreasing or increasing (default: the checkpoint's, or constant)"}
+    )
     train_r: list[int] = field(default_factory=list, metadata={"help": "draw r from these at every training step"})
     hidden_size: int = field(default=192, metadata={"help": "of a model from nothing"})
     layers: int = field(default=12, metadata={"help": "of a model from nothing"})
@@ -39,9 +44,13 @@ class ModelArguments:
 
     @property
     def merging(self) -> dict[str, Any]:
-        """`tome_r` and `tome_schedule` as the config has them."""
-        r = self.tome_r[0] if len(self.tome_r) == 1 else list(self.tome_r)
-        return {"tome_r": r, "tome_schedule": self.tome_schedule}
+        """`tome_r` and `tome_schedule` as the config has them, where they are given."""
+        given: dict[str, Any] = {}
+        if self.tome_r:
+            given["tome_r"] = self.tome_r[0] if len(self.tome_r) == 1 else list(self.tome_r)
+        if self.tome_schedule is not None:
+            given["tome_schedule"] = self.tome_schedule
+        return given
 
 
 def build_model(

@@ -219,7 +219,7 @@ class Sweep:
     def _predictions(self, checkpoint: str, fold: int | None, r: int, schedule: str) -> Predictions:
         """Of one checkpoint on one fold, from the file where they are kept or computed and kept."""
         model, extractor, stamp = self._load(checkpoint)
-        key = json.dumps([stamp, fold, r, schedule if r else "", self.split, len(self.corpora[fold][self.split])])
+        key = json.dumps([stamp, fold, r, schedule if r else "", self.split, self._stamp_of_clips(fold)])
         path = self.folder / "predictions" / f"{hashlib.sha256(key.encode()).hexdigest()[:20]}.safetensors"
         try:
             kept = load_file(path)
@@ -229,11 +229,19 @@ class Sweep:
         predictions = predict(
             model, extractor, self.corpora[fold], self.split, r, schedule, self.batch_size, self.workers
         )
+        if predictions.unreadable:
+            return predictions  # not kept: the clips may be mended
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
         save_file(asdict(predictions) | {"unreadable": np.array([predictions.unreadable])}, partial)
         partial.replace(path)
         return predictions
+
+    def _stamp_of_clips(self, fold: int | None) -> str:
+        """Of the clips' ids and labels."""
+        clips = self.corpora[fold][self.split]
+        label = "labels" if is_multi_label(self.corpora[fold]) else "label"
+        return hashlib.sha256(json.dumps([list(clips["id"]), list(clips[label])]).encode()).hexdigest()
 
     def _load(self, checkpoint: str) -> tuple[FastASTForAudioClassification, FastASTFeatureExtractor, str]:
         """Model, front end, and a stamp that changes when the weights do; one is kept in memory."""
@@ -244,7 +252,7 @@ class Sweep:
             for name, weight in sorted(model.state_dict().items()):
                 stamp.update(name.encode() + weight.float().cpu().numpy().tobytes())
             extractor = FastASTFeatureExtractor.from_pretrained(checkpoint)
-            stamp.update(extractor.to_json_string().encode())
+            stamp.update(extractor.to_json_string().encode() + model.config.to_json_string().encode())
             self._configs[checkpoint] = model.config
             self._loaded[checkpoint] = (model, extractor, stamp.hexdigest())
         return self._loaded[checkpoint]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import platform
 from collections.abc import Sequence
 from contextlib import suppress
@@ -17,6 +16,7 @@ import transformers
 from .benchmarking import benchmark
 from .modeling_fastast import FastASTForAudioClassification
 from .paper_table import PAPER_TABLE_1, R_VALUES
+from .runs import write_json
 from .sweep import SweepRow
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def write_results(rows: Sequence[SweepRow], stem: Path, facts: dict[str, Any], c
         "machine": platform.machine(),
     }
     content = facts | environment | {"rows": [asdict(row) for row in rows]}
-    stem.with_suffix(".json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_json(stem.with_suffix(".json"), content)
     stem.with_suffix(".md").write_text(markdown_table(rows) + "\n", encoding="utf-8")
     with suppress(ImportError):
         plot(rows, stem.with_suffix(".png"), corpus)

@@ -6,8 +6,8 @@ import copy
 import os
 import pickle
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from numbers import Integral
+from collections.abc import Iterable, Iterator, Sequence
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -120,15 +120,34 @@ class Tagger:
         """
         if on_error not in ("raise", "return"):
             raise ValueError(f"on_error is {on_error!r}: choose 'raise' or 'return'")
-        pair = isinstance(sources, tuple) and len(sources) == 2 and isinstance(sources[1], Integral)
+        pair = isinstance(sources, tuple) and len(sources) == 2 and isinstance(sources[1], Real)
         one = pair or isinstance(sources, (str, os.PathLike, dict))
-        sources = [sources] if one else list(sources)
+        if not one and not isinstance(sources, Iterable):
+            raise AudioError(f"a {type(sources).__name__} was given: give a file, samples with their rate, or a list")
+        results = list(self.stream([sources] if one else sources, on_error=on_error, progress=progress))
+        return results[0] if one else results
+
+    def stream(
+        self, sources: Iterable[Any], *, on_error: str = "raise", progress: bool | None = None
+    ) -> Iterator[Any]:
+        """Label recordings, and give the labels of each in turn as soon as they are known.
+
+        Args:
+            sources: As for a call, but always any number of them.
+            on_error: As for a call.
+            progress: As for a call.
+
+        Yields:
+            A list of `{"label": str, "score": float}` for each, or the error in its place.
+        """
+        sources = list(sources)
         results: list[Any] = [None] * len(sources)
         # tqdm takes None as "not unless this is a terminal".
         hidden = None if progress is None and len(sources) > self.batch_size else not progress
         ahead = self.batch_size * READ_AHEAD_BATCHES
         windows: list[np.ndarray] = []
         owners: list[int] = []
+        given = 0
         with tqdm(total=len(sources), unit="clip", disable=hidden, leave=False) as bar:
             for index, source in enumerate(sources):
                 try:
@@ -150,7 +169,9 @@ class Tagger:
                         results[owner] = self._labels(torch.stack(of_windows).mean(dim=0))
                     bar.update(len(scores))
                     windows, owners = [], []
-        return results[0] if one else results
+                if not windows:
+                    yield from results[given : index + 1]
+                    given = index + 1
 
     def features(self, windows: Sequence[np.ndarray]) -> BatchFeature:
         """The model's inputs for windows that share a length bucket: spectrograms (B, frames, mel bins) in its dtype.
@@ -242,12 +263,6 @@ def load_classifier(model: str | os.PathLike[str]) -> FastASTForAudioClassificat
         if str(model) in str(error):
             raise
         raise OSError(f"{model}: {error}") from error  # off line, transformers does not name it
-    except RuntimeError as error:
-        # Transformers logs which weights those are, in a report of many lines.
-        raise ValueError(
-            f"the weights of {model} do not fit its config.json (another number of labels or size?): mend the one or "
-            "fetch the other again"
-        ) from error
     except (pickle.UnpicklingError, SafetensorError) as error:
         raise ValueError(
             f"the weights of {model} can't be read (damaged, or a pickle with code in it, which is not run): give "

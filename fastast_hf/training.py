@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import random
@@ -14,11 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils.data import IterableDataset, Sampler
+from torch.utils.data import DataLoader, IterableDataset, Sampler
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from . import augmentation
 from .feature_extraction_fastast import FastASTFeatureExtractor
+from .streaming import ClipStream, steps_per_epoch
 from .training_data import IGNORED, ClipSampler, collate
 from .views import Mixture, SpectrogramDraws, View, draw_for_spectrograms, spectrograms
 from .weight_averaging import WeightAverage
@@ -132,6 +134,7 @@ class FastASTTrainer(Trainer):
             raise ValueError("augmentation with noise needs clips to take it from: the corpus has no class _silence_")
         self.extractor, self.loss, self.train_r, self.noise = extractor, loss, list(train_r), noise
         self.sampling_weights, self.average, self.test_dataset = sampling_weights, average, test_dataset
+        self.adam_l2 = adam_l2
         self.unreadable: set[int] = set()
         self._microstep = (-1, 0)  # optimizer step, and which of its accumulation steps comes next
         if adam_l2:
@@ -165,8 +168,9 @@ class FastASTTrainer(Trainer):
         features = self.features(view)
         logits = model(features, tome_r=tome_r).logits.float()
         readable = view.targets[:, 0] != IGNORED
-        losses = self.losses(logits, view, features)[readable]
-        loss = losses.mean() if len(losses) else logits.sum() * 0.0
+        losses = self.losses(logits, view, features)
+        # The mean over what could be read, without asking the device what that is.
+        loss = torch.where(readable, losses, 0.0).sum() / readable.sum().clamp(min=1)
         if model.training and num_items_in_batch is not None:
             loss = loss * (len(readable) * self.current_gradient_accumulation_steps / num_items_in_batch)
         return (loss, {"logits": logits}) if return_outputs else loss
@@ -199,12 +203,12 @@ class FastASTTrainer(Trainer):
             waveforms = augmentation.mixup(waveforms, inputs["num_samples"], others, samples, weights)
             targets = torch.where(samples.unsqueeze(1) > 0, weights * targets + (1 - weights) * other_targets, targets)
         if settings.speed != 1:
-            waveforms = augmentation.random_speed(waveforms, 1 / settings.speed, settings.speed)
+            waveforms = augmentation.random_speed(waveforms, view.num_samples, 1 / settings.speed, settings.speed)
         if settings.shift:
             waveforms = augmentation.random_shift(waveforms, int(settings.shift * self.extractor.sampling_rate))
         if settings.noise > 0:
             noise = self.noise.to(waveforms)  # type: ignore[union-attr]  # checked when the trainer was made
-            waveforms = augmentation.add_noise(waveforms, noise, settings.noise, 0.0, 30.0)
+            waveforms = augmentation.add_noise(waveforms, view.num_samples, noise, settings.noise, 0.0, 30.0)
         if settings.gain:
             waveforms = augmentation.random_gain(waveforms, -settings.gain, settings.gain)
         smoothing = self.args.label_smoothing_factor
@@ -240,6 +244,26 @@ class FastASTTrainer(Trainer):
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
         return batches, sum(len(batch["labels"]) for batch in batches)
 
+    def get_train_dataloader(self) -> DataLoader:
+        """The Trainer's, but that of a stream is not split over processes: it is one process' share already."""
+        if not isinstance(self.train_dataset, ClipStream):
+            return super().get_train_dataloader()
+        from accelerate.data_loader import prepare_data_loader
+
+        args = self.args
+        batches = DataLoader(
+            self.train_dataset,
+            batch_size=self._train_batch_size,
+            collate_fn=collate,
+            num_workers=args.dataloader_num_workers,
+            pin_memory=args.dataloader_pin_memory,
+            prefetch_factor=args.dataloader_prefetch_factor,
+            multiprocessing_context=args.dataloader_multiprocessing_context,
+        )
+        return prepare_data_loader(
+            batches, args.device, num_processes=1, process_index=0, put_on_device=True, dispatch_batches=False
+        )
+
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler | None:
         clips = len(train_dataset or self.train_dataset)
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
@@ -255,7 +279,7 @@ class FastASTTrainer(Trainer):
         folder = Path(output_dir or self.args.output_dir)
         if self.args.should_save:
             model = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
-            published = not folder.name.startswith("checkpoint-")
+            published = folder.parent != Path(self.args.output_dir)
             model.save_pretrained(folder, state_dict=state_dict, save_original_format=published)
             self.extractor.save_pretrained(folder)
 
@@ -264,20 +288,34 @@ class FastASTTrainer(Trainer):
         # Here, because what a checkpoint is told to be whole by, trainer_state.json, is written after this.
         if self.average is not None and self.args.should_save:
             self.average.save(output_dir)
+        self.unreadable_file(output_dir).write_text(json.dumps(sorted(self.unreadable)))
+
+    def unreadable_file(self, checkpoint: str | Path) -> Path:
+        """Where this process keeps, in a checkpoint, which clips it could not read."""
+        return Path(checkpoint) / f"unreadable_{self.args.process_index}.json"
+
+    def get_decay_parameter_names(self, model: torch.nn.Module) -> list[str]:
+        """All of them with AST's optimiser; else transformers' choice."""
+        names: list[str] = super().get_decay_parameter_names(model)
+        return [name for name, _ in model.named_parameters()] if self.adam_l2 else names
 
     def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None) -> Any:
         """AST's schedule where one is set; `max_steps` then spread over `num_train_epochs` as its epochs."""
         self.lr_scheduler: Any
         if self.lr_scheduler is None and (self.schedule.decay is not None or self.schedule.staircase_warmup):
-            steps_per_epoch = max(1, math.ceil(num_training_steps / self.args.num_train_epochs))
-            factor = partial(decay_factor, self.schedule, steps_per_epoch=steps_per_epoch)
+            steps = steps_per_epoch(num_training_steps, self.args.num_train_epochs)
+            factor = partial(decay_factor, self.schedule, steps_per_epoch=steps)
             self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer or self.optimizer, factor)
             self._created_lr_scheduler = True
         return super().create_scheduler(num_training_steps, optimizer)
 
 
 class _Epochs(TrainerCallback):
-    """Tells the sampler which epoch begins, which accelerate does not, and averages weights when it ends."""
+    """Tells the sampler which pass begins, which accelerate does not, and averages weights when an epoch ends.
+
+    Epochs are those of the schedule: the run's steps spread over `num_train_epochs`. A checkpoint of an epoch's last
+    step is written after it was averaged.
+    """
 
     def __init__(self, trainer: FastASTTrainer) -> None:
         self.trainer = trainer
@@ -285,11 +323,11 @@ class _Epochs(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        average, epoch = self.trainer.average, state.epoch or 0.0
-        if average is not None and state.global_step > 0:
-            average.load(Path(args.output_dir) / f"checkpoint-{state.global_step}")
-            if epoch == int(epoch):  # a checkpoint of an epoch's last step is from before that epoch was averaged
-                average.update(self.trainer.model, int(epoch))
+        checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        if self.trainer.unreadable_file(checkpoint).is_file():
+            self.trainer.unreadable |= set(json.loads(self.trainer.unreadable_file(checkpoint).read_text()))
+        if self.trainer.average is not None and state.global_step > 0:
+            self.trainer.average.load(checkpoint)
 
     def on_epoch_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -297,8 +335,13 @@ class _Epochs(TrainerCallback):
         if hasattr(self.trainer, "sampler"):
             self.trainer.sampler.epoch = int(state.epoch or 0)
 
-    def on_epoch_end(
+    def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        if self.trainer.average is not None:
-            self.trainer.average.update(self.trainer.model, round(state.epoch or 0))
+        steps = steps_per_epoch(state.max_steps, args.num_train_epochs)
+        if isinstance(self.trainer.train_dataset, ClipStream):
+            state.epoch = state.global_step / steps  # the Trainer takes the whole run for one pass
+        if self.trainer.average is not None and (
+            state.global_step % steps == 0 or state.global_step == state.max_steps
+        ):
+            self.trainer.average.update(self.trainer.model, math.ceil(state.global_step / steps))

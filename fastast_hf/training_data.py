@@ -101,28 +101,6 @@ def decoded(row: dict[str, Any], num_classes: int, sampling_rate: int, max_sampl
     return {"waveforms": waveform, "num_samples": len(samples), "labels": targets}
 
 
-def decoded_stream(
-    split: datasets.IterableDataset, num_classes: int, sampling_rate: int, max_samples: int
-) -> datasets.IterableDataset:
-    """The items of [`ClipDataset`] from a streamed split; clips that can't be read are left out and warned of.
-
-    datasets spreads the stream over workers, and accelerate over processes.
-    """
-
-    def decode(rows: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        row = {name: values[0] for name, values in rows.items()}
-        try:
-            item = decoded(row, num_classes, sampling_rate, max_samples) | {"unreadable": -1}
-        except AudioError as error:
-            logger.warning("left out: %s", error)
-            return {name: [] for name in ("waveforms", "num_samples", "labels", "unreadable")}
-        return {name: [value] for name, value in item.items()}
-
-    columns = list(split.features)
-    # A batch of one: what a function makes of a batch may be shorter than the batch.
-    return split.map(decode, batched=True, batch_size=1, remove_columns=columns)
-
-
 class ClipSampler(Sampler):
     """Pairs of a clip and its partner in mixup (-1 for none), a function of seed and epoch alone.
 

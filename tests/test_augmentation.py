@@ -27,20 +27,25 @@ def noise(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
+def whole(waveforms: Tensor) -> Tensor:
+    """As many samples as there are."""
+    return torch.full((len(waveforms),), waveforms.shape[1])
+
+
 AUGMENTATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "speed": lambda x: random_speed(x, 0.8, 1.2),
+    "speed": lambda x: random_speed(x, whole(x), 0.8, 1.2),
     "shift": lambda x: random_shift(x, 300),
     "gain": lambda x: random_gain(x, -6, 6),
-    "noise": lambda x: add_noise(x, noise(3, x.shape[1], seed=9), 0.5, 0, 20),
+    "noise": lambda x: add_noise(x, whole(x), noise(3, x.shape[1], seed=9), 0.5, 0, 20),
     "roll": lambda x: roll(x.view(len(x), -1, 20), draw_roll(x.view(len(x), -1, 20))).flatten(1),
     "feature noise": lambda x: x + draw_feature_noise(x.view(len(x), -1, 20)).flatten(1),
     "spec": lambda x: spec_augment(x.view(len(x), -1, 20), 5, 30).flatten(1),
 }
 NEUTRAL: dict[str, Callable[[Tensor], Tensor]] = {
-    "speed": lambda x: random_speed(x, 1.0, 1.0),
+    "speed": lambda x: random_speed(x, whole(x), 1.0, 1.0),
     "shift": lambda x: random_shift(x, 0),
     "gain": lambda x: random_gain(x, 0.0, 0.0),
-    "noise": lambda x: add_noise(x, noise(3, x.shape[1]), 0.0, 0.0, 0.0),
+    "noise": lambda x: add_noise(x, whole(x), noise(3, x.shape[1]), 0.0, 0.0, 0.0),
     "spec": lambda x: spec_augment(x.view(len(x), -1, 20), 0, 0).flatten(1),
 }
 
@@ -73,7 +78,7 @@ def test_neutral_settings_change_nothing(augment: Callable[[Tensor], Tensor]) ->
 @pytest.mark.parametrize("factor", [0.5, 0.9, 1.25])
 def test_speed_moves_a_tone_by_its_factor(factor: float) -> None:
     time = torch.arange(RATE) / RATE
-    outputs = random_speed(torch.sin(2 * torch.pi * 400 * time)[None], factor, factor)
+    outputs = random_speed(torch.sin(2 * torch.pi * 400 * time)[None], torch.tensor([RATE]), factor, factor)
     peak = torch.fft.rfft(outputs[0]).abs().argmax().item()  # bins of 1 Hz
     assert peak == pytest.approx(400 * factor, abs=1.5)
 
@@ -81,9 +86,20 @@ def test_speed_moves_a_tone_by_its_factor(factor: float) -> None:
 def test_speed_keeps_the_middle_and_leaves_silence_at_both_ends() -> None:
     inputs = torch.zeros(1, 1001)
     inputs[0, 500] = 1.0
-    assert random_speed(inputs, 0.7, 0.7)[0].argmax() == 500
-    outputs = random_speed(torch.ones(1, 1001), 2.0, 2.0)[0]
+    assert random_speed(inputs, torch.tensor([1001]), 0.7, 0.7)[0].argmax() == 500
+    outputs = random_speed(torch.ones(1, 1001), torch.tensor([1001]), 2.0, 2.0)[0]
     assert (outputs[250:751] == 1).all() and outputs.sum() == 501
+
+
+def test_speed_keeps_the_middle_of_a_clip_that_is_shorter_than_its_batch() -> None:
+    inputs = torch.zeros(1, 1000)
+    inputs[0, :601] = 1.0
+    inputs[0, 300] = 9.0
+    for factor in (0.8, 1.25):
+        outputs = random_speed(inputs, torch.tensor([601]), factor, factor)[0]
+        assert outputs.argmax() == 300 and not outputs[601:].any()
+    faster = random_speed(inputs, torch.tensor([601]), 2.0, 2.0)[0]
+    assert not faster[:150].any() and faster[150:451].all() and not faster[451:].any()
 
 
 def test_shift_moves_both_ways_and_zeros_come_in() -> None:
@@ -110,7 +126,7 @@ def test_gain_is_in_decibels() -> None:
 @pytest.mark.parametrize("decibels", [-5.0, 0.0, 20.0])
 def test_noise_is_added_at_the_ratio_asked_for(decibels: float) -> None:
     clips = noise(4, 4000) * torch.tensor([0.01, 0.1, 1.0, 10.0])[:, None]
-    added = add_noise(clips, 3 * noise(2, 4000, seed=1), 1.0, decibels, decibels) - clips
+    added = add_noise(clips, whole(clips), 3 * noise(2, 4000, seed=1), 1.0, decibels, decibels) - clips
     ratio = 10 * (clips.square().mean(dim=1) / added.square().mean(dim=1)).log10()
     torch.testing.assert_close(ratio, torch.full((4,), decibels), atol=0.01, rtol=0)
 
@@ -118,10 +134,19 @@ def test_noise_is_added_at_the_ratio_asked_for(decibels: float) -> None:
 def test_noise_reaches_its_share_of_the_clips_and_spares_silence() -> None:
     torch.manual_seed(0)
     clips = noise(1000, 50)
-    changed = (add_noise(clips, noise(5, 50, seed=1), 0.3, 0.0, 10.0) != clips).any(dim=1).float().mean()
+    changed = (add_noise(clips, whole(clips), noise(5, 50, seed=1), 0.3, 0.0, 10.0) != clips).any(dim=1).float().mean()
     assert changed == pytest.approx(0.3, abs=0.05)
-    assert torch.equal(add_noise(torch.zeros(2, 50), noise(1, 50), 1.0, 0.0, 0.0), torch.zeros(2, 50))
-    assert torch.equal(add_noise(clips, torch.zeros(1, 50), 1.0, 0.0, 0.0), clips)
+    silence = torch.zeros(2, 50)
+    assert torch.equal(add_noise(silence, whole(silence), noise(1, 50), 1.0, 0.0, 0.0), silence)
+    assert torch.equal(add_noise(clips, whole(clips), torch.zeros(1, 50), 1.0, 0.0, 0.0), clips)
+
+
+def test_noise_is_measured_and_added_within_the_clip() -> None:
+    clips = torch.cat([noise(1, 2000), torch.zeros(1, 2000)], dim=1)
+    added = add_noise(clips, torch.tensor([2000]), noise(1, 4000, seed=1), 1.0, 6.0, 6.0) - clips
+    assert not added[:, 2000:].any()
+    ratio = 10 * (clips[:, :2000].square().mean() / added[:, :2000].square().mean()).log10()
+    assert ratio.item() == pytest.approx(6.0, abs=0.01)
 
 
 def test_mixup_is_asts_of_two_clips_of_other_lengths() -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import FrozenInstanceError
+from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import ASTConfig, ASTForAudioClassification
 
@@ -78,6 +80,44 @@ def test_macs_with_matching_are_half_the_flops_counted_in_fastast(frames: int, t
     matching = sum(layer.matching_macs for layer in cost.layers)
     assert matching > 0
     assert counted_flops(model, frames) == 2 * (cost.macs + matching)
+
+
+class Outputs(TorchDispatchMode):
+    """Counts the numbers that matrix products and convolutions write."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        outputs = func(*args, **(kwargs or {}))
+        aten = torch.ops.aten
+        if func.overloadpacket in (aten.addmm, aten.bmm, aten.baddbmm, aten.convolution):
+            self.written += outputs.numel()
+        return outputs
+
+
+@pytest.mark.parametrize("tome_r", [0, 3, 1000])
+def test_activations_are_the_numbers_that_products_write(tome_r: int) -> None:
+    config = FastASTConfig(**TINY, tome_r=tome_r)
+    model = FastASTForAudioClassification._from_config(config, attn_implementation="eager")
+    cost = complexity(config, num_frames=60)
+    # What matching writes is not counted: the similarities of the even to the odd tokens.
+    pairs = [((layer.tokens_in - 1) // 2, (layer.tokens_in - 2) // 2, layer.tokens_merged) for layer in cost.layers]
+    matching = sum(even * odd for even, odd, merged in pairs if merged)
+    with Outputs() as outputs:
+        model.eval()(torch.randn(1, 60, config.num_mel_bins))
+    assert outputs.written == cost.activations + matching
+
+
+@pytest.mark.parametrize("tome_r", MERGES)
+def test_macs_are_counted_alike_with_and_without_gradients(tome_r: int | list[int]) -> None:
+    config = FastASTConfig(**TINY, tome_r=tome_r)
+    model = FastASTForAudioClassification._from_config(config, attn_implementation="eager")
+    with torch.no_grad():  # by oneDNN, where it is, which is tried out at first use
+        counted_flops(model, 60)
+        without = counted_flops(model, 60)
+    assert without == counted_flops(model, 60)
 
 
 @pytest.mark.parametrize("tome_r", MERGES)

@@ -101,6 +101,21 @@ def test_another_models_config_is_refused_in_one_line(tmp_path: Path, config: Be
         FastASTConfig.from_pretrained(tmp_path)
 
 
+def test_a_config_that_names_no_kind_of_model_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"hidden_size": 8}))
+    with pytest.raises(ValueError, match=f"^{ONE_LINE}is no checkpoint of a known kind; FastAST needs{ONE_LINE}$"):
+        FastASTConfig.from_pretrained(tmp_path)
+
+
+def test_an_adapter_has_the_config_of_what_it_adapts(tmp_path: Path) -> None:
+    FastASTConfig(max_length=77, tome_r=3).save_pretrained(tmp_path / "base")
+    (tmp_path / "adapter").mkdir()
+    adapter = {"base_model_name_or_path": str(tmp_path / "base"), "peft_type": "LORA"}
+    (tmp_path / "adapter" / "adapter_config.json").write_text(json.dumps(adapter))
+    config = FastASTConfig.from_pretrained(tmp_path / "adapter")
+    assert (config.max_length, config.tome_r) == (77, 3)
+
+
 @pytest.mark.parametrize(
     ("frames", "fields", "grid"),
     [

@@ -115,6 +115,10 @@ def test_a_layer_that_is_more_than_its_weights_runs_itself() -> None:
     layer = nn.utils.parametrizations.weight_norm(make_layer())
     assert not uses_onednn(layer, inputs)
 
+    layer = make_layer()
+    quantised = torch.ao.quantization.quantize_dynamic(nn.Sequential(layer), {nn.Linear})[0]
+    torch.testing.assert_close(fast_linear(quantised, inputs), layer(inputs), atol=0.1, rtol=0)
+
 
 def test_training_runs_the_layer() -> None:
     layer, inputs = make_layer(), torch.randn(3, 16)

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 import soundfile
+import timm
 import torch
 from small_corpora import write_esc50, write_speech_commands, write_tone
-from transformers import ASTConfig, ASTForAudioClassification, TrainingArguments
+from transformers import ASTConfig, ASTForAudioClassification, EarlyStoppingCallback, TrainingArguments
 
-from fastast_hf import FastASTFeatureExtractor
+from fastast_hf import FastASTFeatureExtractor, finetuning
 from fastast_hf.corpora import label_names
 from fastast_hf.finetuning import CorpusArguments, LearningArguments, build_trainer
 from fastast_hf.statistics import corpus_statistics
@@ -95,11 +96,14 @@ def test_wrong_folds_are_refused(corpus: str, fold: str | None) -> None:
 
 def build(corpus_settings: CorpusArguments, tmp_path: Path, **settings: Any) -> Any:
     augment = AugmentationArguments(noise=settings.pop("noise", 0.0))
-    args = TrainingArguments(str(tmp_path / "out"), use_cpu=True, report_to="none")
+    learning = LearningArguments(early_stopping=settings.pop("early_stopping", None))
+    steps = settings.pop("max_steps", -1)
+    args = TrainingArguments(str(tmp_path / "out"), use_cpu=True, report_to="none", max_steps=steps)
     model_settings = ModelArguments(frames=64, hidden_size=24, layers=1, mean=-5.0, std=4.0, **settings)
-    model, corpus = build_model(model_settings, corpus_settings.load())
+    fold = corpus_settings.folds()[0]
+    model, corpus = build_model(model_settings, corpus_settings.load(fold))
     extractor = build_extractor(model_settings, model, corpus)
-    shared = (corpus_settings, LearningArguments(), augment, ScheduleArguments(), args)
+    shared = (corpus_settings, learning, augment, ScheduleArguments(), args)
     return build_trainer(model, extractor, corpus, *shared)
 
 
@@ -134,17 +138,101 @@ def test_extra_clips_of_no_class_are_refused(esc50: CorpusArguments, tmp_path: P
         build(esc50, tmp_path)
 
 
-def test_a_stream_needs_a_number_of_steps(tmp_path: Path) -> None:
-    settings = CorpusArguments(
-        corpus="speech_commands", data=str(write_speech_commands(tmp_path / "words")), classes=12, streaming=True
-    )
-    with pytest.raises(ValueError, match="give --max_steps"):
-        build(settings, tmp_path)
-
-
 def test_a_checkpoint_without_its_encoder_is_refused(esc50: CorpusArguments, tmp_path: Path) -> None:
     model = save_ast(tmp_path / "ast", ["dog", "rain"])
     state = {name: weight for name, weight in model.state_dict().items() if ".layers.1." not in name}
     model.save_pretrained(tmp_path / "ast", state_dict=state)
     with pytest.raises(ValueError, match=r"lacks \d+ weights"):
         build_model(ModelArguments(model=str(tmp_path / "ast")), esc50.load(1))
+
+
+def test_an_imagenet_deit_is_a_start(esc50: CorpusArguments, monkeypatch: pytest.MonkeyPatch) -> None:
+    create, asked = timm.create_model, []
+
+    def without_download(name: str, pretrained: bool = False, **kwargs: Any) -> Any:
+        asked.append((name, pretrained))
+        return create(name, pretrained=False, depth=2, **kwargs)
+
+    monkeypatch.setattr(timm, "create_model", without_download)
+    settings = ModelArguments(model="timm/deit_tiny_distilled_patch16_224", frames=64, tome_r=[4], mean=-5.0, std=4.0)
+    model, corpus = build_model(settings, esc50.load(1))
+    assert asked == [("deit_tiny_distilled_patch16_224", True)]
+    assert (model.config.hidden_size, model.config.num_hidden_layers, model.config.max_length) == (192, 2, 64)
+    assert model.config.tome_r == 4 and model.config.id2label == dict(enumerate(label_names(corpus)))
+    extractor = build_extractor(settings, model, corpus)
+    assert (extractor.mean, extractor.std, extractor.max_length) == (-5.0, 4.0, 64)
+    assert model(torch.zeros(1, 64, 128)).logits.shape == (1, 2)
+
+
+def test_speech_commands_is_watched_on_validation_and_scored_on_test(tmp_path: Path) -> None:
+    data = write_speech_commands(tmp_path / "words")
+    (data / "testing_list.txt").write_text("yes/3_nohash_0.wav\nno/3_nohash_0.wav\nstop/3_nohash_0.wav")
+    trainer = build(CorpusArguments(corpus="speech_commands", data=str(data)), tmp_path)
+    assert (len(trainer.eval_dataset), len(trainer.test_dataset)) == (4, 3)
+
+
+def test_esc50_is_watched_on_its_test_fold(esc50: CorpusArguments, tmp_path: Path) -> None:
+    trainer = build(esc50, tmp_path)
+    assert trainer.eval_dataset is trainer.test_dataset
+
+
+@pytest.mark.parametrize("patience", [None, 3])
+def test_a_run_without_a_gain_is_stopped_where_asked_to(
+    patience: int | None, esc50: CorpusArguments, tmp_path: Path
+) -> None:
+    trainer = build(esc50, tmp_path, early_stopping=patience)
+    stopping = [c for c in trainer.callback_handler.callbacks if isinstance(c, EarlyStoppingCallback)]
+    assert [callback.early_stopping_patience for callback in stopping] == ([] if patience is None else [patience])
+
+
+def test_silence_that_cannot_be_read_is_no_noise(tmp_path: Path) -> None:
+    data = write_speech_commands(tmp_path / "words")
+    settings = CorpusArguments(corpus="speech_commands", data=str(data), classes=12)
+    (data / "_silence_" / "1_nohash_0.wav").write_bytes(b"broken")
+    trainer = build(settings, tmp_path, noise=0.5)
+    silence = [soundfile.read(data / "_silence_" / f"{i}_nohash_0.wav", dtype="float32")[0] for i in (0, 2, 3)]
+    assert [row[:8000].tolist() for row in trainer.noise] == [clip[:8000].tolist() for clip in silence]
+    for file in (data / "_silence_").iterdir():
+        file.write_bytes(b"broken")
+    with pytest.raises(ValueError, match="of class _silence_, of which 4 are there and none can be read"):
+        build(settings, tmp_path, noise=0.5)
+
+
+NOT_IN_A_STREAM = [
+    # settings, what to do
+    ({"balanced_sampling": True}, "give --balanced_sampling false, or leave out --streaming"),
+    ({"extra_data": "more"}, "leave out --extra_data, or --streaming"),
+    ({"noise": 0.5}, "give --noise 0, or leave out --streaming"),
+    ({"max_steps": -1}, "give --max_steps"),
+]
+
+
+@pytest.mark.parametrize(("settings", "said"), NOT_IN_A_STREAM, ids=[next(iter(s)) for s, _ in NOT_IN_A_STREAM])
+def test_what_a_stream_cannot_do_is_refused(settings: dict[str, Any], said: str, tmp_path: Path) -> None:
+    data = write_speech_commands(tmp_path / "words")
+    corpus = {name: value for name, value in settings.items() if name in CorpusArguments.__dataclass_fields__}
+    others = {"max_steps": 1} | {name: value for name, value in settings.items() if name not in corpus}
+    arguments = CorpusArguments(corpus="speech_commands", data=str(data), classes=12, streaming=True, **corpus)
+    with pytest.raises(ValueError, match=said) as caught:
+        build(arguments, tmp_path, **others)
+    assert "\n" not in str(caught.value)
+
+
+def test_audiosets_labels_are_the_checkpoints_where_a_copy_has_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[dict[str, Any]] = []
+    monkeypatch.setattr(finetuning, "load_corpus", lambda name, root, **options: asked.append(options))
+    save_ast(tmp_path / "ast", ["rain", "dog"])
+    (tmp_path / "ast" / "model.safetensors").unlink()  # the config is enough
+    copy = CorpusArguments(corpus="audioset", hub_id="someone/audioset")
+    for model in (str(tmp_path / "ast"), "timm/deit_tiny_distilled_patch16_224", "teacher.pth", None):
+        copy.load(model=model)
+    CorpusArguments(corpus="audioset", hub_id="someone/audioset", label_file="l.csv").load(model=str(tmp_path / "ast"))
+    CorpusArguments(corpus="audioset", data="folder").load(model=str(tmp_path / "ast"))  # its lists have mids
+    assert [options.get("labels") for options in asked] == [["rain", "dog"], None, None, None, "l.csv", None]
+
+
+def test_a_label_map_that_is_nowhere_is_named() -> None:
+    with pytest.raises(OSError, match=r"gone.* does not exist"):
+        CorpusArguments(corpus="audioset", hub_id="someone/audioset").load(model="./gone")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
-from transformers import ASTForAudioClassification, ASTModel, BertConfig
+from transformers import ASTForAudioClassification, ASTModel, AutoModelForAudioClassification, BertConfig
 
 from fastast_hf.configuration_fastast import FastASTConfig
 from fastast_hf.modeling_fastast import FastASTForAudioClassification, FastASTModel
@@ -253,6 +253,12 @@ def test_wrong_settings_at_load_are_refused_in_one_line(
         FastASTForAudioClassification.from_pretrained(tmp_path, **fields)
 
 
+def test_auto_classes_refuse_a_wrong_r_in_one_line(make_fastast: Make, tmp_path: Path) -> None:
+    make_fastast().save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"^[^\n]*tome_r is -1[^\n]*$"):
+        AutoModelForAudioClassification.from_pretrained(tmp_path, tome_r=-1)
+
+
 def test_a_checkpoint_that_is_no_ast_is_refused(tmp_path: Path) -> None:
     BertConfig().save_pretrained(tmp_path)
     for model in (FastASTModel, FastASTForAudioClassification):
@@ -266,7 +272,7 @@ def test_another_number_of_labels_is_refused_unless_asked_for(
     make_ast: Make, spectrogram: Make, tmp_path: Path
 ) -> None:
     make_ast().save_pretrained(tmp_path)
-    with pytest.raises(RuntimeError, match="ignore_mismatched_sizes"):
+    with pytest.raises(ValueError, match=r"^[^\n]*another number of labels[^\n]*ignore_mismatched_sizes=True$"):
         FastASTForAudioClassification.from_pretrained(tmp_path, num_labels=9)
     model = FastASTForAudioClassification.from_pretrained(tmp_path, num_labels=9, ignore_mismatched_sizes=True)
     assert model(spectrogram()).logits.shape == (2, 9)

@@ -109,6 +109,45 @@ def test_every_encoder_of_a_module_is_patched(make_ast: Make, spectrogram: Make)
         assert torch.equal(module(clips), plain)
 
 
+def test_what_is_removed_leaves_the_model_with_its_own_config_and_hooks(make_ast: Make, spectrogram: Make) -> None:
+    model, clips, seen = make_ast(), spectrogram(), []
+    handle = model.audio_spectrogram_transformer.register_forward_hook(lambda *_: seen.append(1))
+    apply_token_merging(model, 4)
+    logits(model, clips)
+    remove_token_merging(model)
+    assert model.audio_spectrogram_transformer.config is model.config
+    model.config.output_hidden_states = True
+    with torch.no_grad():
+        assert len(model(clips).hidden_states) == 4
+    assert len(seen) == 2
+    handle.remove()
+    logits(model, clips)
+    assert len(seen) == 2
+
+
+def test_an_encoder_at_two_places_is_patched_at_both(make_ast: Make) -> None:
+    module = nn.Module()
+    module.one = module.other = make_ast().audio_spectrogram_transformer
+    apply_token_merging(module, 4)
+    assert type(module.one) is type(module.other) is FastASTModel
+
+
+def test_a_model_compiled_whole_merges_and_an_encoder_compiled_alone_is_refused(
+    make_ast: Make, spectrogram: Make
+) -> None:
+    model, clips = make_ast(), spectrogram()
+    expected = logits(FastASTForAudioClassification.from_ast(model, tome_r=4), clips)
+    alone = make_ast()
+    alone.audio_spectrogram_transformer = torch.compile(alone.audio_spectrogram_transformer, backend="eager")
+    with pytest.raises(TypeError, match=r"the ASTModel is compiled on its own.*merge tokens first, then compile"):
+        apply_token_merging(alone, 4)
+
+    compiled: Any = torch.compile(model, backend="eager")
+    logits(compiled, clips)
+    apply_token_merging(compiled, 4)
+    torch.testing.assert_close(logits(compiled, clips), expected)
+
+
 def test_a_fastast_model_takes_r_as_set_tome_r_does(make_fastast: Make) -> None:
     model = make_fastast(tome_r=2)
     apply_token_merging(model, [1, 2, 3])

@@ -42,6 +42,16 @@ PUBLISHED: list[tuple[str, dict[str, Any]]] = [
 SHARED = {"adam_l2": True, "weight_decay": 5e-7, "adam_beta1": 0.95, "adam_beta2": 0.999, "max_grad_norm": 0}
 
 
+WRONG_VALUES = [
+    ("train_r: [0, x]", "invalid int value: 'x'"),
+    ("train_r: [0, 2.5]", "invalid int value: '2.5'"),
+    ("learning_rate: {a: 1}", "learning_rate is {'a': 1}: give a number"),
+    ("learning_rate: fast", "invalid float value: 'fast'"),
+    ("mixup: true", "invalid float value: 'True'"),
+    ("learning_rate: [1, 2]", "learning_rate is [1, 2]: give one value"),
+]
+
+
 def parsed(*argv: str) -> dict[str, Any]:
     parts = parse_with_recipe(RecipeParser(CLASSES, prog="train"), argv)
     assert [type(part) for part in parts] == list(CLASSES)
@@ -83,6 +93,37 @@ def test_a_wrong_recipe_is_told_apart(text: str, said: str, tmp_path: Path) -> N
     (tmp_path / "wrong.yaml").write_text(text)
     with pytest.raises(ValueError, match=said):
         parsed("--recipe", str(tmp_path / "wrong.yaml"))
+
+
+@pytest.mark.parametrize(("text", "said"), WRONG_VALUES, ids=[text for text, _ in WRONG_VALUES])
+def test_a_recipes_values_are_checked_as_the_command_lines_are(
+    text: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "wrong.yaml").write_text(text)
+    with pytest.raises((SystemExit, ValueError)) as stop:
+        parsed("--recipe", str(tmp_path / "wrong.yaml"), "--use_cpu")
+    message = capsys.readouterr().err if isinstance(stop.value, SystemExit) else str(stop.value)
+    assert said in message and "wrong.yaml: " in message and message.count("\n") <= 1
+
+
+def test_none_takes_a_setting_back(tmp_path: Path) -> None:
+    settings = parsed("--recipe", "esc50", "--decay", "none", "--lr_scheduler_type", "cosine", "--use_cpu")
+    assert settings["decay"] is None and settings["lr_scheduler_type"] == "cosine"
+    (tmp_path / "mine.yaml").write_text("decay: null\naverage_from: none\n")
+    settings = parsed("--recipe", str(tmp_path / "mine.yaml"), "--use_cpu")
+    assert settings["decay"] is None and settings["average_from"] is None
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["--lr_scheduler_type", "cosine"], "no effect beside the recipe's decay: add --decay none"),
+        (["--optim", "sgd"], "no effect beside the recipe's adam_l2: add --adam_l2 false"),
+    ],
+)
+def test_a_setting_that_the_recipe_would_pass_over_is_refused(argv: list[str], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        parsed("--recipe", "esc50", *argv, "--use_cpu")
 
 
 def test_an_unknown_recipe_lists_those_there_are() -> None:

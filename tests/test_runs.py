@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +16,7 @@ from transformers import TrainingArguments
 
 from fastast_hf import FastASTFeatureExtractor, FastASTForAudioClassification
 from fastast_hf.finetuning import CorpusArguments, LearningArguments, build_trainer
-from fastast_hf.runs import Run, newest_checkpoint, one_line_errors, summarise_folds, write_json
+from fastast_hf.runs import Run, is_disk_full, newest_checkpoint, one_line_errors, summarise_folds, write_json
 from fastast_hf.student import ModelArguments, build_extractor, build_model
 from fastast_hf.training import AugmentationArguments, ScheduleArguments
 
@@ -108,6 +110,66 @@ def test_a_full_disk_loses_nothing_that_was_saved(
     run, trainer, corpus, parts = make_run(resume=True, save_strategy="epoch")
     run.train(trainer, corpus, parts)
     assert trainer.state.global_step == 4
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_disk_that_is_full_while_torch_writes_is_recognised(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with pytest.raises((RuntimeError, OSError)) as caught:
+        torch.save({"weights": torch.zeros(100_000)}, "/dev/full")
+    assert is_disk_full(caught.value, tmp_path) is ("No space left" in str(caught.value))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
+    assert is_disk_full(caught.value, tmp_path)
+    wrapped = ValueError("saving failed")
+    wrapped.__cause__ = caught.value
+    assert is_disk_full(wrapped, tmp_path)
+    assert not is_disk_full(ValueError("shapes"), tmp_path)
+
+
+@pytest.mark.parametrize("metric", ["acc", "eval_f1", "mean_average_precision"])
+def test_a_metric_that_there_is_none_of_is_refused_before_training(metric: str, make_run: Make) -> None:
+    run, trainer, corpus, parts = make_run(metric_for_best_model=metric)
+    with pytest.raises(ValueError, match=f"metric_for_best_model is '{metric}': choose one of loss, accuracy"):
+        run.train(trainer, corpus, parts)
+
+
+def test_what_could_not_be_read_is_said_and_still_known_after_a_stop(
+    make_run: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "esc50" / "audio" / "2-0-A-0.wav").write_bytes(b"broken")
+    run, trainer, corpus, parts = make_run(save_strategy="epoch", max_steps=2, num_train_epochs=1)
+    trainer.train()
+    assert len(trainer.unreadable) == 1
+    run, trainer, corpus, parts = make_run(resume=True, save_strategy="epoch", max_steps=2, num_train_epochs=1)
+    results = run.train(trainer, corpus, parts)
+    assert results["unreadable_in_training"] == 1
+    assert "0 clips missing, 1 of those to train on unreadable" in capsys.readouterr().out
+
+
+def test_early_stopping_counts_on_after_a_stop(make_run: Make, tmp_path: Path) -> None:
+    settings: dict[str, Any] = {
+        "learning": {"early_stopping": 3}, "learning_rate": 0.0, "save_strategy": "epoch", "num_train_epochs": 8,
+    }  # fmt: skip
+    run, trainer, corpus, parts = make_run(**settings)
+    trainer.train()
+    assert trainer.state.epoch == 4
+    for step in (6, 8):
+        shutil.rmtree(tmp_path / "out" / f"checkpoint-{step}")
+    run, trainer, corpus, parts = make_run(resume=True, **settings)
+    run.train(trainer, corpus, parts)
+    assert trainer.state.epoch == 4
+
+
+def test_folds_that_stopped_at_different_epochs_share_their_last_weights_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for fold, curve in {1: [0.5, 0.7], 2: [0.5, 0.9, 1.0]}.items():
+        (tmp_path / f"fold-{fold}").mkdir()
+        epochs = [{"epoch": n + 1, "score": score} for n, score in enumerate(curve)]
+        run = {"metric": "accuracy", "epochs": epochs, "test": {"last": {"accuracy": curve[-1]}}}
+        write_json(tmp_path / f"fold-{fold}" / "results.json", run)
+    summary = summarise_folds(tmp_path, [1, 2])
+    assert summary["best"] is None and summary["last"] is None and summary["last_weights"]["mean"] == 0.85
+    assert capsys.readouterr().out.endswith("mean of 2 folds: accuracy 0.8500 with the last weights\n")
 
 
 def test_other_errors_are_not_taken_for_a_full_disk(make_run: Make, monkeypatch: pytest.MonkeyPatch) -> None:

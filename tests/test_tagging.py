@@ -299,6 +299,28 @@ def test_only_a_few_batches_are_decoded_ahead(make_tagger: Make, monkeypatch: py
     assert "".join(events) == ("r" * ahead + "m") * 2 + "rrrm"
 
 
+def test_labels_come_as_soon_as_they_are_known(make_tagger: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    tagger, clips = make_tagger(batch_size=1), noises([4000, 5000, 6000, 4000, 5000, 6000][: READ_AHEAD_BATCHES + 2])
+    expected = tagger(clips)
+    bad = (np.zeros(3, dtype=np.float32), 16000)
+    results = list(tagger.stream([bad, *clips, bad], on_error="return"))
+    assert results[1:-1] == expected
+    assert isinstance(results[0], AudioError) and isinstance(results[-1], AudioError)
+    decoded = []
+    monkeypatch.setattr(tagging, "load_audio", lambda source, rate: decoded.append(1) or load_audio(source, rate))
+    assert next(tagger.stream(clips)) == expected[0]
+    assert len(decoded) == READ_AHEAD_BATCHES
+
+
+def test_what_is_no_recording_is_refused(make_tagger: Make) -> None:
+    tagger, (clip,) = make_tagger(), noises([4000])
+    with pytest.raises(AudioError, match=r"16000\.0 is a float; give an int in Hz"):
+        tagger((clip[0], 16000.0))
+    for nothing in (5, None):
+        with pytest.raises(AudioError, match="was given: give a file, samples with their rate, or a list"):
+            tagger(nothing)
+
+
 def test_too_large_a_batch_says_so(make_tagger: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: Any, **__: Any) -> None:
         raise torch.OutOfMemoryError("Tried to allocate 20.00 GiB")

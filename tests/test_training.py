@@ -240,6 +240,73 @@ def test_masks_hold_0_of_raw_log_mel_and_come_before_normalising(make_trainer: M
     torch.testing.assert_close(plain, expected, atol=1e-5, rtol=0)
 
 
+def test_noise_comes_after_normalising_and_the_roll_takes_it_along(
+    make_trainer: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = make_trainer(augment=AugmentationArguments(roll=True))
+    inputs = batch_of(trainer)
+    noise = torch.rand(4, trainer.extractor.max_length, 48, generator=torch.Generator().manual_seed(0)) / 10
+    monkeypatch.setattr("fastast_hf.augmentation.draw_feature_noise", lambda grid: noise)
+    monkeypatch.setattr("fastast_hf.augmentation.draw_roll", lambda grid: torch.full((4, 1), 5))
+    plain = trainer.features(trainer.view(inputs))
+    changed = trainer.features(trainer.view(inputs, augment=True))
+    torch.testing.assert_close(changed, (plain + noise).roll(5, dims=1), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("augment", "changed"),
+    [
+        ({"speed": 1.2}, "random_speed"),
+        ({"shift": 0.05}, "random_shift"),
+        ({"gain": 6.0}, "random_gain"),
+        ({"noise": 1.0}, "add_noise"),
+    ],
+)
+def test_each_setting_does_what_it_is_named_after(
+    augment: dict[str, float], changed: str, make_trainer: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noise = 0.1 * torch.ones(1, batch_of(make_trainer())["waveforms"].shape[1])
+    trainer = make_trainer(augment=AugmentationArguments(**augment), noise=noise)
+    inputs = batch_of(trainer)
+    marked = torch.full_like(inputs["waveforms"], 7.0)
+    calls = []
+
+    def mark(*args: Any) -> torch.Tensor:
+        calls.append(args)
+        return marked
+
+    monkeypatch.setattr(f"fastast_hf.augmentation.{changed}", mark)
+    assert torch.equal(trainer.view(inputs, augment=True).waveforms, marked)
+    numbers = [arg for arg in calls[0][1:] if isinstance(arg, (int, float))]
+    rate = 16000
+    expected = {"random_speed": [1 / 1.2, 1.2], "random_shift": [0.05 * rate], "random_gain": [-6.0, 6.0],
+                "add_noise": [1.0, 0.0, 30.0]}  # fmt: skip
+    assert numbers == pytest.approx(expected[changed])
+
+
+def test_every_process_draws_for_itself(make_trainer: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = []
+    for process in (0, 1, 0):
+        trainer = make_trainer()
+        monkeypatch.setattr(type(trainer.args), "process_index", process)
+        trainer._begin_step(batch_of(trainer))
+        drawn.append(torch.rand(3))
+    assert torch.equal(drawn[0], drawn[2]) and not torch.equal(drawn[0], drawn[1])
+
+
+def test_with_several_r_as_many_graphs_are_allowed(make_trainer: Make) -> None:
+    with torch._dynamo.config.patch(recompile_limit=8):
+        make_trainer(train_r=[0, 1, 2, 3, 4, 5])
+        assert torch._dynamo.config.recompile_limit >= 12
+
+
+def test_asts_adam_decays_every_weight(make_trainer: Make) -> None:
+    trainer = make_trainer(adam_l2=True, weight_decay=0.1)
+    trainer.create_optimizer()
+    decayed = {id(p) for group in trainer.optimizer.param_groups for p in group["params"] if group["weight_decay"]}
+    assert decayed == {id(parameter) for parameter in trainer.model.parameters()}
+
+
 def test_mixed_clips_have_mixed_targets(make_trainer: Make) -> None:
     trainer = make_trainer(augment=AugmentationArguments(mixup=1.0))
     inputs = batch_of(trainer)

@@ -6,12 +6,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import datasets
 import numpy as np
 import pytest
 import soundfile
 import torch
-from torch.utils.data import DataLoader
 
 from fastast_hf import AudioError, load_audio
 from fastast_hf.training_data import (
@@ -20,7 +18,6 @@ from fastast_hf.training_data import (
     ClipSampler,
     balanced_weights,
     collate,
-    decoded_stream,
 )
 
 SAMPLES = [900, 1600, 2000, 800]
@@ -102,22 +99,6 @@ def test_a_silent_clip_is_a_clip(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "silent.wav", np.zeros(1600), 16000)
     row = {"audio": {"bytes": None, "path": str(tmp_path / "silent.wav")}, "label": 0}
     assert ClipDataset([row], 1, 16000, 1600)[0]["unreadable"] == -1
-
-
-@pytest.mark.parametrize("workers", [0, 2])
-def test_a_stream_gives_the_same_items_and_leaves_out_what_cannot_be_read(
-    rows: list[dict[str, Any]], workers: int
-) -> None:
-    table = datasets.Dataset.from_list([*rows, unreadable(rows[0])]).cast_column("audio", datasets.Audio(decode=False))
-    stream = decoded_stream(table.to_iterable_dataset(num_shards=2), 3, 16000, 1700)
-    streamed = [item for batch in DataLoader(stream, 2, num_workers=workers, collate_fn=list) for item in batch]
-    assert len(streamed) == len(rows)
-    clips = ClipDataset(rows, 3, 16000, 1700)
-    for item in (clips[index] for index in range(len(rows))):
-        assert any(torch.equal(item["waveforms"], other["waveforms"]) for other in streamed)
-    batch = collate(streamed)
-    assert sorted(batch["num_samples"].tolist()) == sorted(min(n, 1700) for n in SAMPLES)
-    assert batch["labels"].shape == (4, 3) and batch["labels"].dtype == torch.float32
 
 
 def test_draws_depend_on_seed_and_epoch_alone() -> None:

@@ -24,7 +24,7 @@ from typing import NamedTuple
 import numpy as np
 import soundfile
 
-from fastast_hf.audio import AudioError, load_audio
+from fastast_hf.audio import load_audio
 from fastast_hf.corpora import CorpusError, label_names, load_corpus
 
 RATE = 16_000
@@ -86,13 +86,13 @@ README = """\
 Mixtures of ESC clips, not recordings of AudioSet
 =================================================
 
-{train} training and {eval} evaluation scenes of ten seconds, 16 kHz mono, each the sum of two or three clips of ESC-10 or
-ESC-50 (Piczak, "ESC: Dataset for Environmental Sound Classification", ACM Multimedia 2015). Labels and lists have the
-form of AudioSet's; the sounds are not AudioSet's, and an mAP on these scenes can't be compared to one on AudioSet.
+{train} training and {eval} evaluation scenes of ten seconds, 16 kHz mono, each the sum of two or three clips of ESC-10
+or ESC-50 (Piczak, "ESC: Dataset for Environmental Sound Classification", ACM Multimedia 2015). Labels and lists have
+the form of AudioSet's; the sounds are not AudioSet's, and an mAP on these scenes can't be compared to one on AudioSet.
 
 Training scenes are of all folds but {eval_fold}, evaluation scenes of fold {eval_fold} alone. Made by
 
-    python training/mix_scenes.py ESC_FOLDER OUT_DIR --train {train} --eval {eval} --eval-fold {eval_fold} --seed {seed}
+    python training/mix_scenes.py ESC_FOLDER OUT_DIR {settings}
 
 manifest.csv has, for each scene, its clips by their names in ESC, their onsets in seconds and their levels in dB.
 
@@ -186,7 +186,7 @@ def write_corpus(out: Path, scenes: Mapping[str, Sequence[Sequence[Part]]]) -> i
                 )
                 segments.append(f'{name}, 0.000, {SCENE_SECONDS:.3f}, "{mids}"\n')
                 for part, onset in zip(parts, onsets, strict=True):
-                    manifest.writerow([name, part.clip, part.category, f"{onset:.4f}", f"{part.gain_db:.2f}"])
+                    manifest.writerow([name, part.clip, part.category, f"{onset:.7f}", f"{part.gain_db:.3f}"])
             table = "balanced_train_segments.csv" if split == "train" else "eval_segments.csv"
             head = (
                 "# Mixtures of ESC clips, not segments of AudioSet; see README.txt\n"
@@ -245,9 +245,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         clips = clips_by_category(args.esc_folder, args.eval_fold)
         scenes = {split: draw_scenes(clips[split], counts[split], f"{args.seed}/{split}") for split in counts}
         classes = write_corpus(args.out_dir, scenes)
-        settings = {**counts, "eval_fold": args.eval_fold, "seed": args.seed}
-        (args.out_dir / "README.txt").write_text(README.format(**settings))
-    except (AudioError, CorpusError, OSError, ValueError) as error:
+        settings = f"--train {args.train} --eval {args.eval} --eval-fold {args.eval_fold} --seed {args.seed}"
+        readme = README.format(**counts, eval_fold=args.eval_fold, settings=settings)
+        (args.out_dir / "README.txt").write_text(readme)
+    except (OSError, ValueError, soundfile.SoundFileError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(f"{args.train} training and {args.eval} evaluation mixtures, {classes} classes, in {args.out_dir}")

@@ -57,15 +57,17 @@ def run(args: argparse.Namespace) -> int:
 
         tagger.model.set_tome_r(solve_tome_r(tagger.model.config, args.speedup))
 
-    results = tagger(files, on_error="return")
-    failed = print_errors(results) or failed
-    if args.json:
-        for file, result in zip(files, results, strict=True):
-            if not isinstance(result, AudioError):
+    results: list[Any] = []
+    try:
+        for file, result in zip(files, tagger.stream(files, on_error="return"), strict=True):
+            results.append(result)
+            if args.json and not isinstance(result, AudioError):
                 # In ASCII, so that it parses whatever the file's name and the terminal's encoding are.
-                print(json.dumps({"file": str(file), "labels": result}))
-    else:
-        print_table(tagger, files, results)
+                print(json.dumps({"file": str(file), "labels": result}), flush=True)
+    finally:  # Ctrl-C or a want of memory does not lose what is labelled
+        failed = print_errors(results) or failed
+        if not args.json:
+            print_table(tagger, files[: len(results)], results)
     return 2 if failed else 0
 
 

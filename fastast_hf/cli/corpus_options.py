@@ -17,7 +17,8 @@ def add_corpus_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fold", metavar="N", help="ESC-50: the fold to test on (default: all five)")
     parser.add_argument("--classes", type=int, choices=(12, 35), default=35, help="Speech Commands (default: 35)")
     parser.add_argument("--subset", choices=("balanced", "full"), default="balanced", help="AudioSet's training clips")
-    parser.add_argument("--label-file", metavar="CSV", help="AudioSet: class_labels_indices.csv, if not in the folder")
+    labels = "AudioSet: class_labels_indices.csv (default: the folder's; for a Hub copy the checkpoint's labels)"
+    parser.add_argument("--label-file", metavar="CSV", help=labels)
 
 
 def corpus_arguments(args: argparse.Namespace) -> Any:

@@ -60,11 +60,15 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError("no checkpoint to score: give --model, --trained or --random-r")
     if args.trained and "{r}" not in args.trained:
         raise ValueError(f"--trained is {args.trained}: write {{r}} where the r of each checkpoint stands")
+    if args.trained and len(args.schedule) > 1 and "{schedule}" not in args.trained:
+        raise ValueError(
+            f"--trained is {args.trained}, with several schedules: write {{schedule}} where each checkpoint's stands"
+        )
     if min(args.r) < 0:
         raise ValueError(f"r is {min(args.r)}: give 0 or more")
-    settings = corpus_arguments(args)
+    settings, (scored, first_r) = corpus_arguments(args), methods[0]
     sweep = Sweep(
-        {fold: settings.load(fold) for fold in settings.folds()},
+        {fold: settings.load(fold, scored.folder(first_r[0], args.schedule[0], fold)) for fold in settings.folds()},
         methods,
         args.output,
         split=args.split,
@@ -75,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
     rows = sweep.rows(args.schedule)
     if args.rounds:
         first = methods[0][0].folder(rows[0].tome_r, args.schedule[0], next(iter(sweep.corpora)))
-        rows = with_speed(rows, load_classifier(first).to(sweep.device).eval(), min(args.batch_size, 4), args.rounds)
+        rows = with_speed(rows, load_classifier(first).to(sweep.device).eval(), args.batch_size, args.rounds)
     shown = [cells(row) for row in rows]
     print(format_table(list(shown[0]), [list(row.values()) for row in shown]))
     missing = sum(corpus.missing.get(args.split, 0) for corpus in sweep.corpora.values())
@@ -87,6 +91,9 @@ def run(args: argparse.Namespace) -> int:
         "checkpoints": {method.name: method.checkpoint for method, _ in methods},
         "parameters": sweep.parameters,
         "device": sweep.device,
+        "dtype": "float32",
+        "batch_size": args.batch_size,
+        "rounds": args.rounds,
     }
     write_results(rows, args.output / f"{args.corpus}-{args.split}", facts, args.corpus)
     left_out = sum(row.unreadable for row in rows[:1])

@@ -29,7 +29,8 @@ def run(args: argparse.Namespace) -> int:
     settings = corpus_arguments(args)
     # Statistics are of the training clips, whatever the fold: ESC-50's are measured on all of them.
     fold = int(args.fold) if args.fold and args.fold != "all" else None
-    corpus = settings.load(fold)
+    known = args.write is not None and (args.write / "config.json").is_file()
+    corpus = settings.load(fold, str(args.write) if known else None)
     if args.split not in corpus:
         raise ValueError(f"there is no split {args.split!r} in this corpus: give one of {', '.join(corpus)}")
     extractor = FastASTFeatureExtractor()

@@ -54,6 +54,11 @@ def launch(script: str, arguments: list[str]) -> int:
     if {"-h", "--help"} & set(arguments):
         return subprocess.run([sys.executable, path, "--help"], check=False).returncode
     shared, own = split_arguments(arguments)
+    processes = shared[shared.index("--num_processes") + 1] if "--num_processes" in shared else "1"
+    if processes != "1" and ("--use_cpu" in own or not _devices(0)):
+        # Accelerate's launcher would start one, without a word.
+        command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", processes, path, *own]
+        return subprocess.run(command, check=False).returncode
     if "--config_file" not in shared and not Path(default_config_file).is_file():
         # What accelerate would choose, and then warn of having chosen.
         for option, value in (("--num_processes", _devices()), ("--num_machines", 1)):
@@ -82,7 +87,7 @@ def split_arguments(arguments: list[str]) -> tuple[list[str], list[str]]:
     return [part for name, value in vars(known).items() if value is not None for part in (f"--{name}", value)], own
 
 
-def _devices() -> int:
+def _devices(least: int = 1) -> int:
     import torch
 
-    return max(1, torch.cuda.device_count())
+    return max(least, torch.cuda.device_count())

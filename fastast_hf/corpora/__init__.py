@@ -57,8 +57,8 @@ def load_corpus(
         root: The corpus' folder (of Speech Commands also its archive).
         hub_id: A parquet copy on the Hub or in a local folder, instead of `root`.
         fold: ESC-50 only: the fold to test on, 1 to 5.
-        streaming: Return `IterableDataset`s. A Hub copy of AudioSet is then read as it is used; what is local, and
-            ESC-50's copy, is listed first and streamed in shards.
+        streaming: Return `train` as an `IterableDataset`. A Hub copy of AudioSet is then read as it is used; what is
+            local, and ESC-50's copy, is listed first and streamed in shards. Other splits are read whole.
         options: `classes` of Speech Commands; `subset` and `labels` of AudioSet.
 
     Returns:

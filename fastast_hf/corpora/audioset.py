@@ -12,7 +12,7 @@ from typing import Any
 from datasets import Dataset, IterableDataset, concatenate_datasets
 
 from .corpus import Clip, Corpus, CorpusError, StreamingCorpus, build_corpus, replace_labels
-from .sources import check_folder, files_by_stem, load_hub, read_table, read_text
+from .sources import check_folder, files_by_stem, load_hub, load_hub_splits, read_table, read_text
 
 LABELS = "class_labels_indices.csv"
 _BALANCED, _UNBALANCED, _EVAL = (f"{part}_segments.csv" for part in ("balanced_train", "unbalanced_train", "eval"))
@@ -44,8 +44,8 @@ def load_audioset(
             YouTube id, with or without a leading Y, alone or followed by `_start` or `_start_end` in seconds or
             milliseconds.
         hub_id: A parquet copy such as `agkphysics/AudioSet`.
-        streaming: Stream the Hub copy instead of downloading it, 2.4 TB for the full set. Folders are streamed
-            by `load_corpus`.
+        streaming: Stream the Hub copy's training clips instead of downloading them, 2.4 TB for the full set; those of
+            the evaluation set are downloaded, 24 GB. Folders are streamed by `load_corpus`.
         subset: "balanced" or "full".
         labels: The official `class_labels_indices.csv`; by default the one in `root`. For a Hub copy, which has none,
             also the display names in order, such as a checkpoint's.
@@ -62,6 +62,11 @@ def load_audioset(
     check_folder(root, f"{_BALANCED}, {_EVAL} and the clips")
     if labels is not None and not isinstance(labels, (str, os.PathLike)):
         raise CorpusError(f"labels given as names for {root}, whose lists have mids; give {LABELS}, which has both")
+    if labels is None and not (root / LABELS).is_file():
+        raise CorpusError(
+            f"{root / LABELS}: cannot be read (no such file); the lists have mids, and a checkpoint's label map has "
+            "only names: put the file there, or say where it is by --label-file (labels=)"
+        )
     names, ids = _read_labels(Path(labels) if labels is not None else root / LABELS)
     rows = {
         split: [row for table in tables for row in _read_segments(root / table, ids)]
@@ -78,20 +83,25 @@ def load_audioset(
 def _load_copy(hub_id: str, streaming: bool, subset: str, labels: Any) -> Corpus | StreamingCorpus:
     if labels is None:
         raise CorpusError(
-            f"{hub_id}: a Hub copy has no list of the classes; give labels={LABELS} or their names in order"
+            f"{hub_id}: a Hub copy has no list of the classes; give labels={LABELS} (--label-file), or their names in "
+            "order (--model, a checkpoint that knows them)"
         )
     if isinstance(labels, (str, os.PathLike)):
         column, (names, ids) = "labels", _read_labels(Path(labels))
     else:
         column, names = "human_labels", list(labels)
         ids = {name: index for index, name in enumerate(names)}
-    copy = load_hub(hub_id, ("video_id", "audio", column), config=subset, streaming=streaming)
-    splits, missing = {}, {}
+    columns = ("video_id", "audio", column)
+    copy = load_hub(hub_id, columns, config=subset, streaming=streaming)
+    splits: dict[str, Any] = {}
+    missing = {}
     for split, known in _SPLIT_NAMES.items():
-        parts = [copy[name] for name in known if name in copy]
-        if not parts:
+        found = [name for name in known if name in copy]
+        if not found:
             raise CorpusError(f"{hub_id}: splits {', '.join(copy)}; give a copy that has {' or '.join(known)}")
-        data = concatenate_datasets([part.select_columns(["video_id", "audio", column]) for part in parts])
+        whole = load_hub_splits(hub_id, found, columns, subset) if streaming and split != "train" else copy
+        parts = [whole[name] for name in found]
+        data = concatenate_datasets([part.select_columns(list(columns)) for part in parts])
         data = data.rename_columns({"video_id": "id"} | ({column: "labels"} if column != "labels" else {}))
         splits[split] = replace_labels(data, ids, names)
         sizes = [_size(part) for part in parts]

@@ -50,9 +50,12 @@ class Corpus(DatasetDict):
 
 
 class StreamingCorpus(IterableDatasetDict):
-    """A [`Corpus`] whose splits are streamed."""
+    """A [`Corpus`] whose training clips are streamed.
 
-    def __init__(self, splits: Mapping[str, IterableDataset], missing: Mapping[str, int]):
+    The other splits are not: each process scores its share of a split, for which it must know how large it is.
+    """
+
+    def __init__(self, splits: Mapping[str, Dataset | IterableDataset], missing: Mapping[str, int]):
         super().__init__(splits)
         self.missing = dict(missing)
 
@@ -109,8 +112,14 @@ def build_corpus(
 
 
 def stream(corpus: Corpus) -> StreamingCorpus:
-    """The same corpus as streams, in shards that can be split over processes and workers."""
-    splits = {split: data.to_iterable_dataset(min(_MAX_SHARDS, len(data))) for split, data in corpus.items()}
+    """The same corpus with the training clips as a stream, in shards that can be split over processes and workers.
+
+    The stream is in an order drawn at random, always the same: in that of the lists, shards would hold one class each.
+    """
+    splits: dict[str, Any] = dict(corpus)
+    if "train" in splits:
+        train = corpus["train"].shuffle(seed=0, keep_in_memory=True)
+        splits["train"] = train.to_iterable_dataset(min(_MAX_SHARDS, len(train)))
     return StreamingCorpus(splits, corpus.missing)
 
 

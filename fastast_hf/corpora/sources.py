@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
-from datasets import DatasetDict, IterableDatasetDict, load_dataset
+from datasets import DatasetDict, IterableDatasetDict, load_dataset, load_dataset_builder
 
 from ..audio import AUDIO_EXTENSIONS
 from .corpus import UNDECODED, CorpusError
+
+Copy = TypeVar("Copy", DatasetDict, IterableDatasetDict)
 
 
 def check_folder(folder: Path, holds: str) -> None:
@@ -90,13 +94,37 @@ def load_hub(
     Raises:
         CorpusError: If the copy cannot be loaded or lacks one of `columns`.
     """
-    try:
+    with _one_line(hub_id):
         copy = load_dataset(hub_id, config, streaming=streaming)
+    return _undecoded(copy, hub_id, columns)
+
+
+def load_hub_splits(
+    hub_id: str, splits: Iterable[str], columns: Iterable[str], config: str | None = None
+) -> DatasetDict:
+    """Load some splits of a parquet copy whole, as `load_hub` does all of them: no file of another is downloaded.
+
+    Raises:
+        CorpusError: If the copy cannot be loaded or lacks one of `columns`.
+    """
+    with _one_line(hub_id):
+        files = load_dataset_builder(hub_id, config).config.data_files
+        copy = load_dataset("parquet", data_files={split: list(files[split]) for split in splits})
+    return _undecoded(copy, hub_id, columns)
+
+
+@contextlib.contextmanager
+def _one_line(hub_id: str) -> Iterator[None]:
+    try:
+        yield
     except Exception as error:  # of the network, the Hub, the files or the disk: each library has its own
         reason = " ".join(str(error.__cause__ or error).split())[:300]
         raise CorpusError(
             f"{hub_id}: cannot be loaded from the Hub ({reason}); check id and network, or give a folder as root"
         ) from error
+
+
+def _undecoded(copy: Copy, hub_id: str, columns: Iterable[str]) -> Copy:
     for data in copy.values():
         check_columns(hub_id, data.column_names or [], columns)
     return copy.cast_column("audio", UNDECODED)

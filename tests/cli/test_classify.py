@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -262,6 +262,22 @@ def test_a_bad_model_is_one_line(spoil: Callable[[Path], Any], said: str, classi
     assert (code, out) == (2, [])
     assert len(err) == 1 and err[0].startswith("fastast classify: ") and said in err[0]
     assert not (checkpoint / "made").exists()
+
+
+@pytest.mark.parametrize("options", [["--json"], []])
+def test_a_stop_keeps_what_is_labelled(
+    options: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def stopped(self: Tagger, sources: Any, **_: Any) -> Iterator[Any]:
+        yield [{"label": "yes", "score": 0.5}]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Tagger, "stream", stopped)
+    assert main(["classify", GOOD, GOOD, *options]) == 130
+    printed = capsys.readouterr()
+    assert "yes" in printed.out and "stopped" in printed.err
 
 
 def test_nothing_but_results_is_printed(tmp_path: Path) -> None:

@@ -72,6 +72,22 @@ MISTAKES = [
         ["evaluate", "speech_commands", "--data", "{words}", "--model", "{model}", "--output", "{out}"],
         "label order of 2 classes",
     ),
+    (
+        [
+            "evaluate",
+            "esc50",
+            "--data",
+            "{esc50}",
+            "--output",
+            "{out}",
+            "--trained",
+            "r{r}",
+            "--schedule",
+            "constant",
+            "increasing",
+        ],
+        "write {schedule} where",
+    ),
     (["evaluate", "esc51", "--data", "{esc50}"], "invalid choice: 'esc51'"),
     (["stats", "esc50"], "one of the arguments --data --hub-id is required"),
     (["stats", "esc50", "--data", "{esc50}", "--split", "valid"], "there is no split 'valid'"),
@@ -115,11 +131,26 @@ def test_train_launches_the_script_and_hands_on_its_exit_code(
 def test_accelerates_options_are_told_from_the_scripts(monkeypatch: pytest.MonkeyPatch) -> None:
     launched = []
     monkeypatch.setattr("accelerate.commands.launch.launch_command", launched.append)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     assert train.launch("run_finetune.py", ["--recipe", "esc50", "--num_processes", "2", "--bf16"]) == 0
     (args,) = launched
     assert args.num_processes == 2 and args.mixed_precision == "no"
     assert args.training_script.endswith("run_finetune.py")
     assert args.training_script_args == ["--recipe", "esc50", "--bf16"]
+
+
+def test_several_processes_on_a_cpu_are_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran = []
+
+    def run(command: list[str], check: bool) -> Any:
+        ran.append(command)
+        return subprocess.CompletedProcess(command, 3)
+
+    monkeypatch.setattr(train.subprocess, "run", run)
+    assert train.launch("run_finetune.py", ["--num_processes", "2", "--fold", "1", "--use_cpu"]) == 3
+    (command,) = ran
+    assert command[1:5] == ["-m", "torch.distributed.run", "--nproc_per_node", "2"]
+    assert command[6:] == ["--fold", "1", "--use_cpu"]
 
 
 def test_the_exit_code_of_a_failed_launch_is_the_scripts(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,10 +63,24 @@ def test_streams_give_what_the_corpus_gives(multi_label: bool) -> None:
     corpus = make_corpus(multi_label, count=300)
     streams = stream(corpus)
     assert streams.missing == corpus.missing
-    assert {split: data.num_shards for split, data in streams.items()} == {"train": 128, "test": 2}
-    for split, data in corpus.items():
-        assert list(streams[split]) == list(data)
-        assert streams[split].features == data.features
+    assert streams["train"].num_shards == 128
+    assert list(streams["test"]) == list(corpus["test"])
+    assert sorted(streams["train"], key=lambda row: int(row["id"][4:])) == list(corpus["train"])
+    assert {split: data.features for split, data in streams.items()} == {
+        split: data.features for split, data in corpus.items()
+    }
+
+
+def test_shards_of_a_stream_are_no_runs_of_one_class() -> None:
+    clips = [Clip(f"clip{i}", FOLDER / f"{i}.wav", i // 400) for i in range(1200)]
+    data = stream(build_corpus({"train": clips}, NAMES, FOLDER))["train"]
+    shards = [{row["label"] for row in data.shard(128, index)} for index in range(0, 128, 8)]
+    assert sum(len(classes) > 1 for classes in shards) > 12
+
+
+def test_corpus_without_training_clips_is_streamed_as_it_is() -> None:
+    corpus = build_corpus({"train": [], "test": [Clip("a", Path("a.wav"), 0)]}, NAMES, FOLDER)
+    assert list(stream(corpus)["test"]) == list(corpus["test"])
 
 
 def test_streams_are_split_over_ranks_and_workers() -> None:
@@ -86,12 +100,12 @@ def test_labels_are_replaced_and_all_else_stays(multi_label: bool, streamed: boo
     data = stream(corpus)["train"] if streamed else corpus["train"]
     replaced = replace_labels(data, {0: 2, 1: 1, 2: 0}, NAMES[::-1])
     column = "labels" if multi_label else "label"
-    for old, new in zip(corpus["train"], replaced, strict=True):
+    for old, new in zip(data, replaced, strict=True):
         ids = [2 - one for one in old[column]] if multi_label else 2 - old[column]
         assert new == {**old, column: ids}
     feature = ClassLabel(names=NAMES[::-1])
     assert replaced.features == {**data.features, column: List(feature) if multi_label else feature}
-    assert [row["id"] for row in replaced.map(lambda row: {"n": 1})] == corpus["train"]["id"][:]
+    assert [row["id"] for row in replaced.map(lambda row: {"n": 1})] == [row["id"] for row in data]
 
 
 @pytest.mark.parametrize("streamed", [False, True])

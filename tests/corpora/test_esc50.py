@@ -124,7 +124,9 @@ def test_copy_gives_what_the_folder_gives(root: Path, copy: Path, fold: int | No
     for split, data in corpus.items():
         assert other[split].features == data.features
         rows = list(other[split])
-        assert [(row["id"], row["label"]) for row in rows] == list(zip(data["id"], data["label"], strict=True))
+        found = [(row["id"], row["label"]) for row in rows]
+        expected = list(zip(data["id"], data["label"], strict=True))
+        assert (sorted(found) == sorted(expected)) if streaming else (found == expected)
         assert {row["audio"]["bytes"][:4] for row in rows} == {b"fLaC"}
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from datasets import Dataset, IterableDataset
 
 from fastast_hf.audio import load_audio
 from fastast_hf.corpora import CORPORA, Corpus, CorpusError, StreamingCorpus, load_corpus
@@ -42,8 +43,10 @@ def test_corpus_comes_whole_or_as_streams(tmp_path: Path, write_clips: Write) ->
     corpus = load_corpus("audiofolder", str(tmp_path))
     streams = load_corpus("audiofolder", tmp_path, streaming=True)
     assert isinstance(corpus, Corpus) and isinstance(streams, StreamingCorpus)
-    for split in ("train", "test"):
-        assert list(streams[split]) == list(corpus[split])
+    rows = list(streams["train"])
+    assert isinstance(streams["train"], IterableDataset) and streams["train"].num_shards == 8
+    assert sorted(rows, key=lambda row: row["id"]) == list(corpus["train"]) != rows  # not one class after the other
+    assert isinstance(streams["test"], Dataset) and list(streams["test"]) == list(corpus["test"])
     assert load_audio(corpus["train"][0]["audio"]["path"]).shape == (1600,)
 
 

@@ -124,7 +124,9 @@ def official_probabilities(effnet: nn.Module, weights: dict[str, Tensor], clips:
     return total
 
 
-@pytest.mark.parametrize("frames", [1056, 512, 100])
+@pytest.mark.parametrize(
+    "frames", [100, pytest.param(512, marks=pytest.mark.slow), pytest.param(1056, marks=pytest.mark.slow)]
+)
 def test_output_equals_that_of_the_official_backbone(psla: dict[str, Tensor], file: Path, frames: int) -> None:
     package = pytest.importorskip("efficientnet_pytorch", minversion="0.7.0")
     effnet = package.EfficientNet.from_name("efficientnet-b2", in_channels=1)
