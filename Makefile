@@ -29,5 +29,6 @@ clean:  ## remove .venv and build products
 	  { echo "make: $(PYTHON) is older than Python 3.10; run make PYTHON=python3.12, say" >&2; exit 2; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	@# Without setuptools' warning that this folder is named as the package is.
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --editable '.[test]'
 	touch $@

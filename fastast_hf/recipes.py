@@ -112,7 +112,7 @@ def find_recipe(name: str) -> Path:
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
-    """The settings in a yaml file.
+    """The settings in a yaml file; with those of the recipe that it `extends`, where it has none of its own.
 
     Raises:
         ValueError: It is no yaml mapping.
@@ -123,7 +123,8 @@ def read_recipe(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path}: no yaml ({' '.join(str(error).split())}): give lines of key: value") from None
     if not isinstance(settings, dict):
         raise ValueError(f"{path}: holds a {type(settings).__name__}: give lines of key: value")
-    return settings
+    base = settings.pop("extends", None)
+    return settings if base is None else read_recipe(find_recipe(base)) | settings
 
 
 def _meant(name: str, known: Iterable[str]) -> str:

@@ -115,7 +115,7 @@ def clip_number(clip_id: str) -> int:
 
     Example:
         >>> clip_number("1-100032-A-0")
-        41403474389352041
+        27148191239302492
     """
     return int.from_bytes(hashlib.blake2b(clip_id.encode(), digest_size=7).digest(), "big")
 

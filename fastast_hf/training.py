@@ -32,7 +32,8 @@ logger = logging.getLogger(__name__)
 class AugmentationArguments:
     """What happens to training clips. AST uses `mixup`, the two masks and `roll`; the rest helps where data is few."""
 
-    mixup: float = field(default=0.0, metadata={"help": "share of clips mixed with another, Beta(10, 10)"})
+    mixup: float = field(default=0.0, metadata={"help": "share of clips mixed with another"})
+    mixup_beta: float = field(default=10.0, metadata={"help": "in what proportion: Beta of twice this number"})
     frequency_mask: int = field(default=0, metadata={"help": "SpecAugment: bands are narrower than this, mel bins"})
     time_mask: int = field(default=0, metadata={"help": "SpecAugment: stretches are shorter than this, frames"})
     roll: bool = field(default=False, metadata={"help": "noise on the spectrogram, and a roll by up to 10 frames"})
@@ -199,7 +200,11 @@ class FastASTTrainer(Trainer):
         weights, partners = torch.ones(len(waveforms), 1, device=waveforms.device), inputs.get("partner_clip")
         if settings.mixup > 0:
             others, samples, other_targets = self._partners(inputs)
-            weights = torch.distributions.Beta(10.0, 10.0).sample((len(waveforms), 1)).to(waveforms.device)
+            weights = (
+                torch.distributions.Beta(settings.mixup_beta, settings.mixup_beta)
+                .sample((len(waveforms), 1))
+                .to(waveforms.device)
+            )
             waveforms = augmentation.mixup(waveforms, inputs["num_samples"], others, samples, weights)
             targets = torch.where(samples.unsqueeze(1) > 0, weights * targets + (1 - weights) * other_targets, targets)
         if settings.speed != 1:

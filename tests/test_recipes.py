@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 from transformers import TrainingArguments
 
+from fastast_hf.distillation import DistillationArguments
 from fastast_hf.finetuning import CorpusArguments, LearningArguments
 from fastast_hf.recipes import RecipeParser, find_recipe, parse_with_recipe, read_recipe, scripts_folder
 from fastast_hf.student import ModelArguments
+from fastast_hf.teachers.building import TeacherModelArguments
 from fastast_hf.training import AugmentationArguments, ScheduleArguments
 
 CLASSES = (
@@ -39,6 +41,26 @@ PUBLISHED: list[tuple[str, dict[str, Any]]] = [
                        "staircase_warmup": 1000, "average_from": 1, "average_to": 5, "balanced_sampling": True,
                        "subset": "full", "mixup": 0.5, "per_device_train_batch_size": 12}),
 ]  # fmt: skip
+EXTENDING = {
+    "kd_audioset_cnn": "audioset_balanced",
+    "kd_audioset_passt": "audioset_balanced",
+    "kd_esc50": "esc50",
+    "kd_speech_commands": "speech_commands",
+}
+# PSLA's egs/audioset/run.sh and PaSST's ex_esc50.py; nothing is published for the other two.
+TEACHERS: dict[str, dict[str, Any]] = {
+    "teacher_cnn_audioset": {
+        "learning_rate": 1e-3, "num_train_epochs": 60, "decay": 0.5, "decay_start": 35, "decay_every": 5,
+        "staircase_warmup": 1000, "per_device_train_batch_size": 100, "frequency_mask": 48, "time_mask": 192,
+        "mixup": 0.5, "average_from": 41, "average_to": 60, "loss": "bce", "adam_l2": True, "weight_decay": 5e-7,
+    },
+    "teacher_passt_esc50": {
+        "learning_rate": 1e-5, "num_train_epochs": 10, "per_device_train_batch_size": 12, "time_patchout": 10,
+        "frequency_patchout": 3, "frequency_mask": 48, "time_mask": 80, "average_from": 2,
+    },
+    "teacher_cnn_esc50": {"architecture": "cnn", "fold": "all", "frames": 512},
+    "teacher_cnn_speech_commands": {"architecture": "cnn", "classes": 35, "frames": 128},
+}  # fmt: skip
 SHARED = {"adam_l2": True, "weight_decay": 5e-7, "adam_beta1": 0.95, "adam_beta2": 0.999, "max_grad_norm": 0}
 
 
@@ -66,7 +88,33 @@ def test_recipes_hold_asts_published_settings(name: str, expected: dict[str, Any
 
 
 def test_every_recipe_is_checked_here() -> None:
-    assert {path.stem for path in (scripts_folder() / "recipes").glob("*.yaml")} == {name for name, _ in PUBLISHED}
+    names = {name for name, _ in PUBLISHED} | set(EXTENDING) | set(TEACHERS)
+    assert {path.stem for path in (scripts_folder() / "recipes").glob("*.yaml")} == names
+
+
+@pytest.mark.parametrize(("name", "base"), EXTENDING.items())
+def test_distillation_is_the_corpus_recipe_with_a_teacher(name: str, base: str) -> None:
+    recipes = [read_recipe(find_recipe(recipe)) for recipe in (base, name)]
+    assert recipes[1] == recipes[0] | {"lam": 0.1, "tau": 1.0}
+    classes = (*CLASSES[:-1], DistillationArguments, TrainingArguments)
+    *_, distillation, args = parse_with_recipe(RecipeParser(classes), ["--recipe", name, "--use_cpu"])
+    assert (distillation.lam, distillation.tau) == (0.1, 1.0)
+    assert args.learning_rate == recipes[0]["learning_rate"]
+
+
+@pytest.mark.parametrize(("name", "expected"), TEACHERS.items())
+def test_teachers_have_their_published_settings(name: str, expected: dict[str, Any]) -> None:
+    classes = (CorpusArguments, TeacherModelArguments, *CLASSES[2:])
+    parts = parse_with_recipe(RecipeParser(classes), ["--recipe", name, "--use_cpu"])
+    settings = {key: value for part in parts for key, value in vars(part).items()}
+    for key, value in expected.items():
+        assert settings[key] == value, key
+
+
+def test_a_recipe_that_extends_another_replaces_its_settings(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text("learning_rate: 1\nmixup: 0.5\n")
+    (tmp_path / "mine.yaml").write_text(f"extends: {tmp_path / 'base.yaml'}\nmixup: 0.1\n")
+    assert read_recipe(tmp_path / "mine.yaml") == {"learning_rate": 1, "mixup": 0.1}
 
 
 def test_the_command_line_replaces_the_recipe(tmp_path: Path) -> None:

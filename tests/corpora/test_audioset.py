@@ -189,9 +189,11 @@ def test_copy_is_brought_into_another_order(copies: Path, streaming: bool) -> No
     assert all(row["n"] > 100 for row in mapped)
 
 
-def test_copy_with_unknown_labels_is_refused_when_they_are_reached(copies: Path) -> None:
+def test_copy_with_unknown_labels_is_refused_when_they_are_reached(copies: Path, write_parquet: Write) -> None:
     with pytest.raises(CorpusError, match="unknown label 'Rain' among 3"):
         load_corpus("audioset", hub_id=str(copies), labels=NAMES[:3])
+    columns = {"video_id": ["a"], "labels": [[MIDS[0]]], "human_labels": [[NAMES[0]]]}
+    write_parquet(copies / "data" / "eval" / "00.parquet", columns)
     rows = iter(load_corpus("audioset", hub_id=str(copies), labels=NAMES[:3], streaming=True)["train"])
     assert next(rows)["labels"] == [0, 1]
     with pytest.raises(CorpusError, match="unknown label 'Rain' among 3"):

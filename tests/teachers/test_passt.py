@@ -14,7 +14,7 @@ import torch
 from conftest import randomise
 from torch import Tensor
 from torch.nn import functional as F
-from transformers import AutoConfig, AutoModelForAudioClassification
+from transformers import AutoModelForAudioClassification
 
 from fastast_hf.teachers import passt
 from fastast_hf.teachers.passt import PasstConfig, PasstEmbeddings, PasstForAudioClassification
@@ -237,8 +237,6 @@ def test_an_attention_mask_is_refused() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("loader", [PasstForAudioClassification, AutoModelForAudioClassification])
 def test_what_is_saved_is_loaded_whole(loader: Any, dtype: torch.dtype, tmp_path: Path) -> None:
-    AutoConfig.register(PasstConfig.model_type, PasstConfig, exist_ok=True)
-    AutoModelForAudioClassification.register(PasstConfig, PasstForAudioClassification, exist_ok=True)
     model = make_passt(time_patchout=2, id2label={0: "dog", 1: "rain", 2: "wind"}).to(dtype)
     model.save_pretrained(tmp_path)
     loaded, info = loader.from_pretrained(tmp_path, output_loading_info=True)

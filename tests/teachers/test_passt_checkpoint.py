@@ -206,7 +206,7 @@ def test_weights_of_another_network_are_refused(
 
 def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
     file = written(tmp_path, {"cls_token": Path("code")})
-    with pytest.raises(ValueError, match="code.* and was not read"):
+    with pytest.raises(ValueError, match=r"code.* and was not read"):
         passt_from_checkpoint(file)
 
 

@@ -10,7 +10,6 @@ import pytest
 import torch
 from transformers import AutoFeatureExtractor
 
-from fastast_hf.teachers.passt import PasstConfig
 from fastast_hf.teachers.passt_features import PasstFeatureExtractor, passt_spectrogram
 
 RATES = [
@@ -154,7 +153,6 @@ def test_numbers_are_the_same_under_autocast() -> None:
 
 
 def test_settings_are_saved_and_loaded_by_name(tmp_path: Path) -> None:
-    AutoFeatureExtractor.register(PasstConfig, PasstFeatureExtractor, exist_ok=True)
     extractor = PasstFeatureExtractor(sampling_rate=16000, max_length=500, num_mel_bins=64)
     extractor.save_pretrained(tmp_path)
     clip = noise(80000)
