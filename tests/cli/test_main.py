@@ -6,6 +6,7 @@ import io
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from fastast_hf.cli import schedule
 from fastast_hf.cli.main import COMMANDS, main, one_line
 
 NAMES = [command.__name__.split(".")[-1] for command in COMMANDS]
+LAUNCHING = {"train": "run_finetune.py", "distill": "run_kd.py"}
 MISTAKES = [
     ([], "COMMAND"),
     (["sing"], "invalid choice: 'sing'"),
@@ -46,7 +48,22 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(any(line.startswith("    ") and line.split()[0] == name for line in lines) for name in NAMES)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("name", "script"), LAUNCHING.items())
+def test_help_of_a_command_that_launches_a_script_is_the_scripts(
+    name: str, script: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran = []
+
+    def run(command: list[str], check: bool) -> Any:
+        ran.append(command)
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr("fastast_hf.cli.train.subprocess.run", run)
+    assert main([name, "--help"]) == 0
+    assert [Path(part).name for part in ran[0][1:]] == [script, "--help"]
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in LAUNCHING])
 def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit:
         main([name, "--help"])
