@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import logging
 import math
 import shutil
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -16,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 import transformers
 from accelerate.utils import gather_object
-from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import EarlyStoppingCallback
 
@@ -29,6 +26,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 RESULTS = "results.json"
+SIZES = (
+    "hidden_size", "num_hidden_layers", "num_attention_heads", "max_length", "time_stride", "num_mel_bins", "backbone",
+    "head",
+)  # fmt: skip
 SPARE_BYTES = 2**24  # a disk with less free is taken for full where writing to it failed
 
 
@@ -38,13 +39,14 @@ class Run:
     Args:
         folder: Where checkpoints, the model and `results.json` go.
         resume: Whether to go on from the newest whole checkpoint there, or to skip a run that is finished.
+        fold: That is tested on, of a corpus with folds.
 
     Raises:
         ValueError: There is an earlier run in the folder, and `resume` is False.
     """
 
-    def __init__(self, folder: Path, resume: bool = False) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, resume: bool = False, fold: int | None = None) -> None:
+        self.folder, self.fold = folder, fold
         self.checkpoint = newest_checkpoint(folder)
         self.is_finished = (folder / RESULTS).is_file()
         if (self.checkpoint or self.is_finished) and not resume:
@@ -64,6 +66,8 @@ class Run:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         check_metric(trainer, corpus)
+        if self.checkpoint is not None:
+            check_same_model(self.checkpoint, trainer)
         try:
             trainer.train(resume_from_checkpoint=None if self.checkpoint is None else str(self.checkpoint))
             trainer.remove_callback(EarlyStoppingCallback)  # which would look for the metric among the test's
@@ -117,6 +121,7 @@ class Run:
                     "gradient_accumulation_steps", "weight_decay", "seed", "bf16", "fp16", "world_size",
                 )
             },
+            "fold": self.fold,
             "metric": main_metric(corpus),
             "clips": counts | ({"extra": len(trainer.train_dataset) - counts["train"]} if "train" in counts else {}),
             "missing": dict(corpus.missing),
@@ -158,7 +163,7 @@ def run_folds(
     root, folds = Path(args.output_dir), corpus_settings.folds()
     for fold in folds:
         args.output_dir = str(root if len(folds) == 1 else root / f"fold-{fold}")
-        run = Run(Path(args.output_dir), resume)
+        run = Run(Path(args.output_dir), resume, fold)
         if run.is_finished:
             logger.info("%s is finished: give another folder to train anew", run.folder)
             continue
@@ -200,6 +205,18 @@ def is_disk_full(error: BaseException, folder: Path) -> bool:
 def main_metric(corpus: Corpus | StreamingCorpus, prefix: str = "") -> str:
     """The metric that a corpus is judged by: mAP where clips have several labels, else accuracy."""
     return prefix + ("mean_average_precision" if is_multi_label(corpus) else "accuracy")
+
+
+def check_same_model(checkpoint: Path, trainer: FastASTTrainer) -> None:
+    """Raise a ValueError for a checkpoint of a model of other sizes than the one to be trained on."""
+    stored = json.loads((checkpoint / "config.json").read_text())
+    wanted = trainer.model.config.to_dict()
+    other = [key for key in SIZES if stored.get(key) != wanted.get(key)]
+    if other:
+        difference = ", ".join(f"{key} {stored.get(key)} and not {wanted.get(key)}" for key in other)
+        raise ValueError(
+            f"{checkpoint} is of another model ({difference}): resume with the settings it was begun with"
+        )
 
 
 def check_metric(trainer: FastASTTrainer, corpus: Corpus | StreamingCorpus) -> None:
@@ -257,25 +274,3 @@ def _without_nan(content: Any) -> Any:
     if isinstance(content, (list, tuple)):
         return [_without_nan(value) for value in content]
     return None if isinstance(content, float) and not math.isfinite(content) else content
-
-
-def one_line_errors(program: str) -> Callable[[Callable[..., int]], Callable[..., int]]:
-    """Turn what a user can mend into one line on stderr and exit code 2."""
-
-    def decorate(main: Callable[..., int]) -> Callable[..., int]:
-        @functools.wraps(main)
-        def run(*args: Any, **kwargs: Any) -> int:
-            logging.basicConfig(format=f"{program}: %(message)s", level=logging.WARNING)
-            logging.getLogger("fastast_hf").setLevel(logging.INFO)
-            try:
-                return main(*args, **kwargs)
-            except (ValueError, OSError, ImportError, StrictDataclassError) as error:
-                print(f"{program}: {' '.join(str(error).split())}", file=sys.stderr)
-                return 2
-            except KeyboardInterrupt:
-                print(f"{program}: stopped; --resume goes on from the newest checkpoint", file=sys.stderr)
-                return 130
-
-        return run
-
-    return decorate

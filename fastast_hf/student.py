@@ -42,6 +42,17 @@ class ModelArguments:
     heads: int = field(default=3, metadata={"help": "of a model from nothing"})
     stride: int = field(default=10, metadata={"help": "of a model from nothing: from one patch to the next"})
 
+    def __post_init__(self) -> None:
+        if min([0, *self.train_r]) < 0:
+            raise ValueError(f"train_r holds {min(self.train_r)}: give numbers of tokens to merge, 0 or more")
+        if self.layers < 1 or self.heads < 1 or self.hidden_size % self.heads:
+            raise ValueError(
+                f"{self.layers} layers, hidden_size {self.hidden_size} and {self.heads} heads: give 1 or more, and a "
+                "hidden size that the heads divide"
+            )
+        if self.std is not None and self.std <= 0:
+            raise ValueError(f"std is {self.std}: give the standard deviation of the log-mel values, above 0")
+
     @property
     def merging(self) -> dict[str, Any]:
         """`tome_r` and `tome_schedule` as the config has them, where they are given."""

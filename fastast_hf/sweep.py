@@ -31,6 +31,7 @@ from .metrics import (
     resampled_mean_average_precision,
 )
 from .modeling_fastast import FastASTForAudioClassification
+from .runs import RESULTS
 from .tagging import load_classifier
 from .token_merging import merges_per_layer
 from .training_data import IGNORED, ClipDataset, collate
@@ -155,6 +156,9 @@ class Sweep:
             ValueError: A checkpoint that does not fit the corpus, or is no AST.
             OSError: No such checkpoint.
         """
+        for corpus in self.corpora.values():
+            if self.split not in corpus:
+                raise ValueError(f"there is no split {self.split!r} in this corpus: give one of {', '.join(corpus)}")
         cells = [
             (method, schedule, r)
             for method, r_values in self.methods
@@ -167,6 +171,9 @@ class Sweep:
             for method, schedule, r in cells
             for fold in self.corpora
         ]
+        for checkpoint, fold, *_ in tasks:
+            if self.split == "test":
+                check_fold(checkpoint, fold)
         by_checkpoint = defaultdict(list)  # each is loaded once
         for index, task in enumerate(tasks):
             by_checkpoint[task[0]].append(index)
@@ -256,6 +263,19 @@ class Sweep:
             self._configs[checkpoint] = model.config
             self._loaded[checkpoint] = (model, extractor, stamp.hexdigest())
         return self._loaded[checkpoint]
+
+
+def check_fold(checkpoint: str, fold: int | None) -> None:
+    """Raise a ValueError for a checkpoint that was trained on what it would be tested on, as its results say."""
+    results = Path(checkpoint) / RESULTS
+    if fold is None or not results.is_file():
+        return
+    tested_on = json.loads(results.read_text()).get("fold")
+    if tested_on is not None and tested_on != fold:
+        raise ValueError(
+            f"{checkpoint} was trained on the clips of fold {fold}, and kept from those of fold {tested_on}: give "
+            f"--fold {tested_on}, or a folder of fold-1 to fold-5 with a checkpoint for each"
+        )
 
 
 @torch.inference_mode()

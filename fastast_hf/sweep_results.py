@@ -78,7 +78,10 @@ def write_results(rows: Sequence[SweepRow], stem: Path, facts: dict[str, Any], c
     }
     content = facts | environment | {"rows": [asdict(row) for row in rows]}
     write_json(stem.with_suffix(".json"), content)
-    stem.with_suffix(".md").write_text(markdown_table(rows) + "\n", encoding="utf-8")
+    what = ", ".join(
+        f"{name}: {facts[name]}" for name in ("corpus", "split", "folds", "checkpoints") if facts.get(name)
+    )
+    stem.with_suffix(".md").write_text(f"{markdown_table(rows)}\n\n{what}\n", encoding="utf-8")
     with suppress(ImportError):
         plot(rows, stem.with_suffix(".png"), corpus)
 
@@ -131,9 +134,8 @@ def plot(rows: Sequence[SweepRow], path: Path, corpus: str) -> None:
         style["linestyle"] = "--" if method == "Inf" else "-" if method == "Train+Inf" else ":"
         panels[0].plot(x, y, label=f"{method}, {schedule}", **style)
         if method == "Inf":
-            panels[0].fill_between(
-                x, [100 * row.low for row in points], [100 * row.high for row in points], alpha=0.12, linewidth=0
-            )
+            band = sorted((place, 100 * row.low, 100 * row.high) for place, row in zip(x, points, strict=True))
+            panels[0].fill_between(*zip(*band, strict=True), alpha=0.12, linewidth=0)
         for row, left, up in zip(points, x, y, strict=True):
             if row.tome_r in (0, points[-1].tome_r):
                 panels[0].annotate(f"r={row.tome_r}", (left, up), (3, 5), textcoords="offset points", fontsize=8)
@@ -161,4 +163,5 @@ def _finish(axes: Axes, vertical: str, horizontal: str) -> None:
     axes.set_axisbelow(True)
     axes.margins(x=0.1, y=0.12)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=8)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(fontsize=8, framealpha=0.85, edgecolor="none")

@@ -166,7 +166,10 @@ class Tagger:
                     for owner, score in zip(owners, self._scores(windows), strict=True):
                         scores[owner].append(score)
                     for owner, of_windows in scores.items():
-                        results[owner] = self._labels(torch.stack(of_windows).mean(dim=0))
+                        mean = torch.stack(of_windows).mean(dim=0)
+                        results[owner] = self._labels(mean) if mean.isfinite().all() else not_finite(sources[owner])
+                        if on_error == "raise" and isinstance(results[owner], AudioError):
+                            raise results[owner]
                     bar.update(len(scores))
                     windows, owners = [], []
                 if not windows:
@@ -250,6 +253,12 @@ def _extractor_of(config: ASTConfig) -> FastASTFeatureExtractor:
     return FastASTFeatureExtractor(num_mel_bins=config.num_mel_bins, max_length=config.max_length)
 
 
+def not_finite(source: Any) -> AudioError:
+    """The error of a recording that the model makes no scores of."""
+    name = source if isinstance(source, (str, os.PathLike)) else "array"
+    return AudioError(f"{name}: the scores are not finite; the samples are too large by far, scale them to [-1, 1]")
+
+
 def load_classifier(model: str | os.PathLike[str]) -> FastASTForAudioClassification:
     """Load a checkpoint, checking that it is a classifier whose every weight is in the file.
 
@@ -262,7 +271,8 @@ def load_classifier(model: str | os.PathLike[str]) -> FastASTForAudioClassificat
     except OSError as error:
         if str(model) in str(error):
             raise
-        raise OSError(f"{model}: {error}") from error  # off line, transformers does not name it
+        # Off line, transformers does not name it.
+        raise OSError(f"{model}: no such folder here, and from the Hub: {error}") from error
     except (pickle.UnpicklingError, SafetensorError) as error:
         raise ValueError(
             f"the weights of {model} can't be read (damaged, or a pickle with code in it, which is not run): give "

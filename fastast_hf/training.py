@@ -42,6 +42,13 @@ class AugmentationArguments:
     gain: float = field(default=0.0, metadata={"help": "largest change of loudness either way, decibels"})
     noise: float = field(default=0.0, metadata={"help": "share of clips with noise of class _silence_, 0 to 30 dB"})
 
+    def __post_init__(self) -> None:
+        for name in ("mixup", "noise"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}: give a share of the clips, 0 to 1")
+        if self.speed < 1 or self.mixup_beta <= 0:
+            raise ValueError(f"speed is {self.speed} and mixup_beta {self.mixup_beta}: give 1 or more, and above 0")
+
 
 @dataclass
 class ScheduleArguments:

@@ -15,8 +15,9 @@ from small_corpora import write_esc50
 from transformers import TrainingArguments
 
 from fastast_hf import FastASTFeatureExtractor, FastASTForAudioClassification
+from fastast_hf.errors import one_line_errors
 from fastast_hf.finetuning import CorpusArguments, LearningArguments, build_trainer
-from fastast_hf.runs import Run, is_disk_full, newest_checkpoint, one_line_errors, summarise_folds, write_json
+from fastast_hf.runs import Run, is_disk_full, newest_checkpoint, summarise_folds, write_json
 from fastast_hf.student import ModelArguments, build_extractor, build_model
 from fastast_hf.training import AugmentationArguments, ScheduleArguments
 
@@ -157,6 +158,14 @@ def test_early_stopping_counts_on_after_a_stop(make_run: Make, tmp_path: Path) -
     run, trainer, corpus, parts = make_run(resume=True, **settings)
     run.train(trainer, corpus, parts)
     assert trainer.state.epoch == 4
+
+
+def test_a_checkpoint_of_another_size_is_no_start(make_run: Make) -> None:
+    _, trainer, *_ = make_run(save_strategy="epoch")
+    trainer.train()
+    run, trainer, corpus, parts = make_run(resume=True, model={"hidden_size": 48}, save_strategy="epoch")
+    with pytest.raises(ValueError, match=r"is of another model \(hidden_size 24 and not 48\)"):
+        run.train(trainer, corpus, parts)
 
 
 def test_folds_that_stopped_at_different_epochs_share_their_last_weights_alone(

@@ -122,6 +122,41 @@ def test_unreadable_clips_are_left_out_and_counted(corpora: Any, save: Make, tmp
     assert predictions.unreadable == 1 and len(predictions.logits) == 3
 
 
+def test_what_was_left_out_once_is_tried_again(corpora: Any, save: Make, tmp_path: Path) -> None:
+    clip = Path(corpora[1]["test"][0]["audio"]["path"])
+    whole = clip.read_bytes()
+    clip.write_bytes(b"broken")
+    methods = [(Method(INFERENCE, str(save("one"))), (0,))]
+    assert Sweep(corpora, methods, tmp_path / "out").rows(["constant"])[0].unreadable == 1
+    clip.write_bytes(whole)
+    assert Sweep(corpora, methods, tmp_path / "out").rows(["constant"])[0].unreadable == 0
+
+
+def test_another_config_is_scored_anew(corpora: Any, save: Make, tmp_path: Path) -> None:
+    methods = [(Method(INFERENCE, str(tmp_path / "one"))), (4,)]
+    kept = []
+    for proportional in (True, False):
+        save("one", tome_proportional_attention=proportional)
+        Sweep(corpora, [(methods[0], methods[1])], tmp_path / "out").rows(["constant"])
+        kept.append(len(list((tmp_path / "out" / "predictions").glob("*.safetensors"))))
+    assert kept == [2, 4]
+
+
+def test_a_checkpoint_is_not_tested_on_what_it_was_trained_on(corpora: Any, save: Make, tmp_path: Path) -> None:
+    checkpoint = save("one")
+    (checkpoint / "results.json").write_text(json.dumps({"fold": 2}))
+    with pytest.raises(ValueError, match="was trained on the clips of fold 1, and kept from those of fold 2"):
+        Sweep(corpora, [(Method(INFERENCE, str(checkpoint)), (0,))], tmp_path / "out").rows(["constant"])
+    only = {2: corpora[2]}
+    assert Sweep(only, [(Method(INFERENCE, str(checkpoint)), (0,))], tmp_path / "out").rows(["constant"])[0].clips == 4
+
+
+def test_a_split_that_there_is_none_of_is_refused(corpora: Any, save: Make, tmp_path: Path) -> None:
+    sweep = Sweep(corpora, [(Method(INFERENCE, str(save("one"))), (0,))], tmp_path / "out", split="validation")
+    with pytest.raises(ValueError, match="there is no split 'validation' in this corpus: give one of train, test"):
+        sweep.rows(["constant"])
+
+
 def test_a_checkpoint_of_other_labels_is_refused(corpora: Any, make_fastast: Make) -> None:
     with pytest.raises(ValueError, match="dog"):
         predict(make_fastast(), FastASTFeatureExtractor(max_length=128, num_mel_bins=48), corpora[1])
@@ -143,7 +178,7 @@ def test_results_are_written_as_csv_json_markdown_and_picture(corpora: Any, save
         assert [line["tome_r"] for line in csv.DictReader(file)] == [str(row.tome_r) for row in rows]
     content = json.loads(stem.with_suffix(".json").read_text())
     assert content["corpus"] == "esc50" and len(content["rows"]) == len(rows) == 6
-    assert stem.with_suffix(".md").read_text().count("\n") == 8
+    assert stem.with_suffix(".md").read_text().count("\n") == 10
     assert stem.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
     assert cells(rows[1])["tokens"] == "50 → 38"
     assert markdown_table(rows).splitlines()[0].startswith("| method | schedule | r | tokens |")

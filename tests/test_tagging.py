@@ -252,6 +252,16 @@ def test_bfloat16_gives_nearly_the_same_scores(make_fastast: Make, make_tagger: 
         assert_same(got, expected, atol=0.05)
 
 
+def test_scores_that_are_not_finite_are_an_error_and_no_labels(make_tagger: Make) -> None:
+    tagger, (good,) = make_tagger(), noises([16000])
+    huge = (np.full(16000, 1e30, dtype=np.float32) * good[0], 16000)
+    first, error = tagger([good, huge], on_error="return")
+    assert_same(first, tagger(good))
+    assert isinstance(error, AudioError) and "the scores are not finite" in str(error)
+    with pytest.raises(AudioError, match="scale them to"):
+        tagger(huge)
+
+
 @pytest.mark.parametrize(("samples", "said"), BAD_ARRAYS)
 def test_a_bad_recording_raises_or_is_returned_in_its_place(samples: np.ndarray, said: str, make_tagger: Make) -> None:
     tagger, (good,) = make_tagger(), noises([16000])

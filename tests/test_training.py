@@ -300,6 +300,12 @@ def test_with_several_r_as_many_graphs_are_allowed(make_trainer: Make) -> None:
         assert torch._dynamo.config.recompile_limit >= 12
 
 
+@pytest.mark.parametrize("wrong", [{"mixup": 3.0}, {"noise": -0.1}, {"speed": 0.9}, {"mixup_beta": 0.0}])
+def test_augmentation_that_cannot_be_is_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))}.* {next(iter(wrong.values()))}"):
+        AugmentationArguments(**wrong)
+
+
 def test_asts_adam_decays_every_weight(make_trainer: Make) -> None:
     trainer = make_trainer(adam_l2=True, weight_decay=0.1)
     trainer.create_optimizer()

@@ -14,9 +14,10 @@ from collections.abc import Sequence
 from transformers import TrainingArguments
 
 from fastast_hf.corpora import Corpus, StreamingCorpus
+from fastast_hf.errors import one_line_errors
 from fastast_hf.finetuning import CorpusArguments, LearningArguments, build_trainer
 from fastast_hf.recipes import RecipeParser, RunArguments, parse_with_recipe
-from fastast_hf.runs import one_line_errors, run_folds
+from fastast_hf.runs import run_folds
 from fastast_hf.student import ModelArguments, build_extractor, build_model
 from fastast_hf.training import AugmentationArguments, FastASTTrainer, ScheduleArguments
 

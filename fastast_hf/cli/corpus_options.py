@@ -13,7 +13,7 @@ def add_corpus_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("corpus", choices=names, help="what to read; audiofolder is a folder of class-named folders")
     place = parser.add_mutually_exclusive_group(required=True)
     place.add_argument("--data", metavar="FOLDER", help="the corpus' folder")
-    place.add_argument("--hub-id", metavar="ID", help="a parquet copy on the Hub")
+    place.add_argument("--hub-id", "--hub_id", metavar="ID", help="a parquet copy on the Hub")
     parser.add_argument("--fold", metavar="N", help="ESC-50: the fold to test on (default: all five)")
     parser.add_argument("--classes", type=int, choices=(12, 35), default=35, help="Speech Commands (default: 35)")
     parser.add_argument("--subset", choices=("balanced", "full"), default="balanced", help="AudioSet's training clips")

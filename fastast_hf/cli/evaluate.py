@@ -16,7 +16,7 @@ def add_parser(commands: Any) -> None:
         "evaluate",
         help="score checkpoints on a corpus at each r: the paper's Table 1",
         description="Score one checkpoint at each r (Inf), a checkpoint trained at each r (Train+Inf), or one trained "
-        "with r at random, with 95 %% bootstrap intervals, tokens, MACs and clips a second. What is scored is kept in "
+        "with r at random, with 95 % bootstrap intervals, tokens, MACs and clips a second. What is scored is kept in "
         "the output folder: run it again and it goes on where it stopped.",
     )
     add_corpus_options(parser)
@@ -88,6 +88,7 @@ def run(args: argparse.Namespace) -> int:
         "classes": len(sweep.label_names),
         "split": args.split,
         "missing": missing,
+        "folds": [fold for fold in sweep.corpora if fold is not None],
         "checkpoints": {method.name: method.checkpoint for method, _ in methods},
         "parameters": sweep.parameters,
         "device": sweep.device,
@@ -95,7 +96,8 @@ def run(args: argparse.Namespace) -> int:
         "batch_size": args.batch_size,
         "rounds": args.rounds,
     }
-    write_results(rows, args.output / f"{args.corpus}-{args.split}", facts, args.corpus)
+    one_fold = f"-fold-{args.fold}" if args.fold not in (None, "all") else ""
+    write_results(rows, args.output / f"{args.corpus}-{args.split}{one_fold}", facts, args.corpus)
     left_out = sum(row.unreadable for row in rows[:1])
     print(
         f"\n{rows[0].clips} clips ({left_out} unreadable and {missing} missing left out); changes are from "

@@ -11,8 +11,10 @@ from typing import NoReturn
 
 from huggingface_hub.errors import StrictDataclassError
 from huggingface_hub.utils import are_progress_bars_disabled, enable_progress_bars
+from huggingface_hub.utils import logging as hub_logging
 from transformers.utils import logging
 
+from ..errors import what_to_do
 from . import benchmark, classify, demo, distill, evaluate, schedule, stats, train
 
 COMMANDS = (classify, schedule, benchmark, train, distill, evaluate, stats, demo)
@@ -58,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # What a user can mend arrives as one of these, with a message that says how.
         if args.debug:
             raise
-        print(f"fastast {args.command}: {one_line(error)}", file=sys.stderr)
+        print(f"fastast {args.command}: {what_to_do(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"fastast {args.command}: stopped", file=sys.stderr)
@@ -71,6 +73,7 @@ def keep_streams_clean() -> None:
         sys.stdout.reconfigure(errors="replace")
     downloads_shown = sys.stderr.isatty() and not are_progress_bars_disabled()
     logging.set_verbosity_error()
+    hub_logging.set_verbosity_error()  # which tells of each try to reach the Hub
     logging.disable_progress_bar()  # of reading weights, which is over at once; takes those of downloads with it
     if downloads_shown:
         enable_progress_bars()

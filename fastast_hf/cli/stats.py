@@ -26,6 +26,8 @@ def run(args: argparse.Namespace) -> int:
     from ..feature_extraction_fastast import FastASTFeatureExtractor
     from ..statistics import corpus_statistics
 
+    if args.write is not None and args.write.exists() and not args.write.is_dir():
+        raise ValueError(f"--write is {args.write}: give the folder that preprocessor_config.json is in")
     settings = corpus_arguments(args)
     # Statistics are of the training clips, whatever the fold: ESC-50's are measured on all of them.
     fold = int(args.fold) if args.fold and args.fold != "all" else None

@@ -89,7 +89,7 @@ MISTAKES = [
         "write {schedule} where",
     ),
     (["evaluate", "esc51", "--data", "{esc50}"], "invalid choice: 'esc51'"),
-    (["stats", "esc50"], "one of the arguments --data --hub-id is required"),
+    (["stats", "esc50"], "one of the arguments --data --hub-id/--hub_id is required"),
     (["stats", "esc50", "--data", "{esc50}", "--split", "valid"], "there is no split 'valid'"),
     (["stats", "esc50", "--data", "{esc50}", "--fold", "9"], "fold"),
     (["stats", "esc50", "--data", "{esc50}", "--bogus"], "unrecognized arguments: --bogus"),

@@ -1,0 +1,44 @@
+"""A user's mistake in one line, whichever command or script it was made with."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from huggingface_hub.errors import StrictDataclassError
+
+TRAIN_EXTRA = ("accelerate", "datasets", "evaluate", "sklearn", "tensorboard", "timm")
+
+
+def what_to_do(error: BaseException) -> str:
+    """A user's mistake in one line."""
+    if isinstance(error, StrictDataclassError) and error.__cause__ is not None:
+        error = error.__cause__  # around which it says where in the code that was found
+    if isinstance(error, ModuleNotFoundError) and error.name in TRAIN_EXTRA:
+        return f"this needs {error.name}: pip install 'fastast-hf[train]'"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def one_line_errors(program: str) -> Callable[[Callable[..., int]], Callable[..., int]]:
+    """Turn what a user can mend into one line on stderr and exit code 2."""
+
+    def decorate(main: Callable[..., int]) -> Callable[..., int]:
+        @functools.wraps(main)
+        def run(*args: Any, **kwargs: Any) -> int:
+            logging.basicConfig(format=f"{program}: %(message)s", level=logging.WARNING)
+            logging.getLogger("fastast_hf").setLevel(logging.INFO)
+            try:
+                return main(*args, **kwargs)
+            except (ValueError, OSError, ImportError, StrictDataclassError) as error:
+                print(f"{program}: {what_to_do(error)}", file=sys.stderr)
+                return 2
+            except KeyboardInterrupt:
+                print(f"{program}: stopped; --resume goes on from the newest checkpoint", file=sys.stderr)
+                return 130
+
+        return run
+
+    return decorate

@@ -1,0 +1,36 @@
+"""A user's mistake in one line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from fastast_hf import FastASTConfig
+from fastast_hf.errors import one_line_errors, what_to_do
+
+
+def test_a_missing_extra_is_named() -> None:
+    error = ModuleNotFoundError("No module named 'datasets'", name="datasets")
+    assert what_to_do(error) == "this needs datasets: pip install 'fastast-hf[train]'"
+    assert what_to_do(ModuleNotFoundError("No module named 'foo'", name="foo")) == "No module named 'foo'"
+
+
+def test_what_a_config_refuses_is_said_alone() -> None:
+    with pytest.raises(Exception, match="tome_r") as caught:
+        FastASTConfig(tome_r=-1)
+    assert what_to_do(caught.value).startswith("tome_r is -1: ")
+
+
+@pytest.mark.parametrize(("error", "code"), [(ValueError("a\nb"), 2), (OSError("a b"), 2), (KeyboardInterrupt(), 130)])
+def test_a_script_ends_with_one_line_and_a_code(
+    error: BaseException, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    @one_line_errors("script.py")
+    def main(*args: Any) -> int:
+        raise error
+
+    assert main() == code
+    printed = capsys.readouterr().err
+    assert printed.startswith("script.py: ") and printed.count("\n") == 1
+    assert code == 130 or "a b" in printed
