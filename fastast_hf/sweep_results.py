@@ -83,7 +83,7 @@ def write_results(rows: Sequence[SweepRow], stem: Path, facts: dict[str, Any], c
     )
     stem.with_suffix(".md").write_text(f"{markdown_table(rows)}\n\n{what}\n", encoding="utf-8")
     with suppress(ImportError):
-        plot(rows, stem.with_suffix(".png"), corpus)
+        plot(rows, stem.with_suffix(".png"), corpus, facts.get("classes"))
 
 
 def cells(row: SweepRow) -> dict[str, str]:
@@ -98,12 +98,18 @@ def cells(row: SweepRow) -> dict[str, str]:
         "MAC ratio": f"{row.mac_ratio:.2f}×",
         metric: f"{100 * row.score:.1f}",
         "95 %": f"{100 * row.low:.1f} to {100 * row.high:.1f}",
-        "change": f"{100 * row.change:+.1f}",
-        "95 % of it": f"{100 * row.change_low:+.1f} to {100 * row.change_high:+.1f}",
+        "change": in_points(row.change),
+        "95 % of it": f"{in_points(row.change_low)} to {in_points(row.change_high)}",
     }
     speeds = {"front end/s": row.front_end_samples_per_sec, "model/s": row.model_samples_per_sec}
     speeds["clips/s"] = row.samples_per_sec
-    return shown | {name: f"{speed:.3g}" for name, speed in speeds.items() if speed is not None}
+    known = {name: speed for name, speed in speeds.items() if speed is not None}
+    return shown | {name: f"{speed:.3g}" if speed < 1000 else f"{speed:.0f}" for name, speed in known.items()}
+
+
+def in_points(share: float) -> str:
+    """A change in percentage points; no less than nothing by nothing."""
+    return f"{round(100 * share, 1) + 0.0:+.1f}"
 
 
 def markdown_table(rows: Sequence[SweepRow]) -> str:
@@ -113,7 +119,7 @@ def markdown_table(rows: Sequence[SweepRow]) -> str:
     return "\n".join(lines + ["| " + " | ".join(row.values()) + " |" for row in shown])
 
 
-def plot(rows: Sequence[SweepRow], path: Path, corpus: str) -> None:
+def plot(rows: Sequence[SweepRow], path: Path, corpus: str, classes: int | None = None) -> None:
     """Score against throughput, or against the MAC ratio where no time was taken; the paper's points beside it.
 
     Raises:
@@ -137,10 +143,11 @@ def plot(rows: Sequence[SweepRow], path: Path, corpus: str) -> None:
             band = sorted((place, 100 * row.low, 100 * row.high) for place, row in zip(x, points, strict=True))
             panels[0].fill_between(*zip(*band, strict=True), alpha=0.12, linewidth=0)
         for row, left, up in zip(points, x, y, strict=True):
-            if row.tome_r in (0, points[-1].tome_r):
+            if row.tome_r in (0, points[-1].tome_r) and method == rows[0].method:
                 panels[0].annotate(f"r={row.tome_r}", (left, up), (3, 5), textcoords="offset points", fontsize=8)
     metric = "mAP" if rows[0].metric == "mean_average_precision" else rows[0].metric
-    panels[0].set_title(f"measured here: {rows[0].clips} clips of {corpus}", fontsize=10)
+    of_classes = "" if classes is None else f", {classes} classes"
+    panels[0].set_title(f"measured here: {rows[0].clips} clips of {corpus}{of_classes}", fontsize=10)
     _finish(panels[0], f"{metric}, %", "clips a second, waveform to label" if timed else "MAC ratio to r = 0")
     if paper:
         for name, scores, marker in (

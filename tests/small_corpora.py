@@ -40,3 +40,21 @@ def write_speech_commands(root: Path) -> Path:
     (root / "validation_list.txt").write_text("\n".join(f"{word}/2_nohash_0.wav" for word in (*WORDS, "marvin")))
     (root / "testing_list.txt").write_text("\n".join(f"{word}/3_nohash_0.wav" for word in (*WORDS, "marvin")))
     return root
+
+
+def write_audioset(root: Path) -> Path:
+    """AudioSet's layout with three classes; every clip has one or two of them, a pitch each."""
+    root.mkdir(parents=True)
+    mids = ["/m/a", "/m/b", "/m/c"]
+    names = ("Dog", "Rain", "Bell, small")
+    rows = [f'{index},{mid},"{name}"' for index, (mid, name) in enumerate(zip(mids, names, strict=True))]
+    (root / "class_labels_indices.csv").write_text("\n".join(["index,mid,display_name", *rows]) + "\n")
+    for table, count in (("balanced_train", 8), ("eval", 6)):
+        lines = ["# Segments csv", "# num_ytids", "# YTID, start_seconds, end_seconds, positive_labels"]
+        for number in range(count):
+            clip = f"{table[:4]}{number:07d}"
+            ids = sorted({number % 3, (number // 2) % 3})
+            lines.append(f'{clip}, 0.000, 1.000, "{",".join(mids[index] for index in ids)}"')
+            write_tone(root / "clips" / f"{clip}.wav", sum(400 * 2**index for index in ids))
+        (root / f"{table}_segments.csv").write_text("\n".join(lines) + "\n")
+    return root

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from small_corpora import write_esc50
+from small_corpora import write_audioset, write_esc50
 from transformers import TrainingArguments
 
 from fastast_hf import FastASTFeatureExtractor, FastASTForAudioClassification
@@ -19,6 +19,7 @@ from fastast_hf.errors import one_line_errors
 from fastast_hf.finetuning import CorpusArguments, LearningArguments, build_trainer
 from fastast_hf.runs import Run, is_disk_full, newest_checkpoint, summarise_folds, write_json
 from fastast_hf.student import ModelArguments, build_extractor, build_model
+from fastast_hf.sweep import INFERENCE, Method, Sweep
 from fastast_hf.training import AugmentationArguments, ScheduleArguments
 
 Make = Callable[..., Any]
@@ -30,22 +31,23 @@ def make_run(tmp_path: Path) -> Make:
 
     def make(
         resume: bool = False,
+        corpus: CorpusArguments | None = None,
         model: dict[str, Any] | None = None,
         learning: dict[str, Any] | None = None,
         **arguments: Any,
     ) -> tuple[Any, ...]:
         run = Run(tmp_path / "out", resume)
-        corpus_settings = CorpusArguments(corpus="esc50", data=str(root), fold="1")
+        corpus_settings = corpus or CorpusArguments(corpus="esc50", data=str(root), fold="1")
         model_settings = ModelArguments(
             **({"frames": 64, "hidden_size": 24, "layers": 2, "stride": 16, "mean": -5.0, "std": 4.0} | (model or {}))
         )
         defaults = {"num_train_epochs": 2, "per_device_train_batch_size": 8, "eval_strategy": "epoch"}
         args = TrainingArguments(
-            str(tmp_path / "out"), use_cpu=True, report_to="none", disable_tqdm=True, **(defaults | arguments)
+            str(tmp_path / "out"), use_cpu=True, disable_tqdm=True, **({"report_to": "none"} | defaults | arguments)
         )
         learning_settings = LearningArguments(**(learning or {}))
         parts = (corpus_settings, learning_settings, AugmentationArguments(), ScheduleArguments(), args)
-        model, corpus = build_model(model_settings, corpus_settings.load(1))
+        model, corpus = build_model(model_settings, corpus_settings.load(corpus_settings.folds()[0]))
         extractor = build_extractor(model_settings, model, corpus)
         return run, build_trainer(model, extractor, corpus, *parts), corpus, parts
 
@@ -65,6 +67,21 @@ def test_a_run_leaves_model_front_end_and_results(make_run: Make, tmp_path: Path
     assert model.config.id2label == {0: "dog", 1: "rain"} and model.config.tome_r == 4
     assert torch.equal(model.classifier.dense.weight, trainer.average.weights["classifier.dense.weight"])
     assert FastASTFeatureExtractor.from_pretrained(tmp_path / "out").mean == -5.0
+
+
+def test_several_labels_are_learnt_and_scored_by_mean_average_precision(make_run: Make, tmp_path: Path) -> None:
+    settings = CorpusArguments(corpus="audioset", data=str(write_audioset(tmp_path / "audioset")))
+    run, trainer, corpus, parts = make_run(corpus=settings, bf16=True, report_to="tensorboard", logging_steps=1)
+    results = run.train(trainer, corpus, parts)
+    assert results["metric"] == "mean_average_precision" and trainer.loss == "bce"
+    assert 0 < results["test"]["last"]["mean_average_precision"] <= 1
+    assert list((tmp_path / "out").rglob("events.out.tfevents.*"))
+
+    folder = tmp_path / "out"
+    sweep = Sweep({None: corpus}, [(Method(INFERENCE, str(folder)), (0, 4))], tmp_path / "table")
+    rows = sweep.rows(["constant"])
+    assert [row.metric for row in rows] == ["mean_average_precision"] * 2 and rows[0].clips == 6
+    assert rows[0].score == pytest.approx(results["test"]["last"]["mean_average_precision"], abs=0.05)  # float32 here
 
 
 def test_an_earlier_run_is_neither_overwritten_nor_repeated(make_run: Make, tmp_path: Path) -> None:

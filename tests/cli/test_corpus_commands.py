@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from accelerate.commands.config.config_args import load_config_from_file
 from small_corpora import write_esc50, write_speech_commands
 
 from fastast_hf import FastASTFeatureExtractor
@@ -159,3 +160,12 @@ def test_the_exit_code_of_a_failed_launch_is_the_scripts(monkeypatch: pytest.Mon
 
     monkeypatch.setattr("accelerate.commands.launch.launch_command", fail)
     assert train.launch("run_finetune.py", []) == 7
+
+
+CONFIGS = sorted((Path(__file__).parents[2] / "training" / "accelerate").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("file", CONFIGS, ids=[file.stem for file in CONFIGS])
+def test_accelerate_takes_its_configurations(file: Path) -> None:
+    config = load_config_from_file(str(file))
+    assert config.mixed_precision == "no" and config.num_processes >= config.num_machines
