@@ -6,19 +6,14 @@ order that changes from round to round, and a speed-up is the median of the rati
 
 from __future__ import annotations
 
-import platform
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date
 from functools import partial
-from pathlib import Path
 from time import perf_counter
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
-import transformers
 from torch import Tensor
 from tqdm.auto import tqdm
 
@@ -32,6 +27,7 @@ from .benchmark_candidates import (
     noise_clips,
     stock_ast,
 )
+from .benchmark_circumstances import shared_columns
 from .benchmark_results import BenchmarkRow
 from .complexity import Complexity, complexity
 from .modeling_fastast import FastASTForAudioClassification
@@ -138,7 +134,7 @@ def benchmark(
 
     timings = list(zip(*finished, strict=True))  # of each candidate
     baseline = timings[STOCK_ATTENTION.index("sdpa")]
-    shared = _shared_columns(model, model_name, num_frames, batch_size)
+    shared = shared_columns(model, model_name, num_frames, batch_size)
     rows = [
         _row(
             candidate,
@@ -244,10 +240,10 @@ def _time_run(candidate: Candidate, clips: Clips, spare_input: Tensor) -> Timing
         torch.cuda.reset_peak_memory_stats(device)
     front_end_seconds, input_values = None, spare_input
     if candidate.front_end is not None:
-        _synchronize(device)
+        synchronize(device)
         start = perf_counter()
         input_values = candidate.front_end(clips)
-        _synchronize(device)
+        synchronize(device)
         front_end_seconds = perf_counter() - start
     model_seconds = _time_forward(candidate.forward, input_values)
     return Timing(front_end_seconds, model_seconds, torch.cuda.max_memory_allocated(device) if counts_memory else None)
@@ -256,14 +252,14 @@ def _time_run(candidate: Candidate, clips: Clips, spare_input: Tensor) -> Timing
 @torch.inference_mode()
 def _time_forward(forward: Callable[[Tensor], Any], input_values: Tensor) -> float:
     """Seconds of one forward pass."""
-    _synchronize(input_values.device)
+    synchronize(input_values.device)
     start = perf_counter()
     forward(input_values)
-    _synchronize(input_values.device)
+    synchronize(input_values.device)
     return perf_counter() - start
 
 
-def _synchronize(device: torch.device) -> None:
+def synchronize(device: torch.device) -> None:
     """Wait for the device: an accelerator returns before its work is done."""
     if device.type != "cpu":
         getattr(torch, device.type).synchronize()
@@ -317,32 +313,3 @@ def _row(
 
 def _seconds(timings: Sequence[Timing], part: str) -> np.ndarray:
     return np.array([getattr(timing, part) for timing in timings])
-
-
-def _shared_columns(
-    model: FastASTForAudioClassification, model_name: str | None, num_frames: int, batch_size: int
-) -> dict[str, Any]:
-    """The columns that all rows of one clip length have alike."""
-    num_parameters = sum(parameter.numel() for parameter in for_length(model, num_frames).parameters())
-    return {
-        "model": model_name or model.config.name_or_path or "in memory",
-        "params_m": num_parameters / 1e6,
-        "frames": num_frames,
-        "batch_size": batch_size,
-        "device": model.device.type,
-        "dtype": str(model.dtype).removeprefix("torch."),
-        "tokens_in": complexity(model.config, 0, num_frames=num_frames).tokens_out,
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "threads": torch.get_num_threads(),
-        "processor": _processor_name(model.device),
-        "date": date.today().isoformat(),
-    }
-
-
-def _processor_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    cpu_info = Path("/proc/cpuinfo")
-    named = re.search(r"model name\s*:\s*(.+)", cpu_info.read_text()) if cpu_info.is_file() else None
-    return named.group(1).strip() if named else platform.processor() or platform.machine()

@@ -19,7 +19,8 @@ from .corpora import Corpus, StreamingCorpus, is_multi_label, label_names, load_
 from .feature_extraction_fastast import FastASTFeatureExtractor
 from .metrics import compute_metrics_for
 from .streaming import ClipStream, count_epochs_in_steps
-from .training import AugmentationArguments, FastASTTrainer, ScheduleArguments
+from .training import FastASTTrainer
+from .training_arguments import AugmentationArguments, ScheduleArguments
 from .training_data import ClipDataset, balanced_weights
 from .weight_averaging import WeightAverage
 

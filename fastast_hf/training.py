@@ -7,7 +7,7 @@ import logging
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,63 +21,12 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 from . import augmentation
 from .feature_extraction_fastast import FastASTFeatureExtractor
 from .streaming import ClipStream, steps_per_epoch
+from .training_arguments import AugmentationArguments, ScheduleArguments, decay_factor
 from .training_data import IGNORED, ClipSampler, collate
 from .views import Mixture, SpectrogramDraws, View, draw_for_spectrograms, spectrograms
 from .weight_averaging import WeightAverage
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass
-class AugmentationArguments:
-    """What happens to training clips. AST uses `mixup`, the two masks and `roll`; the rest helps where data is few."""
-
-    mixup: float = field(default=0.0, metadata={"help": "share of clips mixed with another"})
-    mixup_beta: float = field(default=10.0, metadata={"help": "in what proportion: Beta of twice this number"})
-    frequency_mask: int = field(default=0, metadata={"help": "SpecAugment: bands are narrower than this, mel bins"})
-    time_mask: int = field(default=0, metadata={"help": "SpecAugment: stretches are shorter than this, frames"})
-    roll: bool = field(default=False, metadata={"help": "noise on the spectrogram, and a roll by up to 10 frames"})
-    speed: float = field(default=1.0, metadata={"help": "fastest playing speed; the slowest is 1 over it"})
-    shift: float = field(default=0.0, metadata={"help": "longest shift of a clip either way, seconds"})
-    gain: float = field(default=0.0, metadata={"help": "largest change of loudness either way, decibels"})
-    noise: float = field(default=0.0, metadata={"help": "share of clips with noise of class _silence_, 0 to 30 dB"})
-
-    def __post_init__(self) -> None:
-        for name in ("mixup", "noise"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is {getattr(self, name)}: give a share of the clips, 0 to 1")
-        if self.speed < 1 or self.mixup_beta <= 0:
-            raise ValueError(f"speed is {self.speed} and mixup_beta {self.mixup_beta}: give 1 or more, and above 0")
-
-
-@dataclass
-class ScheduleArguments:
-    """AST's learning rates: down by a factor after epochs, up in stairs before (Gong et al. 2021, §3.1)."""
-
-    decay: float | None = field(
-        default=None, metadata={"help": "factor of the learning rate at each decay (default: lr_scheduler_type)"}
-    )
-    decay_start: int = field(default=5, metadata={"help": "epochs before the first decay"})
-    decay_every: int = field(default=1, metadata={"help": "epochs from one decay to the next"})
-    decay_end: int | None = field(default=None, metadata={"help": "epochs after which it decays no more"})
-    staircase_warmup: int = field(default=0, metadata={"help": "steps of warm-up, in stairs of 50 steps"})
-
-
-def decay_factor(schedule: ScheduleArguments, step: int, steps_per_epoch: int) -> float:
-    """What the learning rate is multiplied by at an optimizer step (from 0).
-
-    Example:
-        >>> [decay_factor(ScheduleArguments(decay=0.85, decay_start=5), 10 * e, 10) for e in (0, 4, 5)]
-        [1.0, 1.0, 0.85]
-    """
-    if step < schedule.staircase_warmup:
-        return step // 50 * 50 / schedule.staircase_warmup
-    epoch = step // steps_per_epoch
-    if schedule.decay_end is not None:
-        epoch = min(epoch, schedule.decay_end - 1)
-    if schedule.decay is None or epoch < schedule.decay_start:
-        return 1.0
-    return float(schedule.decay ** (1 + (epoch - schedule.decay_start) // schedule.decay_every))
 
 
 def clip_losses(logits: Tensor, targets: Tensor, loss: str) -> Tensor:

@@ -19,7 +19,8 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from .benchmarking import _shared_columns, _synchronize, check_at_least, interleaved_rounds
+from .benchmark_circumstances import shared_columns
+from .benchmarking import check_at_least, interleaved_rounds, synchronize
 from .complexity import complexity
 from .modeling_fastast import FastASTForAudioClassification
 from .training_memory import step_bytes
@@ -171,7 +172,7 @@ def training_benchmark(
         return TrainingBenchmarkResult([], interrupted)
 
     shared = {
-        **_shared_columns(model, model_name, num_frames, batch_size),
+        **shared_columns(model, model_name, num_frames, batch_size),
         "dtype": str(dtype).removeprefix("torch."),
         "rounds": len(finished),
     }
@@ -186,10 +187,10 @@ def training_benchmark(
 def _time_step(step: TrainingStep, forward: Forward) -> float:
     """Seconds of one training step."""
     device = step.model.device
-    _synchronize(device)
+    synchronize(device)
     start = perf_counter()
     step(forward)
-    _synchronize(device)
+    synchronize(device)
     return perf_counter() - start
 
 

@@ -19,7 +19,8 @@ from fastast_hf.corpora import load_corpus
 from fastast_hf.distillation import CMKDTrainer, DistillationArguments, build_distillation, cmkd_loss
 from fastast_hf.teachers.cnn import CNNConfig, CNNForAudioClassification
 from fastast_hf.teachers.teacher import Teacher
-from fastast_hf.training import AugmentationArguments, FastASTTrainer
+from fastast_hf.training import FastASTTrainer
+from fastast_hf.training_arguments import AugmentationArguments
 from fastast_hf.training_data import ClipDataset
 
 Make = Callable[..., Any]

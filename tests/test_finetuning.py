@@ -17,7 +17,7 @@ from fastast_hf.corpora import label_names
 from fastast_hf.finetuning import CorpusArguments, LearningArguments, build_trainer
 from fastast_hf.statistics import corpus_statistics
 from fastast_hf.student import ModelArguments, build_extractor, build_model
-from fastast_hf.training import AugmentationArguments, ScheduleArguments
+from fastast_hf.training_arguments import AugmentationArguments, ScheduleArguments
 
 
 def save_ast(folder: Path, names: list[str], **fields: Any) -> ASTForAudioClassification:

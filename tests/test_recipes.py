@@ -13,7 +13,7 @@ from fastast_hf.finetuning import CorpusArguments, LearningArguments
 from fastast_hf.recipes import RecipeParser, find_recipe, parse_with_recipe, read_recipe, scripts_folder
 from fastast_hf.student import ModelArguments
 from fastast_hf.teachers.building import TeacherModelArguments
-from fastast_hf.training import AugmentationArguments, ScheduleArguments
+from fastast_hf.training_arguments import AugmentationArguments, ScheduleArguments
 
 CLASSES = (
     CorpusArguments,

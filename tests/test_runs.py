@@ -20,7 +20,7 @@ from fastast_hf.finetuning import CorpusArguments, LearningArguments, build_trai
 from fastast_hf.runs import Run, is_disk_full, newest_checkpoint, summarise_folds, write_json
 from fastast_hf.student import ModelArguments, build_extractor, build_model
 from fastast_hf.sweep import INFERENCE, Method, Sweep
-from fastast_hf.training import AugmentationArguments, ScheduleArguments
+from fastast_hf.training_arguments import AugmentationArguments, ScheduleArguments
 
 Make = Callable[..., Any]
 

@@ -28,7 +28,8 @@ from fastast_hf.corpora.corpus import Clip, build_corpus, stream
 from fastast_hf.finetuning import CorpusArguments, LearningArguments, build_trainer
 from fastast_hf.streaming import ClipStream, clip_number, count_epochs_in_steps, steps_per_epoch
 from fastast_hf.student import ModelArguments, build_extractor, build_model
-from fastast_hf.training import AugmentationArguments, FastASTTrainer, ScheduleArguments
+from fastast_hf.training import FastASTTrainer
+from fastast_hf.training_arguments import AugmentationArguments, ScheduleArguments
 from fastast_hf.training_data import collate
 
 ROOT = Path(__file__).parents[1]

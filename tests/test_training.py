@@ -14,7 +14,8 @@ from transformers import ASTForAudioClassification, TrainerCallback, TrainingArg
 
 from fastast_hf import FastASTFeatureExtractor
 from fastast_hf.metrics import compute_metrics_for
-from fastast_hf.training import AugmentationArguments, FastASTTrainer, ScheduleArguments, decay_factor
+from fastast_hf.training import FastASTTrainer
+from fastast_hf.training_arguments import AugmentationArguments, ScheduleArguments, decay_factor
 from fastast_hf.training_data import IGNORED, ClipDataset
 from fastast_hf.weight_averaging import WeightAverage
 

@@ -15,7 +15,8 @@ from transformers import TrainingArguments
 from fastast_hf import FastASTConfig, FastASTFeatureExtractor, FastASTForAudioClassification, PasstFeatureExtractor
 from fastast_hf.corpora import load_corpus
 from fastast_hf.teachers.teacher import upsample
-from fastast_hf.training import AugmentationArguments, FastASTTrainer
+from fastast_hf.training import FastASTTrainer
+from fastast_hf.training_arguments import AugmentationArguments
 from fastast_hf.training_data import ClipDataset
 from fastast_hf.views import SpectrogramDraws, View, on_another_grid, spectrograms, spectrograms_for_another
 

@@ -20,7 +20,8 @@ from fastast_hf.finetuning import CorpusArguments, LearningArguments, build_trai
 from fastast_hf.recipes import RecipeParser, RunArguments, parse_with_recipe
 from fastast_hf.runs import run_folds
 from fastast_hf.student import ModelArguments, build_extractor, build_model
-from fastast_hf.training import AugmentationArguments, FastASTTrainer, ScheduleArguments
+from fastast_hf.training import FastASTTrainer
+from fastast_hf.training_arguments import AugmentationArguments, ScheduleArguments
 
 PARTS = (CorpusArguments, ModelArguments, DistillationArguments, LearningArguments, AugmentationArguments)
 
