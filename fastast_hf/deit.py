@@ -14,8 +14,8 @@ from .patch_grid import resize_position_embeddings
 _WANTED = "FastAST starts from a plain DeiT or ViT of timm, such as 'deit_base_distilled_patch16_384'"
 _EMBEDDINGS = ("cls_token", "pos_embed")
 # timm's modules and AST's, each with a weight and a bias; a layer's are under blocks.0. and layers.0., and so on.
-_MODULES = {"patch_embed.proj": "embeddings.patch_embeddings.projection", "norm": "layernorm"}
-_LAYER_MODULES = {
+MODULES = {"patch_embed.proj": "embeddings.patch_embeddings.projection", "norm": "layernorm"}
+LAYER_MODULES = {
     "norm1": "layernorm_before",
     "attn.qkv": "attention.{}_proj",
     "attn.proj": "attention.o_proj",
@@ -56,14 +56,14 @@ def fastast_from_deit(
         >>> model.token_schedule()[0], model.config.hidden_size
         (146, 192)
     """
-    deit: Any = _create(name_or_model, pretrained) if isinstance(name_or_model, str) else name_or_model
-    if reason := _why_not_plain(deit):
-        raise ValueError(f"{_WANTED}, but {_called(name_or_model)} {reason}")
-    sizes = _sizes(deit)
+    deit: Any = create_deit(name_or_model, pretrained) if isinstance(name_or_model, str) else name_or_model
+    if reason := why_not_plain(deit):
+        raise ValueError(f"{_WANTED}, but {name_of(name_or_model)} {reason}")
+    sizes = deit_sizes(deit)
     for field, size in sizes.items():
         if config_fields.get(field, size) != size:
             raise ValueError(
-                f"{field}={config_fields[field]!r} contradicts {_called(name_or_model)}, which has {size}: "
+                f"{field}={config_fields[field]!r} contradicts {name_of(name_or_model)}, which has {size}: "
                 f"leave {field} out, or choose another DeiT"
             )
     fields = {"layer_norm_eps": deit.norm.eps, **config_fields, **sizes}
@@ -75,7 +75,7 @@ def fastast_from_deit(
     return model.eval()
 
 
-def _create(name: str, pretrained: bool) -> Any:
+def create_deit(name: str, pretrained: bool) -> Any:
     """The timm model of that name, if its name is one of a DeiT or ViT: others are not downloaded to be refused."""
     timm = _import_timm()
     if not timm.models.is_model_in_modules(name.split(".")[0], ("deit", "vision_transformer")):
@@ -98,19 +98,20 @@ def _import_timm() -> Any:
     return timm
 
 
-def _called(name_or_model: str | nn.Module) -> str:
+def name_of(name_or_model: str | nn.Module) -> str:
+    """What an error calls a model that is given by timm's name or in memory."""
     return repr(name_or_model) if isinstance(name_or_model, str) else f"the {type(name_or_model).__name__} given"
 
 
-def _why_not_plain(deit: Any) -> str | None:
+def why_not_plain(deit: Any) -> str | None:
     """What AST's encoder could not compute as this model does, or None."""
     vit = _import_timm().models.vision_transformer
     if not isinstance(deit, vit.VisionTransformer):
         return "is no timm VisionTransformer"
     names = {name for name in deit.state_dict() if not name.startswith(("head.", "head_dist."))}
-    plain = {*_EMBEDDINGS, *(f"{module}.{kind}" for module in _MODULES for kind in ("weight", "bias"))}
+    plain = {*_EMBEDDINGS, *(f"{module}.{kind}" for module in MODULES for kind in ("weight", "bias"))}
     for index in range(len(deit.blocks)):
-        plain |= {f"blocks.{index}.{module}.{kind}" for module in _LAYER_MODULES for kind in ("weight", "bias")}
+        plain |= {f"blocks.{index}.{module}.{kind}" for module in LAYER_MODULES for kind in ("weight", "bias")}
     if missing := sorted(plain - names):
         return f"has no {missing[0]}"
     if extra := sorted(names - plain - {"dist_token"}):
@@ -129,7 +130,8 @@ def _why_not_plain(deit: Any) -> str | None:
     return None
 
 
-def _sizes(deit: Any) -> dict[str, int]:
+def deit_sizes(deit: Any) -> dict[str, int]:
+    """The fields of an AST's config that a DeiT's weights fix."""
     return {
         "hidden_size": deit.embed_dim,
         "num_attention_heads": deit.blocks[0].attn.num_heads,
@@ -142,9 +144,9 @@ def _sizes(deit: Any) -> dict[str, int]:
 def _encoder_weights(deit: Any, grid: tuple[int, int]) -> dict[str, Tensor]:
     """The DeiT's weights under the names of AST's encoder, for spectrograms of `grid` patches."""
     weights = deit.state_dict()
-    modules = dict(_MODULES)
+    modules = dict(MODULES)
     for index in range(len(deit.blocks)):
-        modules |= {f"blocks.{index}.{old}": f"layers.{index}.{new}" for old, new in _LAYER_MODULES.items()}
+        modules |= {f"blocks.{index}.{old}": f"layers.{index}.{new}" for old, new in LAYER_MODULES.items()}
     state: dict[str, Tensor] = {}
     for old, new in modules.items():
         for kind in ("weight", "bias"):

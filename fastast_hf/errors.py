@@ -19,6 +19,11 @@ def what_to_do(error: BaseException) -> str:
         error = error.__cause__  # around which it says where in the code that was found
     if isinstance(error, ModuleNotFoundError) and error.name in TRAIN_EXTRA:
         return f"this needs {error.name}: pip install 'fastast-hf[train]'"
+    return one_line(error)
+
+
+def one_line(error: BaseException | str) -> str:
+    """An error's message with line breaks taken out; its type where it has none."""
     return " ".join(str(error).split()) or type(error).__name__
 
 

@@ -16,6 +16,7 @@ from transformers import AutoConfig, EarlyStoppingCallback, TrainingArguments
 from .audio import find_audio_files
 from .configuration_fastast import check_place
 from .corpora import Corpus, StreamingCorpus, is_multi_label, label_names, load_corpus
+from .corpora.speech_commands import SILENCE, UNKNOWN
 from .feature_extraction_fastast import FastASTFeatureExtractor
 from .metrics import compute_metrics_for
 from .streaming import ClipStream, count_epochs_in_steps
@@ -25,8 +26,6 @@ from .training_data import ClipDataset, balanced_weights
 from .weight_averaging import WeightAverage
 
 logger = logging.getLogger(__name__)
-
-SILENCE, UNKNOWN = "_silence_", "_unknown_"
 
 
 @dataclass

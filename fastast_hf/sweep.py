@@ -25,6 +25,7 @@ from .complexity import complexity
 from .corpora import Corpus, is_multi_label, label_names, with_label_order
 from .feature_extraction_fastast import FastASTFeatureExtractor
 from .metrics import (
+    UNREADABLE,
     bootstrap_interval,
     paired_difference_interval,
     resampled_accuracy,
@@ -34,7 +35,7 @@ from .modeling_fastast import FastASTForAudioClassification
 from .runs import RESULTS
 from .tagging import load_classifier
 from .token_merging import merges_per_layer
-from .training_data import IGNORED, ClipDataset, collate
+from .training_data import ClipDataset, collate
 
 INFERENCE, TRAINED, RANDOM = "Inf", "Train+Inf", "random r"
 
@@ -304,7 +305,7 @@ def predict(
     merges = merges_per_layer(tome_r, model.config.num_hidden_layers, schedule)
     logits, targets = [], []
     for batch in DataLoader(clips, batch_size, collate_fn=collate, num_workers=workers):
-        readable = batch["labels"][:, 0] != IGNORED
+        readable = batch["labels"][:, 0] != UNREADABLE
         if readable.any():
             features, _ = extractor.spectrogram(
                 batch["waveforms"][readable].to(model.device), batch["num_samples"][readable]

@@ -20,9 +20,10 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 
 from . import augmentation
 from .feature_extraction_fastast import FastASTFeatureExtractor
+from .metrics import UNREADABLE
 from .streaming import ClipStream, steps_per_epoch
 from .training_arguments import AugmentationArguments, ScheduleArguments, decay_factor
-from .training_data import IGNORED, ClipSampler, collate
+from .training_data import ClipSampler, collate
 from .views import Mixture, SpectrogramDraws, View, draw_for_spectrograms, spectrograms
 from .weight_averaging import WeightAverage
 
@@ -124,7 +125,7 @@ class FastASTTrainer(Trainer):
         view = self.view(inputs, augment=model.training)
         features = self.features(view)
         logits = model(features, tome_r=tome_r).logits.float()
-        readable = view.targets[:, 0] != IGNORED
+        readable = view.targets[:, 0] != UNREADABLE
         losses = self.losses(logits, view, features)
         # The mean over what could be read, without asking the device what that is.
         loss = torch.where(readable, losses, 0.0).sum() / readable.sum().clamp(min=1)

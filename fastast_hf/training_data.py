@@ -11,14 +11,12 @@ from torch import Tensor
 from torch.utils.data import Sampler, default_collate
 
 from .audio import AudioError, load_audio
+from .metrics import UNREADABLE
 
 if TYPE_CHECKING:
     import datasets
 
 logger = logging.getLogger(__name__)
-
-# What the targets of a clip that could not be read hold, as transformers marks labels to be ignored.
-IGNORED = -100.0
 
 
 class ClipDataset(torch.utils.data.Dataset):
@@ -35,7 +33,7 @@ class ClipDataset(torch.utils.data.Dataset):
         sampling_rate: In Hz.
         max_samples: Samples that a clip is padded or cut to, at the end.
         substitute: What becomes of a clip that can't be read. True takes the next one that can, for training, so
-            that batches stay as large as they are; False gives silence with targets of `IGNORED`.
+            that batches stay as large as they are; False gives silence with targets of `UNREADABLE`.
 
     Raises:
         AudioError: `substitute` is True and no clip can be read.
@@ -79,7 +77,7 @@ class ClipDataset(torch.utils.data.Dataset):
             path = self.split[index]["audio"]["path"]
             raise AudioError(f"{path}: this clip can't be read, nor can any other; check the corpus' folder")
         silence = {"waveforms": torch.zeros(self.max_samples), "num_samples": self.max_samples, "clip": index}
-        return silence | {"labels": torch.full((self.num_classes,), IGNORED), "unreadable": unreadable}
+        return silence | {"labels": torch.full((self.num_classes,), UNREADABLE), "unreadable": unreadable}
 
     def _report(self, index: int, error: AudioError) -> None:
         if index not in self._reported:  # once for each worker, not in every epoch

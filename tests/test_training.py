@@ -16,7 +16,7 @@ from fastast_hf import FastASTFeatureExtractor
 from fastast_hf.metrics import compute_metrics_for
 from fastast_hf.training import FastASTTrainer
 from fastast_hf.training_arguments import AugmentationArguments, ScheduleArguments, decay_factor
-from fastast_hf.training_data import IGNORED, ClipDataset
+from fastast_hf.training_data import UNREADABLE, ClipDataset
 from fastast_hf.weight_averaging import WeightAverage
 
 Make = Callable[..., Any]
@@ -383,7 +383,7 @@ def test_evaluation_leaves_out_what_cannot_be_read(make_trainer: Make) -> None:
     assert scores["eval_accuracy"] == kept["eval_accuracy"]
     inputs = trainer.data_collator([trainer.eval_dataset[8]])
     trainer.model.eval()
-    assert (inputs["labels"] == IGNORED).all()
+    assert (inputs["labels"] == UNREADABLE).all()
     assert trainer.compute_loss(trainer.model, inputs) == 0
 
 

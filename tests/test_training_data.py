@@ -13,7 +13,7 @@ import torch
 
 from fastast_hf import AudioError, load_audio
 from fastast_hf.training_data import (
-    IGNORED,
+    UNREADABLE,
     ClipDataset,
     ClipSampler,
     balanced_weights,
@@ -85,7 +85,7 @@ def test_an_unreadable_clip_is_replaced_in_training_and_marked_in_evaluation(
         "left out: broken.wav: no audio that can be decoded"
     ] * 2  # one for each clip, once
     marked = evaluation[3]
-    assert (marked["labels"] == IGNORED).all() and marked["unreadable"] == 3
+    assert (marked["labels"] == UNREADABLE).all() and marked["unreadable"] == 3
     assert not marked["waveforms"].any()
 
 

@@ -14,7 +14,7 @@ from huggingface_hub.utils import are_progress_bars_disabled, enable_progress_ba
 from huggingface_hub.utils import logging as hub_logging
 from transformers.utils import logging
 
-from ..errors import what_to_do
+from ..errors import one_line, what_to_do
 from . import benchmark, classify, demo, distill, evaluate, schedule, stats, train
 
 COMMANDS = (classify, schedule, benchmark, train, distill, evaluate, stats, demo)
@@ -77,11 +77,6 @@ def keep_streams_clean() -> None:
     logging.disable_progress_bar()  # of reading weights, which is over at once; takes those of downloads with it
     if downloads_shown:
         enable_progress_bars()
-
-
-def one_line(error: BaseException | str) -> str:
-    """An error's message with line breaks taken out; its type where it has none."""
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 if __name__ == "__main__":

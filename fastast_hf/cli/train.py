@@ -22,17 +22,17 @@ LAUNCH_OPTIONS = (
 
 def add_parser(commands: Any) -> None:
     """Add `train` to the commands."""
-    parser = commands.add_parser(
-        "train",
-        add_help=False,
-        help="fine-tune a checkpoint on a corpus, on one device or many (--help: all settings)",
-    )
+    add_launcher(commands, "train", "run_finetune.py", "fine-tune a checkpoint on a corpus, on one device or many")
+
+
+def add_launcher(commands: Any, name: str, script: str, what: str) -> None:
+    """Add a command that launches a script, to which all its arguments go; `what` is its help."""
+    parser = commands.add_parser(name, add_help=False, help=f"{what} (--help: all settings)")
+
+    def run(args: argparse.Namespace) -> int:
+        return launch(script, args.rest)
+
     parser.set_defaults(run=run, takes_the_rest=True)
-
-
-def run(args: argparse.Namespace) -> int:
-    """Launch the script; its exit code."""
-    return launch("run_finetune.py", args.rest)
 
 
 def launch(script: str, arguments: list[str]) -> int:

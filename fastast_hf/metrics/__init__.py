@@ -41,7 +41,7 @@ __all__ = [
 ]
 
 # The target of every class of a clip that could not be read.
-UNREADABLE = -100
+UNREADABLE = -100.0
 
 _MODULES = {"Accuracy": "accuracy", "DPrime": "d_prime", "MeanAveragePrecision": "mean_average_precision"}
 

@@ -4,7 +4,6 @@
 # line names: absolute imports alone, one package a line.
 from __future__ import annotations
 
-import datasets
 import evaluate
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,6 +11,7 @@ from scipy.special import ndtri
 from sklearn.metrics import roc_auc_score
 
 from fastast_hf.metrics.mean_average_precision import scores_and_targets
+from fastast_hf.metrics.multi_label import multi_label_info
 
 
 def d_prime(predictions: ArrayLike, references: ArrayLike) -> dict[str, float]:
@@ -63,17 +63,8 @@ class DPrime(evaluate.Metric):
     """
 
     def _info(self) -> evaluate.MetricInfo:
-        return evaluate.MetricInfo(
-            description="Macro ROC-AUC over the classes that have positive and negative clips, and its d'.",
-            citation="",
-            inputs_description=d_prime.__doc__,
-            features=datasets.Features(
-                {
-                    "predictions": datasets.Sequence(datasets.Value("float64")),
-                    # Floats, so that a target between 0 and 1 is refused rather than cut to 0.
-                    "references": datasets.Sequence(datasets.Value("float32")),
-                }
-            ),
+        return multi_label_info(
+            "Macro ROC-AUC over the classes that have positive and negative clips, and its d'.", d_prime
         )
 
     def _compute(self, predictions: ArrayLike, references: ArrayLike) -> dict[str, float]:

@@ -4,11 +4,12 @@
 # line names: absolute imports alone, one package a line.
 from __future__ import annotations
 
-import datasets
 import evaluate
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import average_precision_score
+
+from fastast_hf.metrics.multi_label import multi_label_info
 
 
 def scores_and_targets(predictions: ArrayLike, references: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
@@ -89,17 +90,8 @@ class MeanAveragePrecision(evaluate.Metric):
     """
 
     def _info(self) -> evaluate.MetricInfo:
-        return evaluate.MetricInfo(
-            description="Macro mean of the average precision over the classes that have a positive clip.",
-            citation="",
-            inputs_description=mean_average_precision.__doc__,
-            features=datasets.Features(
-                {
-                    "predictions": datasets.Sequence(datasets.Value("float64")),
-                    # Floats, so that a target between 0 and 1 is refused rather than cut to 0.
-                    "references": datasets.Sequence(datasets.Value("float32")),
-                }
-            ),
+        return multi_label_info(
+            "Macro mean of the average precision over the classes that have a positive clip.", mean_average_precision
         )
 
     def _compute(self, predictions: ArrayLike, references: ArrayLike) -> dict[str, float]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..deit import _LAYER_MODULES, _MODULES, _called, _create, _sizes, _why_not_plain
+from ..deit import LAYER_MODULES, MODULES, create_deit, deit_sizes, name_of, why_not_plain
 from .passt import PasstConfig, PasstForAudioClassification
 from .passt_features import PasstFeatureExtractor
 from .psla import read_weights
@@ -107,14 +107,14 @@ def passt_from_deit(
         >>> passt_from_deit("deit_tiny_distilled_patch16_224", pretrained=False).config.position_grid
         (12, 99)
     """
-    deit: Any = _create(name_or_model, pretrained) if isinstance(name_or_model, str) else name_or_model
-    if reason := _why_not_plain(deit):
+    deit: Any = create_deit(name_or_model, pretrained) if isinstance(name_or_model, str) else name_or_model
+    if reason := why_not_plain(deit):
         raise ValueError(
             f"PaSST starts from a plain DeiT or ViT of timm, such as 'deit_base_distilled_patch16_384', but "
-            f"{_called(name_or_model)} {reason}"
+            f"{name_of(name_or_model)} {reason}"
         )
-    sizes = _sizes(deit)
-    _refuse_contradictions(sizes, config_fields, _called(name_or_model))
+    sizes = deit_sizes(deit)
+    _refuse_contradictions(sizes, config_fields, name_of(name_or_model))
     config = PasstConfig(**{"layer_norm_eps": deit.norm.eps, **config_fields, **sizes})
     model = PasstForAudioClassification(config)
 
@@ -150,9 +150,9 @@ def passt_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         KeyError: A weight is missing.
         ValueError: There is one more than PaSST has. `head_dist`, which PaSST has and does not use, is left out.
     """
-    modules = {"head.0": "classifier.layernorm", "head.1": "classifier.dense", **_MODULES}
+    modules = {"head.0": "classifier.layernorm", "head.1": "classifier.dense", **MODULES}
     for index in range(_depth(weights)):
-        modules |= {f"blocks.{index}.{old}": f"layers.{index}.{new}" for old, new in _LAYER_MODULES.items()}
+        modules |= {f"blocks.{index}.{old}": f"layers.{index}.{new}" for old, new in LAYER_MODULES.items()}
     names = {f"{old}.{kind}": f"{new}.{kind}" for old, new in modules.items() for kind in ("weight", "bias")}
     names |= {
         "cls_token": "embeddings.cls_token",

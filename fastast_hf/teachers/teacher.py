@@ -35,7 +35,7 @@ class Teacher:
         if any(parameter.dim() == 4 for parameter in model.parameters()):
             model.to(memory_format=torch.channels_last)  # in which CNNs are several times as fast, on a CPU above all
         self.extractor = as_batched(extractor)
-        self.order = torch.tensor(label_order(model.config, label_names))
+        self.order = torch.tensor(label_order(model.config, label_names), device=model.device)
 
     @classmethod
     def from_pretrained(
