@@ -1,6 +1,6 @@
-"""Table 1 of the paper for any checkpoint and corpus: the score at each r, with what it costs and an interval.
+"""Predictions of checkpoints at each r over a corpus, from which the paper's tables are made.
 
-Predictions are kept, one file for each checkpoint, fold, r and schedule, so that a sweep goes on where it stopped and
+They are kept, one file for each checkpoint, fold, r and schedule, so that a sweep goes on where it stopped and
 differences are tested on the same clips.
 """
 
@@ -21,23 +21,15 @@ from safetensors.numpy import load_file, save_file
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
-from .complexity import complexity
+from .complexity import Complexity, complexity
 from .corpora import Corpus, is_multi_label, label_names, with_label_order
 from .feature_extraction_fastast import FastASTFeatureExtractor
-from .metrics import (
-    UNREADABLE,
-    bootstrap_interval,
-    paired_difference_interval,
-    resampled_accuracy,
-    resampled_mean_average_precision,
-)
+from .metrics import UNREADABLE
 from .modeling_fastast import FastASTForAudioClassification
 from .runs import RESULTS
 from .tagging import load_classifier
 from .token_merging import merges_per_layer
 from .training_data import ClipDataset, collate
-
-INFERENCE, TRAINED, RANDOM = "Inf", "Train+Inf", "random r"
 
 
 @dataclass(frozen=True)
@@ -45,8 +37,7 @@ class Method:
     """A way of coming by a model for each r.
 
     Attributes:
-        name: `"Inf"`: one checkpoint, merging only now. `"Train+Inf"`: a checkpoint trained at each r. `"random r"`:
-            one checkpoint trained with r drawn at random.
+        name: As the tables show it.
         checkpoint: A folder or Hub id; `{r}` and `{schedule}` in it are filled in. A folder that holds `fold-1` … is a
             checkpoint for each fold.
     """
@@ -59,53 +50,6 @@ class Method:
         place = self.checkpoint.replace("{r}", str(r)).replace("{schedule}", schedule)
         per_fold = Path(place) / f"fold-{fold}"
         return str(per_fold) if fold is not None and per_fold.is_dir() else place
-
-
-@dataclass(frozen=True, kw_only=True)
-class SweepRow:
-    """A cell of the table. Scores and intervals are shares, of 1.
-
-    Attributes:
-        method: See [`Method`].
-        schedule: How r is spread over the layers.
-        tome_r: Tokens merged in every layer.
-        tokens_in: Entering the first layer.
-        tokens_out: Left after the last.
-        gmacs: 10^9 multiply-accumulates for a clip.
-        mac_ratio: Those of r = 0 over these.
-        metric: accuracy, or mean_average_precision.
-        score: Over the clips of all folds together.
-        low: Of the score's 95 % bootstrap interval over clips.
-        high: Of the same.
-        change: The score less that of the method "Inf" (else the first) at r = 0.
-        change_low: Of the change's 95 % interval, on the same clips.
-        change_high: Of the same.
-        clips: Scored.
-        unreadable: Left out because they could not be read.
-        front_end_samples_per_sec: Clips a second from waveform to spectrogram.
-        model_samples_per_sec: From there to logits.
-        samples_per_sec: From waveform to logits.
-    """
-
-    method: str
-    schedule: str
-    tome_r: int
-    tokens_in: int
-    tokens_out: int
-    gmacs: float
-    mac_ratio: float
-    metric: str
-    score: float
-    low: float
-    high: float
-    change: float
-    change_low: float
-    change_high: float
-    clips: int
-    unreadable: int
-    front_end_samples_per_sec: float | None = None
-    model_samples_per_sec: float | None = None
-    samples_per_sec: float | None = None
 
 
 @dataclass(frozen=True)
@@ -124,6 +68,18 @@ class Predictions:
             np.concatenate([part.targets for part in parts]),
             sum(part.unreadable for part in parts),
         )
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A method at one r and schedule: what it predicted for the clips of all folds together, and what it costs."""
+
+    method: Method
+    schedule: str
+    tome_r: int
+    predictions: Predictions
+    cost: Complexity
+    softmax: bool
 
 
 @dataclass
@@ -150,8 +106,8 @@ class Sweep:
     _loaded: dict[str, Any] = field(default_factory=dict, repr=False)
     _configs: dict[str, Any] = field(default_factory=dict, repr=False)
 
-    def rows(self, schedules: Sequence[str]) -> list[SweepRow]:
-        """Score every method at its r and every schedule; what was scored before is read back.
+    def cells(self, schedules: Sequence[str]) -> list[Cell]:
+        """Predict with every method at its r and every schedule; what was predicted before is read back.
 
         Raises:
             ValueError: A checkpoint that does not fit the corpus, or is no AST.
@@ -181,9 +137,18 @@ class Sweep:
         order = [index for indices in by_checkpoint.values() for index in indices]
         parts = {i: self._predictions(*tasks[i]) for i in tqdm(order, unit="part", leave=False, disable=None)}
         folds = len(self.corpora)
-        predicted = [Predictions.joined([parts[n * folds + fold] for fold in range(folds)]) for n in range(len(cells))]
-        start = next((n for n, (method, _, r) in enumerate(cells) if method.name == INFERENCE and r == 0), 0)
-        return [self._row(*cell, own, predicted[start]) for cell, own in zip(cells, predicted, strict=True)]
+        made = []
+        for n, (method, schedule, r) in enumerate(cells):
+            config = self._configs[method.folder(r, schedule, next(iter(self.corpora)))]
+            joined = Predictions.joined([parts[n * folds + fold] for fold in range(folds)])
+            softmax = config.problem_type != "multi_label_classification"
+            made.append(Cell(method, schedule, r, joined, complexity(config, r, schedule), softmax))
+        return made
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether a clip of the corpus may have several labels."""
+        return is_multi_label(next(iter(self.corpora.values())))
 
     @property
     def label_names(self) -> list[str]:
@@ -194,35 +159,6 @@ class Sweep:
     def parameters(self) -> int:
         """Of the model scored last."""
         return max((model.num_parameters() for model, _, _ in self._loaded.values()), default=0)
-
-    def _row(self, method: Method, schedule: str, r: int, predictions: Predictions, baseline: Predictions) -> SweepRow:
-        corpus = next(iter(self.corpora.values()))
-        multi_label = is_multi_label(corpus)
-        own, reference = (resampled_score(part, multi_label) for part in (predictions, baseline))
-        count, paired = len(predictions.logits), len(predictions.logits) == len(baseline.logits)
-        score, start = (float(part(np.ones((1, count), dtype=np.int64))[0]) for part in (own, reference))
-        low, high = bootstrap_interval(own, count, centred=multi_label)
-        change = paired_difference_interval(own, reference, count) if paired else (float("nan"), float("nan"))
-        config = self._configs[method.folder(r, schedule, next(iter(self.corpora)))]
-        cost = complexity(config, r, schedule)
-        return SweepRow(
-            method=method.name,
-            schedule=schedule,
-            tome_r=r,
-            tokens_in=cost.layers[0].tokens_in,
-            tokens_out=cost.tokens_out,
-            gmacs=cost.macs / 1e9,
-            mac_ratio=cost.speedup,
-            metric="mean_average_precision" if multi_label else "accuracy",
-            score=score,
-            low=low,
-            high=high,
-            change=score - start,
-            change_low=change[0],
-            change_high=change[1],
-            clips=count,
-            unreadable=predictions.unreadable,
-        )
 
     def _predictions(self, checkpoint: str, fold: int | None, r: int, schedule: str) -> Predictions:
         """Of one checkpoint on one fold, from the file where they are kept or computed and kept."""
@@ -317,11 +253,3 @@ def predict(
         raise ValueError(f"none of the {len(clips)} clips of the {split} split can be read: check the corpus' folder")
     joined = np.concatenate(targets)
     return Predictions(np.concatenate(logits), joined, len(clips) - len(joined))
-
-
-def resampled_score(predictions: Predictions, multi_label: bool) -> Any:
-    """The corpus' metric as a function of how often each clip is counted."""
-    if multi_label:
-        return resampled_mean_average_precision(predictions.logits, predictions.targets)
-    correct = predictions.logits.argmax(axis=1) == predictions.targets.argmax(axis=1)
-    return resampled_accuracy(correct.astype(np.int64))

@@ -19,7 +19,8 @@ from fastast_hf.errors import one_line_errors
 from fastast_hf.finetuning import CorpusArguments, LearningArguments, build_trainer
 from fastast_hf.runs import Run, is_disk_full, newest_checkpoint, summarise_folds, write_json
 from fastast_hf.student import ModelArguments, build_extractor, build_model
-from fastast_hf.sweep import INFERENCE, Method, Sweep
+from fastast_hf.sweep import Method, Sweep
+from fastast_hf.sweep_rows import INFERENCE, merging_rows
 from fastast_hf.training_arguments import AugmentationArguments, ScheduleArguments
 
 Make = Callable[..., Any]
@@ -79,7 +80,7 @@ def test_several_labels_are_learnt_and_scored_by_mean_average_precision(make_run
 
     folder = tmp_path / "out"
     sweep = Sweep({None: corpus}, [(Method(INFERENCE, str(folder)), (0, 4))], tmp_path / "table")
-    rows = sweep.rows(["constant"])
+    rows = merging_rows(sweep.cells(["constant"]), sweep.multi_label)
     assert [row.metric for row in rows] == ["mean_average_precision"] * 2 and rows[0].clips == 6
     assert rows[0].score == pytest.approx(results["test"]["last"]["mean_average_precision"], abs=0.05)  # float32 here
 

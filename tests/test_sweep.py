@@ -17,9 +17,9 @@ import fastast_hf.sweep as sweep_module
 from fastast_hf import FastASTFeatureExtractor, FastASTForAudioClassification, load_audio
 from fastast_hf.complexity import complexity
 from fastast_hf.corpora import load_corpus
-from fastast_hf.paper_table import PAPER_TABLE_1, R_VALUES
-from fastast_hf.sweep import INFERENCE, TRAINED, Method, Sweep, predict, resampled_score
-from fastast_hf.sweep_results import cells, markdown_table, write_results
+from fastast_hf.sweep import Method, Sweep, predict
+from fastast_hf.sweep_results import lines, markdown_table, write_results
+from fastast_hf.sweep_rows import INFERENCE, TRAINED, SweepRow, merging_rows
 
 Make = Callable[..., Any]
 NAMES = {0: "rain", 1: "dog"}  # not the corpus' own order
@@ -55,9 +55,13 @@ def scored_by_hand(checkpoint: Path, corpus: Any, r: int) -> list[bool]:
     return right
 
 
+def table(sweep: Sweep, *schedules: str) -> list[SweepRow]:
+    return merging_rows(sweep.cells(["constant", *schedules]), sweep.multi_label)
+
+
 def test_scores_are_those_of_a_plain_loop_over_all_folds(corpora: Any, save: Make, tmp_path: Path) -> None:
     checkpoint = save("one")
-    rows = Sweep(corpora, [(Method(INFERENCE, str(checkpoint)), (0, 4))], tmp_path / "out").rows(["constant"])
+    rows = table(Sweep(corpora, [(Method(INFERENCE, str(checkpoint)), (0, 4))], tmp_path / "out"))
     for row, r in zip(rows, (0, 4), strict=True):
         right = [correct for corpus in corpora.values() for correct in scored_by_hand(checkpoint, corpus, r)]
         assert row.score == np.mean(right) and row.clips == len(right) == 8
@@ -71,7 +75,7 @@ def test_each_cell_has_its_own_checkpoint(corpora: Any, save: Make, tmp_path: Pa
     for seed, name in enumerate(("r0/fold-1", "r0/fold-2", "r4/fold-1", "r4/fold-2")):
         save(name, seed)
     method = Method(TRAINED, str(tmp_path / "r{r}"))
-    rows = Sweep(corpora, [(method, (0, 4))], tmp_path / "out").rows(["constant"])
+    rows = table(Sweep(corpora, [(method, (0, 4))], tmp_path / "out"))
     for row in rows:
         expected = [
             right
@@ -99,18 +103,18 @@ def test_a_sweep_goes_on_where_it_stopped(
         return Sweep(corpora, [(Method(INFERENCE, str(checkpoint)), (0, 4))], tmp_path / "out")
 
     with pytest.raises(KeyboardInterrupt):
-        sweep().rows(["constant", "decreasing"])
-    rows = sweep().rows(["constant", "decreasing"])
+        table(sweep(), "decreasing")
+    rows = table(sweep(), "decreasing")
     assert len(computed) == 7  # two folds at r = 0, and at 4 in two schedules; one of them was stopped
-    assert sweep().rows(["constant", "decreasing"]) == rows
+    assert table(sweep(), "decreasing") == rows
     assert len(computed) == 7
 
     kept = next((tmp_path / "out" / "predictions").glob("*.safetensors"))
     kept.write_bytes(kept.read_bytes()[:50])  # cut off
-    assert sweep().rows(["constant", "decreasing"]) == rows
+    assert table(sweep(), "decreasing") == rows
     assert len(computed) == 8
     save("one", seed=5)  # other weights under the same name
-    sweep().rows(["constant", "decreasing"])
+    table(sweep(), "decreasing")
     assert len(computed) == 14
 
 
@@ -127,9 +131,9 @@ def test_what_was_left_out_once_is_tried_again(corpora: Any, save: Make, tmp_pat
     whole = clip.read_bytes()
     clip.write_bytes(b"broken")
     methods = [(Method(INFERENCE, str(save("one"))), (0,))]
-    assert Sweep(corpora, methods, tmp_path / "out").rows(["constant"])[0].unreadable == 1
+    assert table(Sweep(corpora, methods, tmp_path / "out"))[0].unreadable == 1
     clip.write_bytes(whole)
-    assert Sweep(corpora, methods, tmp_path / "out").rows(["constant"])[0].unreadable == 0
+    assert table(Sweep(corpora, methods, tmp_path / "out"))[0].unreadable == 0
 
 
 def test_another_config_is_scored_anew(corpora: Any, save: Make, tmp_path: Path) -> None:
@@ -137,7 +141,7 @@ def test_another_config_is_scored_anew(corpora: Any, save: Make, tmp_path: Path)
     kept = []
     for proportional in (True, False):
         save("one", tome_proportional_attention=proportional)
-        Sweep(corpora, [(methods[0], methods[1])], tmp_path / "out").rows(["constant"])
+        table(Sweep(corpora, [(methods[0], methods[1])], tmp_path / "out"))
         kept.append(len(list((tmp_path / "out" / "predictions").glob("*.safetensors"))))
     assert kept == [2, 4]
 
@@ -146,15 +150,15 @@ def test_a_checkpoint_is_not_tested_on_what_it_was_trained_on(corpora: Any, save
     checkpoint = save("one")
     (checkpoint / "results.json").write_text(json.dumps({"fold": 2}))
     with pytest.raises(ValueError, match="was trained on the clips of fold 1, and kept from those of fold 2"):
-        Sweep(corpora, [(Method(INFERENCE, str(checkpoint)), (0,))], tmp_path / "out").rows(["constant"])
+        table(Sweep(corpora, [(Method(INFERENCE, str(checkpoint)), (0,))], tmp_path / "out"))
     only = {2: corpora[2]}
-    assert Sweep(only, [(Method(INFERENCE, str(checkpoint)), (0,))], tmp_path / "out").rows(["constant"])[0].clips == 4
+    assert table(Sweep(only, [(Method(INFERENCE, str(checkpoint)), (0,))], tmp_path / "out"))[0].clips == 4
 
 
 def test_a_split_that_there_is_none_of_is_refused(corpora: Any, save: Make, tmp_path: Path) -> None:
     sweep = Sweep(corpora, [(Method(INFERENCE, str(save("one"))), (0,))], tmp_path / "out", split="validation")
     with pytest.raises(ValueError, match="there is no split 'validation' in this corpus: give one of train, test"):
-        sweep.rows(["constant"])
+        table(sweep)
 
 
 def test_a_checkpoint_of_other_labels_is_refused(corpora: Any, make_fastast: Make) -> None:
@@ -162,16 +166,9 @@ def test_a_checkpoint_of_other_labels_is_refused(corpora: Any, make_fastast: Mak
         predict(make_fastast(), FastASTFeatureExtractor(max_length=128, num_mel_bins=48), corpora[1])
 
 
-def test_multi_label_scores_are_mean_average_precision() -> None:
-    targets = np.array([[1, 0], [0, 1], [1, 1]], dtype=np.float32)
-    predictions = sweep_module.Predictions(np.array([[2.0, 0.1], [1.0, 0.9], [0.5, 0.5]]), targets, 0)
-    score = resampled_score(predictions, multi_label=True)
-    assert score(np.ones((1, 3), dtype=np.int64))[0] == pytest.approx((5 / 6 + 1) / 2)
-
-
 def test_results_are_written_as_csv_json_markdown_and_picture(corpora: Any, save: Make, tmp_path: Path) -> None:
     methods = [(Method(INFERENCE, str(save("one"))), (0, 4)), (Method(TRAINED, str(tmp_path / "one")), (0, 4))]
-    rows = Sweep(corpora, methods, tmp_path / "out").rows(["constant", "decreasing"])
+    rows = table(Sweep(corpora, methods, tmp_path / "out"), "decreasing")
     stem = tmp_path / "results" / "esc50-test"
     write_results(rows, stem, {"corpus": "esc50"}, "esc50")
     with stem.with_suffix(".csv").open() as file:
@@ -180,14 +177,5 @@ def test_results_are_written_as_csv_json_markdown_and_picture(corpora: Any, save
     assert content["corpus"] == "esc50" and len(content["rows"]) == len(rows) == 6
     assert stem.with_suffix(".md").read_text().count("\n") == 10
     assert stem.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
-    assert cells(rows[1])["tokens"] == "50 → 38"
-    assert markdown_table(rows).splitlines()[0].startswith("| method | schedule | r | tokens |")
-
-
-def test_the_papers_table_is_whole() -> None:
-    for columns in PAPER_TABLE_1.values():
-        for numbers in columns[1:]:
-            assert len(numbers) == len(R_VALUES)
-    assert PAPER_TABLE_1["esc50"].inference[R_VALUES.index(20)] == 94.2
-    assert PAPER_TABLE_1["speech_commands"].training_and_inference[-1] == 96.4
-    assert PAPER_TABLE_1["audioset"].samples_per_sec[R_VALUES.index(20)] == 65
+    assert lines(rows)[1]["tokens"] == "50 → 38"
+    assert markdown_table(lines(rows)).splitlines()[0].startswith("| method | schedule | r | tokens |")

@@ -1,28 +1,40 @@
-"""`fastast evaluate`: a corpus' score at each r, with intervals and throughput: the paper's Table 1."""
+"""`fastast evaluate`: a corpus' score at each r, with intervals and throughput: the paper's Tables 1 and 2."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .corpus_options import add_corpus_options, corpus_arguments
 from .tables import format_table
+
+if TYPE_CHECKING:
+    from ..sweep import Method
 
 
 def add_parser(commands: Any) -> None:
     """Add `evaluate` to the commands."""
     parser = commands.add_parser(
         "evaluate",
-        help="score checkpoints on a corpus at each r: the paper's Table 1",
+        help="score checkpoints on a corpus at each r: the paper's Tables 1 and 2",
         description="Score one checkpoint at each r (Inf), a checkpoint trained at each r (Train+Inf), or one trained "
-        "with r at random, with 95 % bootstrap intervals, tokens, MACs and clips a second. What is scored is kept in "
-        "the output folder: run it again and it goes on where it stopped.",
+        "with r at random, with 95 % bootstrap intervals, tokens, MACs and clips a second: the paper's Table 1. Or, "
+        "with --compare, checkpoints trained in different ways, with and without a teacher say, in accuracy and mAP: "
+        "its Table 2. What is scored is kept in the output folder: run it again and it goes on where it stopped.",
     )
     add_corpus_options(parser)
     parser.add_argument("--model", metavar="ID", help="Inf: a checkpoint, or a folder of fold-1 … fold-5")
     parser.add_argument("--trained", metavar="ID", help="Train+Inf: with {r} in it, and {schedule} if there are more")
     parser.add_argument("--random-r", metavar="ID", help="a checkpoint trained with r drawn at random")
+    parser.add_argument(
+        "--compare",
+        nargs="+",
+        metavar="NAME=ID",
+        help="checkpoints side by side, first the one that gains are told from, such as FastAST=plain "
+        "'FastAST + KD (CNN)=distilled'; {r} and {schedule} in an ID are filled in",
+    )
     parser.add_argument(
         "--r", type=int, nargs="+", default=[0, 5, 10, 15, 20, 25, 30, 35, 40], metavar="N", help="(default: 0 5 … 40)"
     )
@@ -43,29 +55,16 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Score, time, print and write."""
-    from ..sweep import INFERENCE, RANDOM, TRAINED, Method, Sweep
-    from ..sweep_results import cells, with_speed, write_results
+    from ..sweep import Sweep
+    from ..sweep_results import lines, with_speed, write_results
+    from ..sweep_rows import SweepRow, distillation_rows, merging_rows
     from ..tagging import load_classifier, usable_device
 
-    methods = [
-        (Method(name, checkpoint), r_values)
-        for name, checkpoint, r_values in (
-            (INFERENCE, args.model, args.r),
-            (TRAINED, args.trained, args.trained_r or args.r),
-            (RANDOM, args.random_r, args.r),
-        )
-        if checkpoint
-    ]
-    if not methods:
-        raise ValueError("no checkpoint to score: give --model, --trained or --random-r")
-    if args.trained and "{r}" not in args.trained:
-        raise ValueError(f"--trained is {args.trained}: write {{r}} where the r of each checkpoint stands")
-    if args.trained and len(args.schedule) > 1 and "{schedule}" not in args.trained:
-        raise ValueError(
-            f"--trained is {args.trained}, with several schedules: write {{schedule}} where each checkpoint's stands"
-        )
+    methods = compared(args) if args.compare else merging_methods(args)
     if min(args.r) < 0:
         raise ValueError(f"r is {min(args.r)}: give 0 or more")
+    if args.compare and 0 not in args.r:
+        raise ValueError("--r has no 0: put it in, for --compare tells each score's drop from r = 0")
     settings, (scored, first_r) = corpus_arguments(args), methods[0]
     sweep = Sweep(
         {fold: settings.load(fold, scored.folder(first_r[0], args.schedule[0], fold)) for fold in settings.folds()},
@@ -76,11 +75,12 @@ def run(args: argparse.Namespace) -> int:
         device=str(usable_device(args.device)),
         workers=args.workers,
     )
-    rows = sweep.rows(args.schedule)
+    cells = sweep.cells(args.schedule)
+    rows: Sequence[SweepRow] = distillation_rows(cells) if args.compare else merging_rows(cells, sweep.multi_label)
     if args.rounds:
         first = methods[0][0].folder(rows[0].tome_r, args.schedule[0], next(iter(sweep.corpora)))
         rows = with_speed(rows, load_classifier(first).to(sweep.device).eval(), args.batch_size, args.rounds)
-    shown = [cells(row) for row in rows]
+    shown = lines(rows)
     print(format_table(list(shown[0]), [list(row.values()) for row in shown]))
     missing = sum(corpus.missing.get(args.split, 0) for corpus in sweep.corpora.values())
     facts = {
@@ -97,10 +97,57 @@ def run(args: argparse.Namespace) -> int:
         "rounds": args.rounds,
     }
     one_fold = f"-fold-{args.fold}" if args.fold not in (None, "all") else ""
-    write_results(rows, args.output / f"{args.corpus}-{args.split}{one_fold}", facts, args.corpus)
+    table = f"{args.corpus}-{args.split}{one_fold}{'-distilled' if args.compare else ''}"
+    write_results(rows, args.output / table, facts, args.corpus)
     left_out = sum(row.unreadable for row in rows[:1])
+    if args.compare:
+        told = f"drops are from r = 0, gains over {rows[0].method} at the same r, both in points"
+    else:
+        told = f"changes are from {rows[0].method} at r = {rows[0].tome_r}"
     print(
-        f"\n{rows[0].clips} clips ({left_out} unreadable and {missing} missing left out); changes are from "
-        f"{rows[0].method} at r = {rows[0].tome_r}; written to {args.output}"
+        f"\n{rows[0].clips} clips ({left_out} unreadable and {missing} missing left out); {told}; "
+        f"written to {args.output}"
     )
     return 0
+
+
+def merging_methods(args: argparse.Namespace) -> list[tuple[Method, list[int]]]:
+    """Table 1's methods, each with its r."""
+    from ..sweep import Method
+    from ..sweep_rows import INFERENCE, RANDOM, TRAINED
+
+    methods = [
+        (Method(name, checkpoint), r_values)
+        for name, checkpoint, r_values in (
+            (INFERENCE, args.model, args.r),
+            (TRAINED, args.trained, args.trained_r or args.r),
+            (RANDOM, args.random_r, args.r),
+        )
+        if checkpoint
+    ]
+    if not methods:
+        raise ValueError("no checkpoint to score: give --model, --trained, --random-r or --compare")
+    if args.trained and "{r}" not in args.trained:
+        raise ValueError(f"--trained is {args.trained}: write {{r}} where the r of each checkpoint stands")
+    if args.trained and len(args.schedule) > 1 and "{schedule}" not in args.trained:
+        raise ValueError(
+            f"--trained is {args.trained}, with several schedules: write {{schedule}} where each checkpoint's stands"
+        )
+    return methods
+
+
+def compared(args: argparse.Namespace) -> list[tuple[Method, list[int]]]:
+    """Table 2's methods, each at every r."""
+    from ..sweep import Method
+
+    if args.model or args.trained or args.random_r:
+        raise ValueError("--compare takes all checkpoints itself: leave --model, --trained and --random-r out")
+    methods: dict[str, str] = {}
+    for pair in args.compare:
+        name, equals, checkpoint = pair.partition("=")
+        if not (name and equals and checkpoint):
+            raise ValueError(f"--compare has {pair!r}: write NAME=ID, such as FastAST=my-checkpoint")
+        if name in methods:
+            raise ValueError(f"--compare names two checkpoints {name!r}: give each its own name")
+        methods[name] = checkpoint
+    return [(Method(name, checkpoint), args.r) for name, checkpoint in methods.items()]

@@ -63,7 +63,30 @@ def test_evaluate_prints_the_table_and_writes_the_results(
     assert "Traceback" not in printed.err
 
 
+def test_evaluate_compares_checkpoints_as_table_2_does(
+    esc50: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["evaluate", "esc50", "--data", str(esc50), "--r", "0", "4", "--rounds", "1", "--device", "cpu"]
+    compared = [f"FastAST={checkpoint}", f"FastAST + KD (CNN)={checkpoint}"]
+    assert main([*argv, "--output", str(tmp_path / "out"), "--compare", *compared]) == 0
+    printed = capsys.readouterr().out
+    assert re.search(r"^FastAST \+ KD \(CNN\) +constant +4 +50 → 38 .* \+0.0 +\+0.0 to \+0.0", printed, re.MULTILINE)
+    assert "gains over FastAST at the same r" in printed
+    results = json.loads((tmp_path / "out" / "esc50-test-distilled.json").read_text())
+    rows = [(row["method"], row["tome_r"], row["metric"], row["gain"]) for row in results["rows"]]
+    assert rows[:2] == [("FastAST", 0, "accuracy", None), ("FastAST", 0, "mean_average_precision", None)]
+    assert rows[-1] == ("FastAST + KD (CNN)", 4, "mean_average_precision", 0.0)
+    assert results["rows"][-1]["samples_per_sec"] > 0
+    assert (tmp_path / "out" / "esc50-test-distilled.png").stat().st_size > 10_000
+
+
+COMPARE = ["evaluate", "esc50", "--data", "{esc50}", "--output", "{out}", "--compare"]
 MISTAKES = [
+    ([*COMPARE, "FastAST"], "--compare has 'FastAST': write NAME=ID"),
+    ([*COMPARE, "a=x", "a=y"], "--compare names two checkpoints 'a'"),
+    ([*COMPARE, "a={model}", "--r", "4"], "--r has no 0"),
+    ([*COMPARE, "a=x", "--model", "{model}"], "leave --model, --trained and --random-r out"),
+    ([*COMPARE, "a=gone/gone"], "gone/gone"),
     (["evaluate", "esc50", "--data", "{esc50}", "--output", "{out}"], "no checkpoint to score: give --model"),
     (["evaluate", "esc50", "--data", "{esc50}", "--trained", "x", "--output", "{out}"], "write {r} where"),
     (["evaluate", "esc50", "--data", "{esc50}", "--model", "{model}", "--r", "-1", "--output", "{out}"], "r is -1"),
