@@ -14,6 +14,14 @@ from transformers import ASTConfig
 from .token_merging import merges_per_layer
 
 
+# Saving a model writes the entry of its own class alone.
+AUTO_MAP = {
+    "AutoConfig": "configuration_fastast.FastASTConfig",
+    "AutoModel": "modeling_fastast.FastASTModel",
+    "AutoModelForAudioClassification": "modeling_fastast.FastASTForAudioClassification",
+}
+
+
 @strict
 class FastASTConfig(ASTConfig):
     r"""Configuration of a FastAST model: an [`ASTConfig`] with Token Merging (FastAST, Behera et al. 2024, §2).
@@ -81,6 +89,11 @@ class FastASTConfig(ASTConfig):
         fields["attn_implementation"] = config._attn_implementation  # which to_dict leaves out
         return cls(**{**fields, **overrides})
 
+    def save_pretrained(self, save_directory: str | os.PathLike[str], push_to_hub: bool = False, **kwargs: Any) -> None:
+        """Save `config.json`, and in it where the code of each class is, for `trust_remote_code=True`."""
+        self.auto_map = {**AUTO_MAP, **getattr(self, "auto_map", {})}
+        super().save_pretrained(save_directory, push_to_hub=push_to_hub, **kwargs)
+
     @classmethod
     def get_config_dict(
         cls,
@@ -124,3 +137,7 @@ def adapted_checkpoint(checkpoint: Any) -> Any:
     if not adapter.is_file() or (Path(checkpoint) / "config.json").is_file():
         return checkpoint
     return json.loads(adapter.read_text(encoding="utf-8")).get("base_model_name_or_path") or checkpoint
+
+
+# What is saved carries its code, so that it loads with `trust_remote_code=True` where this package is not installed.
+FastASTConfig.register_for_auto_class()

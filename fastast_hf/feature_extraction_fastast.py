@@ -294,3 +294,7 @@ def _window_and_mel_bank(sampling_rate: int, num_mel_bins: int, device: torch.de
     bank = torch.minimum((mel - left) / (centre - left), (right - mel) / (right - centre)).clamp(min=0)
     # The Nyquist frequency is the upper foot of the last triangle: no bin hears it.
     return window.to(device), F.pad(bank, (0, 0, 0, 1)).to(device)
+
+
+# See configuration_fastast.py.
+FastASTFeatureExtractor.register_for_auto_class("AutoFeatureExtractor")

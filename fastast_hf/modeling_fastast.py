@@ -351,3 +351,18 @@ class FastASTForAudioClassification(FastASTPreTrainedModel, ASTForAudioClassific
             attentions=outputs.attentions,
             merge_map=outputs.merge_map,
         )
+
+    def push_to_hub(self, repo_id: str, *args: Any, **kwargs: Any) -> str:
+        """Upload model, front end, code, card and endpoint handler in one commit; see `fastast_hf.hub.publish.push_model`.
+
+        Code that travels with a checkpoint, without the package, uploads what transformers does.
+        """
+        try:
+            from fastast_hf.hub.publish import push_model
+        except ImportError:
+            return super().push_to_hub(repo_id, *args, **kwargs)
+        return push_model(self, repo_id, *args, **kwargs)
+
+
+FastASTModel.register_for_auto_class("AutoModel")
+FastASTForAudioClassification.register_for_auto_class("AutoModelForAudioClassification")

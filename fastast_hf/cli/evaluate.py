@@ -95,6 +95,7 @@ def run(args: argparse.Namespace) -> int:
         "dtype": "float32",
         "batch_size": args.batch_size,
         "rounds": args.rounds,
+        "level": 0.95,  # of the intervals
     }
     one_fold = f"-fold-{args.fold}" if args.fold not in (None, "all") else ""
     table = f"{args.corpus}-{args.split}{one_fold}{'-distilled' if args.compare else ''}"
