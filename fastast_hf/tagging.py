@@ -228,6 +228,10 @@ class Tagger:
                     scores[index] = score
         return scores
 
+    def labels_of(self, logits: Tensor) -> list[list[Label]]:
+        """The best labels of each row of logits (B, labels)."""
+        return [self._labels(scores) for scores in self._activate(logits.float().cpu())]
+
     def _activate(self, logits: Tensor) -> Tensor:
         """Logits (B, labels) to the scores that the pipeline makes of them."""
         problem = self.model.config.problem_type

@@ -1,0 +1,44 @@
+"""`fastast visualize`: a clip's spectrogram and what was merged in it, as a picture."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+
+def add_parser(commands: Any) -> None:
+    """Add `visualize` to the commands."""
+    parser = commands.add_parser(
+        "visualize",
+        help="draw which parts of a clip's spectrogram were merged",
+        description="Draw the spectrogram of a recording's start, as long as the model's input, with its labels, and "
+        "after some layers its patches, coloured by the token they ended in. Needs matplotlib.",
+    )
+    parser.add_argument("file", type=Path, metavar="FILE", help="wav, flac, ogg, opus, mp3, aiff or caf")
+    parser.add_argument("--model", metavar="ID", help="folder or Hub id of any AST (default: the bundled checkpoint)")
+    parser.add_argument("--r", type=int, metavar="N", help="tokens to merge in each layer (default: the model's own)")
+    parser.add_argument(
+        "--layers", type=int, nargs="+", metavar="N", help="after which layers to look, from 1 (default: three)"
+    )
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="PICTURE", help="png, pdf or svg to write")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Draw and save."""
+    from ..tagging import Tagger
+    from ..visualization import merge_clip, plot_merges
+
+    if args.output.suffix not in (".png", ".pdf", ".svg"):
+        raise ValueError(f"--output is {args.output}: give a name that ends in .png, .pdf or .svg")
+    tagger = Tagger(args.model)
+    depth = tagger.model.config.num_hidden_layers
+    if args.layers and not all(1 <= layer <= depth for layer in args.layers):
+        raise ValueError(f"--layers is {' '.join(map(str, args.layers))}: the model has layers 1 to {depth}")
+    layers = None if args.layers is None else [layer - 1 for layer in args.layers]
+    figure = plot_merges(merge_clip(tagger, args.file, args.r, layers), args.file.name)
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(args.output)
+    print(args.output)
+    return 0
