@@ -89,7 +89,9 @@ class FastASTConfig(ASTConfig):
         fields["attn_implementation"] = config._attn_implementation  # which to_dict leaves out
         return cls(**{**fields, **overrides})
 
-    def save_pretrained(self, save_directory: str | os.PathLike[str], push_to_hub: bool = False, **kwargs: Any) -> None:
+    def save_pretrained(
+        self, save_directory: str | os.PathLike[str], push_to_hub: bool = False, **kwargs: Any
+    ) -> None:
         """Save `config.json`, and in it where the code of each class is, for `trust_remote_code=True`."""
         self.auto_map = {**AUTO_MAP, **getattr(self, "auto_map", {})}
         super().save_pretrained(save_directory, push_to_hub=push_to_hub, **kwargs)

@@ -1,4 +1,4 @@
-"""`fastast demo`: label a folder of clips with the bundled checkpoint, and time it beside stock AST."""
+"""`fastast demo`: a page to try a model on; or, with clips, their labels and a timing in the terminal."""
 
 from __future__ import annotations
 
@@ -19,13 +19,32 @@ ROUNDS = 7
 
 def add_parser(commands: Any) -> None:
     """Add `demo` to the commands."""
-    parser = commands.add_parser("demo", help="label clips with the bundled checkpoint, and time it beside stock AST")
-    parser.add_argument("paths", nargs="+", type=Path, metavar="FILE|FOLDER", help="clips, best of about a second")
+    parser = commands.add_parser(
+        "demo",
+        help="open a page to try a model on, or label clips and time it beside stock AST",
+        description="Without clips, open a page in the browser: upload or record a sound, move r, see labels, tokens "
+        "and the merge map (needs gradio). With clips, label them with the bundled checkpoint and time it.",
+    )
+    parser.add_argument("paths", nargs="*", type=Path, metavar="FILE|FOLDER", help="clips, best of about a second")
+    parser.add_argument("--model", metavar="ID", help="of the page: any AST (default: the bundled checkpoint)")
+    parser.add_argument("--port", type=int, metavar="N", help="of the page (default: the first free one from 7860)")
     parser.set_defaults(run=run)
+
+
+def open_page(args: argparse.Namespace) -> int:
+    """Serve the page until Ctrl-C."""
+    from ..demo_app import build_demo
+
+    build_demo(args.model).launch(server_port=args.port)
+    return 0
 
 
 def run(args: argparse.Namespace) -> int:
     """Label the clips, then time the model at a few values of `tome_r` on the first of them."""
+    if not args.paths:
+        return open_page(args)
+    if args.model is not None or args.port is not None:
+        raise ValueError("--model and --port are of the page: leave them out, or the clips")
     from ..audio import AudioError, load_audio
     from ..benchmarking import quick_speedups
     from ..tagging import Tagger

@@ -95,7 +95,9 @@ def push_model(
     """
     if feature_extractor is None:
         if not model.config.name_or_path:
-            raise ValueError("a model without its front end is of no use to others: give push_to_hub feature_extractor")
+            raise ValueError(
+                "a model without its front end is of no use to others: give push_to_hub feature_extractor"
+            )
         feature_extractor = AutoFeatureExtractor.from_pretrained(model.config.name_or_path)
     with TemporaryDirectory() as folder:
         model.save_pretrained(folder)
@@ -141,7 +143,9 @@ def model_files(folder: Path, repo_id: str, license_id: str | None = None) -> di
     for name in _names(folder):
         if any(fnmatch(name, pattern) for pattern in (*TAKEN, *TAKEN_TABLES)):
             files[name] = folder / name
-    files["config.json"] = _json({**read_json(folder / "config.json"), "model_type": config.model_type, "auto_map": AUTO_MAP})
+    files["config.json"] = _json(
+        {**read_json(folder / "config.json"), "model_type": config.model_type, "auto_map": AUTO_MAP}
+    )
     extractor = read_json(folder / "preprocessor_config.json")
     auto_map = {"AutoFeatureExtractor": "feature_extraction_fastast.FastASTFeatureExtractor"}
     files["preprocessor_config.json"] = _json(
@@ -205,6 +209,12 @@ def _commit(
         if status in (401, 403):
             raise OSError(f"the Hub does not let you write to {repo_id}: log in with `hf auth login`") from error
         raise OSError(f"the Hub refused {repo_id}: {str(error).splitlines()[0]}") from error
+    except Exception as error:
+        if not type(error).__module__.startswith("httpx"):  # the client's own, under another name in each series
+            raise
+        raise OSError(
+            f"the push of {repo_id} was cut off ({error}); the repository is as it was: run it again"
+        ) from error
     return str(url)
 
 

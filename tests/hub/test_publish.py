@@ -1,0 +1,178 @@
+"""Pushing and loading through the real client, over HTTP."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from huggingface_hub import ModelCard
+from local_hub import LocalHub
+from transformers import ASTForAudioClassification, AutoFeatureExtractor, AutoModel, AutoModelForAudioClassification
+
+from fastast_hf import FastASTFeatureExtractor, FastASTForAudioClassification
+from fastast_hf.cli.main import main
+from fastast_hf.hub.publish import code_files, push
+
+CODE = {"configuration_fastast.py", "cpu_linear.py", "feature_extraction_fastast.py", "layer_fastast.py"} | {
+    "modeling_fastast.py",
+    "patch_grid.py",
+    "token_merging.py",
+}
+
+
+def logits(model: Any) -> torch.Tensor:
+    with torch.no_grad():
+        return model.eval()(torch.linspace(-1, 1, 128 * 48).reshape(1, 128, 48)).logits
+
+
+def commits(hub: LocalHub, name: str = "me/tiny") -> list[str]:
+    return [commit.title for commit in hub.repository(name).branches["main"]]
+
+
+def test_what_is_pushed_loads_with_the_same_logits_and_r(hub: LocalHub, checkpoint: Path) -> None:
+    push(checkpoint, "me/tiny")
+    assert commits(hub) == ["initial commit", "Upload FastAST"]
+    expected = logits(FastASTForAudioClassification.from_pretrained(checkpoint))
+    for loader in (FastASTForAudioClassification, AutoModelForAudioClassification):
+        loaded = loader.from_pretrained("me/tiny")
+        assert loaded.config.tome_r == 4 and torch.equal(logits(loaded), expected)
+    assert AutoModel.from_pretrained("me/tiny", tome_r=7).config.tome_r == 7
+    assert AutoFeatureExtractor.from_pretrained("me/tiny").max_length == 128
+
+
+def test_a_repository_holds_all_that_a_stranger_needs_and_nothing_else(hub: LocalHub, checkpoint: Path) -> None:
+    push(checkpoint, "me/tiny")
+    names = set(hub.files("me/tiny"))
+    made = {
+        "config.json",
+        "preprocessor_config.json",
+        "model.safetensors",
+        "README.md",
+        "handler.py",
+        "requirements.txt",
+    }
+    assert names == made | CODE
+    assert {path.name for path in code_files()} == CODE
+    card = ModelCard(hub.files("me/tiny")["README.md"].decode())
+    assert (card.data.pipeline_tag, card.data.library_name) == ("audio-classification", "transformers")
+    for content in hub.files("me/tiny").values():
+        assert b"hf_local" not in content and not content.startswith((b"PK", b"\x80"))  # no token, no pickle
+
+
+def test_a_second_push_of_the_same_is_no_commit(hub: LocalHub, checkpoint: Path) -> None:
+    push(checkpoint, "me/tiny")
+    push(checkpoint, "me/tiny")
+    assert len(commits(hub)) == 2
+
+
+def test_a_push_cut_off_leaves_the_old_revision_and_can_be_run_again(hub: LocalHub, checkpoint: Path) -> None:
+    push(checkpoint, "me/tiny")
+    before = dict(hub.files("me/tiny"))
+    model = FastASTForAudioClassification.from_pretrained(checkpoint)
+    model.config.tome_r = 9
+    model.save_pretrained(checkpoint)
+
+    def cut_off(method: str, path: str) -> None:
+        if "/commit/" in path:
+            raise ConnectionError
+
+    hub.before = cut_off
+    with pytest.raises(OSError, match="me/tiny"):
+        push(checkpoint, "me/tiny")
+    assert hub.files("me/tiny") == before
+    assert AutoModel.from_pretrained("me/tiny").config.tome_r == 4
+    hub.before = lambda method, path: None
+    push(checkpoint, "me/tiny")
+    assert AutoModel.from_pretrained("me/tiny").config.tome_r == 9
+
+
+@pytest.mark.parametrize("name", [".env", "optimizer.pt", "checkpoint-5/model.safetensors", "__pycache__/x.pyc"])
+def test_a_folder_with_other_files_is_refused_unless_they_are_to_stay(
+    name: str, hub: LocalHub, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (checkpoint / name).parent.mkdir(exist_ok=True)
+    (checkpoint / name).write_bytes(b"secret")
+    assert main(["push", str(checkpoint), "me/tiny"]) == 2
+    said = capsys.readouterr().err
+    assert name in said and "--only-model" in said and said.count("\n") == 1
+    assert not hub.repositories
+    assert main(["push", str(checkpoint), "me/tiny", "--only-model"]) == 0
+    assert name not in hub.files("me/tiny")
+
+
+def test_results_are_pushed_without_the_paths_of_this_machine(hub: LocalHub, checkpoint: Path) -> None:
+    settings = {
+        "corpus": "esc50",
+        "data": "/home/somebody/ESC-50",
+        "model": "MIT/ast",
+        "teacher": "~/teacher",
+        "lam": 0.1,
+    }
+    settings |= {"tau": 1.0, "tome_r": [4]}
+    training = {"learning_rate": 1e-4, "num_train_epochs": 3, "max_steps": -1, "per_device_train_batch_size": 4}
+    training |= {"gradient_accumulation_steps": 1, "weight_decay": 0.0, "seed": 1, "bf16": False, "fp16": False}
+    results = {"settings": settings, "training": training | {"world_size": 1}, "metric": "accuracy", "fold": 1}
+    results |= {"clips": {"train": 20}, "missing": {}, "test": {"last": {"accuracy": 0.75}}}
+    (checkpoint / "results.json").write_text(json.dumps(results))
+    push(checkpoint, "me/tiny")
+    pushed = json.loads(hub.files("me/tiny")["results.json"])["settings"]
+    assert (pushed["data"], pushed["model"], pushed["teacher"]) == ("ESC-50", "MIT/ast", "teacher")
+    assert "somebody" not in hub.files("me/tiny")["README.md"].decode()
+
+
+def test_plain_weights_are_stock_asts(hub: LocalHub, checkpoint: Path) -> None:
+    push(checkpoint, "me/tiny", plain=True)
+    assert set(hub.files("me/tiny-ast")) == {
+        "config.json",
+        "preprocessor_config.json",
+        "model.safetensors",
+        "README.md",
+    }
+    stock = ASTForAudioClassification.from_pretrained("me/tiny-ast")
+    assert torch.equal(logits(stock), logits(FastASTForAudioClassification.from_pretrained(checkpoint, tome_r=0)))
+    config = json.loads(hub.files("me/tiny-ast")["config.json"])
+    assert config["model_type"] == "audio-spectrogram-transformer" and "auto_map" not in config
+
+
+def test_a_model_pushes_itself_with_its_front_end(hub: LocalHub, checkpoint: Path) -> None:
+    FastASTForAudioClassification.from_pretrained(checkpoint).push_to_hub("me/again")
+    assert "preprocessor_config.json" in hub.files("me/again") and "handler.py" in hub.files("me/again")
+    in_memory = FastASTForAudioClassification(FastASTForAudioClassification.from_pretrained(checkpoint).config)
+    in_memory.config.name_or_path = ""
+    with pytest.raises(ValueError, match="give push_to_hub feature_extractor"):
+        in_memory.push_to_hub("me/new")
+    in_memory.push_to_hub("me/new", feature_extractor=FastASTFeatureExtractor(max_length=128, num_mel_bins=48))
+    assert json.loads(hub.files("me/new")["preprocessor_config.json"])["max_length"] == 128
+
+
+MISTAKES = [
+    (["push", "{gone}", "me/tiny"], "is no folder"),
+    (["push", "{empty}", "me/tiny"], "config.json"),
+    (["push", "{tiny}", "tiny"], "has no owner: give USER/NAME"),
+    (["push", "{tiny}", "a/b/c"], "is no name of a repository"),
+    (["card", "{gone}"], "config.json is not there"),
+]
+
+
+@pytest.mark.parametrize(("argv", "said"), MISTAKES, ids=[said for _, said in MISTAKES])
+def test_a_mistake_is_one_line_and_nothing_is_pushed(
+    argv: list[str], said: str, hub: LocalHub, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    places = {"{tiny}": checkpoint, "{gone}": tmp_path / "gone", "{empty}": tmp_path}
+    (tmp_path / "cache").mkdir(exist_ok=True)
+    assert main([str(places.get(part, part)) for part in argv]) == 2
+    printed = capsys.readouterr().err
+    assert said in printed and printed.count("\n") == 1 and "Traceback" not in printed
+    assert not hub.repositories
+
+
+def test_who_may_not_write_is_told_to_log_in(
+    hub: LocalHub, checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("HF_TOKEN")
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(checkpoint / "none"))
+    assert main(["push", str(checkpoint), "me/tiny"]) == 2
+    assert "log in with `hf auth login`" in capsys.readouterr().err
