@@ -75,7 +75,7 @@ class Run:
             if trainer.average is not None and trainer.average.epochs:
                 trainer.average.copy_to(trainer.model)
                 scores["averaged"] = self._test(trainer, corpus)
-            trainer.save_model()
+            trainer.save_model(_internal_call=True)  # it is pushed below, with its results
             results = self._results(trainer, corpus, settings, scores)
             if trainer.args.should_save:
                 write_json(self.folder / RESULTS, results)
@@ -90,6 +90,8 @@ class Run:
             if missing or results["unreadable_in_training"]:
                 unreadable = results["unreadable_in_training"]
                 print(f"{self.folder}: {missing} clips missing, {unreadable} of those to train on unreadable")
+        if trainer.args.push_to_hub:
+            trainer.push_to_hub()
         trainer.accelerator.wait_for_everyone()  # before any process reads what the first one has written
         return results
 

@@ -12,7 +12,8 @@ from typing import Any
 from ..runs import RESULTS
 
 TABLES = "results"  # the folder of what `fastast evaluate` wrote
-NUMBER = re.compile(r"(?<![\w.])[-+]?\d[\d,]*(?:\.\d+)?")
+# Not within a name, such as ESC-50 or V2.
+NUMBER = re.compile(r"(?<![\w.])(?<![A-Za-z]-)[-+]?\d[\d,]*(?:\.\d+)?")
 # A share shown in percent, a count in thousands, frames of 10 ms in seconds …
 SCALES = (1.0, 100.0, 1e-2, 1e-3, 1e-6, 1e-9)
 

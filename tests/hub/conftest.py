@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from huggingface_hub import constants
 from local_hub import LocalHub, local_hub
+from transformers.utils import hub as transformers_hub
 
 from fastast_hf import FastASTFeatureExtractor
 
@@ -28,6 +29,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[LocalHub]:
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
         monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setattr(transformers_hub, "_hf_api", None)  # which keeps the address it was made with
         monkeypatch.setenv("HF_TOKEN", "hf_local")
         yield served
 
