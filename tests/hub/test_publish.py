@@ -137,6 +137,17 @@ def test_plain_weights_are_stock_asts(hub: LocalHub, checkpoint: Path) -> None:
     assert config["model_type"] == "audio-spectrogram-transformer" and "auto_map" not in config
 
 
+def test_a_space_shows_the_checkpoint(hub: LocalHub, checkpoint: Path) -> None:
+    push(checkpoint, "me/tiny", space=True)
+    space = hub.repository("me/tiny", "space")
+    assert space.sdk == "gradio"
+    files = hub.files("me/tiny", kind="space")
+    assert files["model.txt"] == b"me/tiny\n"
+    page = ModelCard(files["README.md"].decode()).data
+    assert (page["sdk"], page["app_file"], page["models"]) == ("gradio", "app.py", ["me/tiny"])
+    assert b"build_demo" in files["app.py"] and b"fastast-hf[demo]" in files["requirements.txt"]
+
+
 def test_a_model_pushes_itself_with_its_front_end(hub: LocalHub, checkpoint: Path) -> None:
     FastASTForAudioClassification.from_pretrained(checkpoint).push_to_hub("me/again")
     assert "preprocessor_config.json" in hub.files("me/again") and "handler.py" in hub.files("me/again")
