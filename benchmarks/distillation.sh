@@ -48,7 +48,7 @@ esc10)
 speech_commands)
   corpus=(--corpus speech_commands --classes 12 --data "$data" --frames 128 --per_device_train_batch_size 32
     --per_device_eval_batch_size 60 --shift 0.1 --noise 0.3 --balanced_sampling true)
-  learning=(--num_train_epochs 12 --learning_rate 5e-4 --train_r 0 8 16 24 40 --mixup 0.5 --speed 1.12
+  learning=(--num_train_epochs 10 --learning_rate 5e-4 --train_r 0 8 16 24 40 --mixup 0.5 --speed 1.12
     --frequency_mask 16 --time_mask 16)
   teach teacher-cnn "${teacher_cnn[@]}" --mean -6.85 --std 5.57 --frequency_mask 24 --time_mask 24 \
     --num_train_epochs 10 --warmup_steps 110

@@ -37,6 +37,16 @@ def shared_columns(
     }
 
 
+def checkpoint_name(checkpoint: str) -> str:
+    """A Hub id as it is, a local checkpoint by its folder's name alone.
+
+    Example:
+        >>> checkpoint_name("MIT/ast-finetuned-audioset-10-10-0.4593")
+        'MIT/ast-finetuned-audioset-10-10-0.4593'
+    """
+    return Path(checkpoint).resolve().name if Path(checkpoint).is_dir() else checkpoint
+
+
 def _processor_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)

@@ -5,94 +5,19 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from .benchmark_rows import Row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from .training_benchmark import TrainingRow
-
 COLOURS = ("tab:blue", "tab:orange", "tab:green")  # of the three schedules
 
 
-@dataclass(frozen=True, kw_only=True)
-class BenchmarkRow:
-    """One model as it was measured on one clip length. Times are for a batch; medians over rounds unless p95.
-
-    Attributes:
-        model: Whose weights.
-        implementation: `"AST"` (transformers' own) or `"FastAST"`.
-        params_m: Parameters in millions.
-        frames: Frames of a clip, one each 10 ms.
-        batch_size: Clips in a batch.
-        device: `"cpu"`, `"cuda"`, …
-        dtype: Of weights and activations.
-        attn: Attention implementation.
-        tome_r: Tokens merged in every layer; None for stock AST.
-        schedule: How they are spread over the layers; None for stock AST.
-        tokens_in: Tokens entering the first layer.
-        tokens_out: Tokens left after the last.
-        gmacs: 10^9 multiply-accumulates for a clip, matching not counted.
-        macts: 10^6 numbers that matrix products and the convolution write for a clip, as timm counts activations.
-        mac_ratio: Stock AST's MACs over this model's: the limit of what merging can gain.
-        front_end: The feature extractor; None where it cannot be imported.
-        front_end_ms: From waveforms in host memory to the model's input on its device.
-        model_ms: From there to logits.
-        model_p95_ms: 95th percentile.
-        end_to_end_ms: From waveforms to logits.
-        end_to_end_p95_ms: 95th percentile.
-        samples_per_sec: Clips a second through the model.
-        end_to_end_samples_per_sec: Clips a second from waveforms to logits.
-        speedup: Of the model: median over rounds of stock AST sdpa's time over this one's in the same round.
-        speedup_end_to_end: The same from waveforms to logits, each with its own front end.
-        efficiency: `speedup / mac_ratio`: the share of the limit that is reached.
-        peak_mem_mb: Most device memory in use, weights included, in 10^6 bytes; None where torch does not count it.
-        rounds: Measured, after the warm-up.
-        torch: Its version.
-        transformers: Its version.
-        threads: Of torch on the CPU.
-        processor: Name of the CPU or GPU.
-        date: Of the measurement.
-    """
-
-    model: str
-    implementation: str
-    params_m: float
-    frames: int
-    batch_size: int
-    device: str
-    dtype: str
-    attn: str
-    tome_r: int | None
-    schedule: str | None
-    tokens_in: int
-    tokens_out: int
-    gmacs: float
-    macts: float
-    mac_ratio: float
-    front_end: str | None
-    front_end_ms: float | None = None
-    model_ms: float
-    model_p95_ms: float
-    end_to_end_ms: float | None = None
-    end_to_end_p95_ms: float | None = None
-    samples_per_sec: float
-    end_to_end_samples_per_sec: float | None = None
-    speedup: float
-    speedup_end_to_end: float | None = None
-    efficiency: float
-    peak_mem_mb: float | None = None
-    rounds: int
-    torch: str
-    transformers: str
-    threads: int
-    processor: str
-    date: str
-
-
-def write_csv(rows: Sequence[BenchmarkRow | TrainingRow], path: Path) -> None:
+def write_csv(rows: Sequence[Row], path: Path) -> None:
     """Write one line per row, of which there is one at least; floats to five digits, nothing where a value is None."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, [field.name for field in fields(rows[0])], lineterminator="\n")
@@ -101,12 +26,12 @@ def write_csv(rows: Sequence[BenchmarkRow | TrainingRow], path: Path) -> None:
             writer.writerow({k: f"{v:.5g}" if isinstance(v, float) else v for k, v in asdict(row).items()})
 
 
-def to_json(rows: Sequence[BenchmarkRow | TrainingRow]) -> str:
-    """A JSON list of one object per row; `BenchmarkRow(**item)` makes such a row again."""
+def to_json(rows: Sequence[Row]) -> str:
+    """A JSON list of one object per row; its class makes of `**item` such a row again."""
     return json.dumps([asdict(row) for row in rows], indent=2)
 
 
-def plot_speedups(rows: Sequence[BenchmarkRow | TrainingRow], path: Path, of: str = "") -> None:
+def plot_speedups(rows: Sequence[Row], path: Path, of: str = "") -> None:
     """Draw measured speed-up against r, a panel per clip length, with the MAC ratio as the line to reach.
 
     Args:
@@ -140,7 +65,7 @@ def plot_speedups(rows: Sequence[BenchmarkRow | TrainingRow], path: Path, of: st
     figure.savefig(path)
 
 
-def _plot_panel(axes: Axes, rows: Sequence[BenchmarkRow | TrainingRow]) -> None:
+def _plot_panel(axes: Axes, rows: Sequence[Row]) -> None:
     """Measured and possible speed-up for each schedule, and stock AST's two levels."""
     fast = [row for row in rows if row.tome_r is not None]
     for row in rows:

@@ -28,7 +28,7 @@ from .benchmark_candidates import (
     stock_ast,
 )
 from .benchmark_circumstances import shared_columns
-from .benchmark_results import BenchmarkRow
+from .benchmark_rows import BenchmarkRow
 from .complexity import Complexity, complexity
 from .modeling_fastast import FastASTForAudioClassification
 
@@ -240,11 +240,7 @@ def _time_run(candidate: Candidate, clips: Clips, spare_input: Tensor) -> Timing
         torch.cuda.reset_peak_memory_stats(device)
     front_end_seconds, input_values = None, spare_input
     if candidate.front_end is not None:
-        synchronize(device)
-        start = perf_counter()
-        input_values = candidate.front_end(clips)
-        synchronize(device)
-        front_end_seconds = perf_counter() - start
+        front_end_seconds, input_values = timed(partial(candidate.front_end, clips), device)
     model_seconds = _time_forward(candidate.forward, input_values)
     return Timing(front_end_seconds, model_seconds, torch.cuda.max_memory_allocated(device) if counts_memory else None)
 
@@ -252,11 +248,16 @@ def _time_run(candidate: Candidate, clips: Clips, spare_input: Tensor) -> Timing
 @torch.inference_mode()
 def _time_forward(forward: Callable[[Tensor], Any], input_values: Tensor) -> float:
     """Seconds of one forward pass."""
-    synchronize(input_values.device)
+    return timed(partial(forward, input_values), input_values.device)[0]
+
+
+def timed(run: Callable[[], Result], device: torch.device) -> tuple[float, Result]:
+    """Seconds of one run on a device, and what it returned."""
+    synchronize(device)
     start = perf_counter()
-    forward(input_values)
-    synchronize(input_values.device)
-    return perf_counter() - start
+    result = run()
+    synchronize(device)
+    return perf_counter() - start, result
 
 
 def synchronize(device: torch.device) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .paper_table import PAPER_TABLE_1, PAPER_TABLE_2, R_VALUES
-from .sweep_rows import INFERENCE, MEAN_AVERAGE_PRECISION, DistillationRow, SweepRow
+from .sweep_rows import INFERENCE, MEAN_AVERAGE_PRECISION, ComparisonRow, SweepRow
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,7 +55,7 @@ def plot_merging(rows: Sequence[SweepRow], path: Path, corpus: str, name: str) -
     figure.savefig(path)
 
 
-def plot_distillation(rows: Sequence[DistillationRow], path: Path, name: str) -> None:
+def plot_comparison(rows: Sequence[ComparisonRow], path: Path, name: str) -> None:
     """Table 2: accuracy and mAP of each method against throughput, or the MAC ratio, beside the paper's mAP.
 
     Raises:

@@ -17,8 +17,8 @@ from .benchmarking import benchmark
 from .complexity import complexity
 from .modeling_fastast import FastASTForAudioClassification
 from .runs import write_json
-from .sweep_plots import plot_distillation, plot_merging
-from .sweep_rows import MEAN_AVERAGE_PRECISION, DistillationRow, SweepRow
+from .sweep_plots import plot_comparison, plot_merging
+from .sweep_rows import MEAN_AVERAGE_PRECISION, ComparisonRow, SweepRow
 
 Row = TypeVar("Row", bound=SweepRow)
 
@@ -85,19 +85,19 @@ def write_results(rows: Sequence[SweepRow], stem: Path, facts: dict[str, Any], c
     stem.with_suffix(".md").write_text(f"{markdown_table(lines(rows))}\n\n{what}\n", encoding="utf-8")
     with suppress(ImportError):
         name = corpus if facts.get("classes") is None else f"{corpus}, {facts['classes']} classes"
-        distilled = [row for row in rows if isinstance(row, DistillationRow)]
-        if distilled:
-            plot_distillation(distilled, stem.with_suffix(".png"), name)
+        compared = [row for row in rows if isinstance(row, ComparisonRow)]
+        if compared:
+            plot_comparison(compared, stem.with_suffix(".png"), name)
         else:
             plot_merging(rows, stem.with_suffix(".png"), corpus, name)
 
 
 def lines(rows: Sequence[SweepRow]) -> list[dict[str, str]]:
     """The table as it is shown: cells by column, scores in percent, and what was not measured left out."""
-    distilled = [row for row in rows if isinstance(row, DistillationRow)]
-    if not distilled:
+    compared = [row for row in rows if isinstance(row, ComparisonRow)]
+    if not compared:
         return [_merging_line(row) for row in rows]
-    return [_distillation_line(*pair) for pair in zip(distilled[::2], distilled[1::2], strict=True)]
+    return [_comparison_line(*pair) for pair in zip(compared[::2], compared[1::2], strict=True)]
 
 
 def _merging_line(row: SweepRow) -> dict[str, str]:
@@ -117,7 +117,7 @@ def _merging_line(row: SweepRow) -> dict[str, str]:
     }
 
 
-def _distillation_line(*metrics: DistillationRow) -> dict[str, str]:
+def _comparison_line(*metrics: ComparisonRow) -> dict[str, str]:
     row = metrics[0]
     shown = {
         "method": row.method,

@@ -1,4 +1,4 @@
-"""The rows of the paper's two tables: what merging costs (Table 1), and what distillation wins (Table 2)."""
+"""The rows of the paper's two tables: what merging costs (Table 1), and ways of training compared (Table 2)."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class SweepRow:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DistillationRow(SweepRow):
+class ComparisonRow(SweepRow):
     """A row of Table 2, where each method has two of them, one for each metric.
 
     Attributes:
@@ -95,7 +95,7 @@ def merging_rows(cells: Sequence[Cell], multi_label: bool) -> list[SweepRow]:
     return [SweepRow(**part.columns(reference)) for part in scored]
 
 
-def distillation_rows(cells: Sequence[Cell]) -> list[DistillationRow]:
+def comparison_rows(cells: Sequence[Cell]) -> list[ComparisonRow]:
     """Table 2: accuracy and mean average precision of each cell, their drop from r = 0 and gain on the first method.
 
     Accuracy counts a clip as right whose best-scored class is one of its own, mean average precision is over classes
@@ -119,7 +119,7 @@ def distillation_rows(cells: Sequence[Cell]) -> list[DistillationRow]:
             if cell.method != first:
                 gain = scored.difference(_Scored(plain, metric))
                 columns |= dict(zip(("gain", "gain_low", "gain_high"), gain, strict=True))
-            rows.append(DistillationRow(**columns))
+            rows.append(ComparisonRow(**columns))
     return rows
 
 

@@ -2,101 +2,44 @@
 
 A training step is the forward pass, the loss, the backward pass and AdamW's update; features are made beforehand. The
 MACs of a step are counted as three forward passes': a backward pass multiplies for the inputs' gradients and again for
-the weights'. The MAC ratio is therefore the forward pass'.
+the weights'. The MAC ratio is therefore the forward pass'. With a teacher, steps that distil from it join the rounds
+(`distillation_benchmark`).
 """
 
 from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from tqdm.auto import tqdm
 
 from .benchmark_circumstances import shared_columns
-from .benchmarking import check_at_least, interleaved_rounds, synchronize
+from .benchmark_rows import TrainingRow
+from .benchmarking import check_at_least, interleaved_rounds, timed
 from .complexity import complexity
 from .modeling_fastast import FastASTForAudioClassification
 from .training_memory import step_bytes
-from .training_step import Forward, TrainingStep
+from .training_step import Forward, Loss, TrainingStep
+
+if TYPE_CHECKING:
+    from .distillation_benchmark import Lesson
 
 FORWARD_PASSES = 3  # that a step's MACs are counted as
 Setting = tuple[int | None, str]  # r and its schedule; None for stock AST
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrainingRow:
-    """Training steps of one model as they were measured on one clip length. Times are for a whole step.
-
-    Attributes:
-        model: Whose weights.
-        implementation: `"AST"` (transformers' own) or `"FastAST"`.
-        params_m: Parameters in millions; all are trained.
-        frames: Frames of a clip, one each 10 ms.
-        batch_size: Clips in a batch.
-        device: `"cpu"`, `"cuda"`, …
-        dtype: float32, or that of autocast; weights, gradients and moments are float32 in any case.
-        attn: Attention implementation.
-        tome_r: Tokens merged in every layer; None for stock AST.
-        schedule: How they are spread over the layers; None for stock AST.
-        tokens_in: Tokens entering the first layer.
-        tokens_out: Tokens left after the last.
-        gmacs: 10^9 multiply-accumulates of a step for a clip: three times the forward pass', matching not counted.
-        mac_ratio: Stock AST's MACs over this model's.
-        step_ms: Median over rounds.
-        step_p95_ms: 95th percentile.
-        samples_per_sec: Clips a second.
-        speedup: Median over rounds of stock AST sdpa's time over this one's in the same round.
-        efficiency: `speedup / mac_ratio`.
-        peak_mem_mb: Most memory in use, in 10^6 bytes: `step_mem_mb`, the weights and AdamW's moments.
-        step_mem_mb: What the step takes on top of weights and moments: activations and gradients. None where it
-            cannot be measured.
-        rounds: Measured, after the warm-up.
-        torch: Its version.
-        transformers: Its version.
-        threads: Of torch on the CPU.
-        processor: Name of the CPU or GPU.
-        date: Of the measurement.
-    """
-
-    model: str
-    implementation: str
-    params_m: float
-    frames: int
-    batch_size: int
-    device: str
-    dtype: str
-    attn: str
-    tome_r: int | None
-    schedule: str | None
-    tokens_in: int
-    tokens_out: int
-    gmacs: float
-    mac_ratio: float
-    step_ms: float
-    step_p95_ms: float
-    samples_per_sec: float
-    speedup: float
-    efficiency: float
-    peak_mem_mb: float | None = None
-    step_mem_mb: float | None = None
-    rounds: int
-    torch: str
-    transformers: str
-    threads: int
-    processor: str
-    date: str
-
-
 @dataclass(frozen=True)
 class TrainingBenchmarkResult:
-    """Rows of one clip length, from the rounds that were finished, and whether Ctrl-C came before the end."""
+    """Rows of one clip length, from the rounds that were finished, and whether Ctrl-C came before the end.
+
+    With a teacher each is a [`DistillationRow`].
+    """
 
     rows: list[TrainingRow]
     interrupted: bool
@@ -114,6 +57,7 @@ def training_benchmark(
     dtype: torch.dtype = torch.float32,
     rounds: int = 10,
     memory: bool = True,
+    teacher: str | None = None,
     progress: bool = False,
 ) -> TrainingBenchmarkResult:
     """Time training steps of FastAST at each r beside stock AST's (sdpa), on the same weights and features.
@@ -131,7 +75,10 @@ def training_benchmark(
         attn: FastAST's attention implementation.
         dtype: float32, or that of autocast.
         rounds: How often each is timed, after a warm-up.
-        memory: Whether to measure peak memory after the rounds; on a CPU, that starts a process for each row.
+        memory: Whether to measure peak memory after the rounds; on a CPU, that starts a process for each row. Not
+            measured with a teacher.
+        teacher: Time steps that distil from it as well: `"cnn"` or `"passt"` for one with random weights, or a
+            checkpoint with the model's labels.
         progress: Whether to show a progress bar on a terminal.
 
     Returns:
@@ -139,8 +86,10 @@ def training_benchmark(
         finished.
 
     Raises:
-        ValueError: A number is too small, or a schedule or attention implementation is unknown.
-        ImportError: What the attention implementation needs is not installed.
+        ValueError: A number is too small, a schedule or attention implementation is unknown, or the teacher has other
+            labels.
+        ImportError: What the attention implementation, or a CNN, needs is not installed.
+        OSError: No such teacher.
 
     Example:
         >>> from fastast_hf import FastASTConfig
@@ -155,7 +104,12 @@ def training_benchmark(
     # r = 0 is the same in every schedule.
     settings: list[Setting] = [(None, schedules[0])]
     settings += dict.fromkeys((r, schedule if r else schedules[0]) for r in tome_r for schedule in schedules)
-    runs = [partial(_time_step, step, step.forward_pass(*setting)) for setting in settings]
+    forwards = [step.forward_pass(*setting) for setting in settings]
+    runs = [partial(_time_step, step, forward) for forward in forwards]
+    lesson = None if teacher is None else _lesson(teacher, step)
+    if lesson is not None:  # only FastAST is distilled
+        runs += [partial(_time_step, step, forward, lesson.loss) for forward in forwards[1:]]
+        runs += [partial(_time_part, part, step.model.device) for part in (lesson.teach, lesson.hear)]
 
     finished: list[list[float]] = []
     step_memory: list[int | None] = [None] * len(settings)
@@ -164,7 +118,7 @@ def training_benchmark(
         bar = {"desc": f"{num_frames} frames", "unit": "round", "leave": False, "disable": None if progress else True}
         for seconds in tqdm(interleaved_rounds(runs, rounds), total=rounds, **bar):
             finished.append(seconds)
-        for index, setting in enumerate(settings if memory else ()):
+        for index, setting in enumerate(settings if memory and lesson is None else ()):
             step_memory[index] = _memory(step, setting)
     except KeyboardInterrupt:
         interrupted = True
@@ -176,22 +130,30 @@ def training_benchmark(
         "dtype": str(dtype).removeprefix("torch."),
         "rounds": len(finished),
     }
-    seconds_of_all = np.array(finished)  # (rounds, settings)
-    rows = [
+    seconds_of_all = np.array(finished)  # (rounds, runs)
+    rows: list[TrainingRow] = [
         _row(step, setting, seconds_of_all[:, index], seconds_of_all[:, 0], step_memory[index], shared)
         for index, setting in enumerate(settings)
     ]
+    if lesson is not None:
+        rows = lesson.rows(rows, seconds_of_all)
     return TrainingBenchmarkResult(rows, interrupted)
 
 
-def _time_step(step: TrainingStep, forward: Forward) -> float:
+def _lesson(teacher: str, step: TrainingStep) -> Lesson:
+    from .distillation_benchmark import Lesson, benchmark_teacher  # which imports the trainer
+
+    return Lesson(*benchmark_teacher(teacher, step.model, step.dtype), step)
+
+
+def _time_step(step: TrainingStep, forward: Forward, loss: Loss | None = None) -> float:
     """Seconds of one training step."""
-    device = step.model.device
-    synchronize(device)
-    start = perf_counter()
-    step(forward)
-    synchronize(device)
-    return perf_counter() - start
+    return timed(partial(step, forward, loss), step.model.device)[0]
+
+
+def _time_part(part: Callable[[], object], device: torch.device) -> float:
+    """Seconds of one of a teacher's parts."""
+    return timed(part, device)[0]
 
 
 def _memory(step: TrainingStep, setting: Setting) -> int | None:

@@ -17,6 +17,7 @@ from .token_merging import merges_per_layer
 LEARNING_RATE = 1e-5
 
 Forward = Callable[[Tensor], Any]
+Loss = Callable[[Tensor], Tensor]
 
 
 class TrainingStep:
@@ -72,13 +73,13 @@ class TrainingStep:
         merges = merges_per_layer(tome_r, self.model.config.num_hidden_layers, schedule)
         return partial(self.model.__call__, tome_r=merges)
 
-    def __call__(self, forward: Forward) -> None:
-        """Make one step by this forward pass."""
+    def __call__(self, forward: Forward, loss: Loss | None = None) -> None:
+        """Make one step by this forward pass, on this loss of its logits or on the labels' cross-entropy."""
         mixed = self.dtype is not torch.float32
         with torch.autocast(self.model.device.type, dtype=self.dtype if mixed else None, enabled=mixed):
-            logits = forward(self.input_values).logits
-        loss = F.cross_entropy(logits.float(), self.labels)
-        self.scaler.scale(loss).backward()
+            logits = forward(self.input_values).logits.float()
+        value = F.cross_entropy(logits, self.labels) if loss is None else loss(logits)
+        self.scaler.scale(value).backward()
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad()

@@ -119,26 +119,27 @@ def spectrograms_for_another(
     if draws.shift is None:
         return features
     # Where the student's frame that is heard at the same time came from, in this front end's frames.
-    own, others = extractor.frame_seconds(), other.frame_seconds()
-    there, back = (_nearest(*times).to(features.device) for times in ((own, others), (others, own)))
-    source = back[(there - draws.shift) % len(own)] - back[there]
-    frames = torch.arange(len(others), device=features.device)
-    return augmentation.take_frames(features, (frames + source).clamp(0, len(others) - 1))
+    with torch.device(features.device):  # brought there from elsewhere, they would wait for all before them
+        own, others = extractor.frame_seconds(), other.frame_seconds()
+        there, back = _nearest(own, others), _nearest(others, own)
+        source = back[(there - draws.shift) % len(own)] - back[there]
+        frames = torch.arange(len(others))
+        return augmentation.take_frames(features, (frames + source).clamp(0, len(others) - 1))
 
 
 def on_another_grid(
     extractor: FastASTFeatureExtractor, draws: SpectrogramDraws, other: FastASTFeatureExtractor
 ) -> SpectrogramDraws:
     """Masks and noise at the same seconds and Hz on the grid of `other`, none where the first grid does not reach."""
-    axes = (
-        (extractor.frame_seconds(), other.frame_seconds()),
-        (extractor.mel_hertz(), other.mel_hertz()),
-    )
-    (frames, known_frames), (bins, known_bins) = ((_nearest(*axis), _within(*axis)) for axis in axes)
 
     def moved(cells: Tensor) -> Tensor:
-        known = (known_frames[:, None] & known_bins).to(cells.device)
-        return cells[:, frames.to(cells.device)][:, :, bins.to(cells.device)] * known
+        with torch.device(cells.device):  # brought there from elsewhere, they would wait for all before them
+            axes = (
+                (extractor.frame_seconds(), other.frame_seconds()),
+                (extractor.mel_hertz(), other.mel_hertz()),
+            )
+            (frames, known_frames), (bins, known_bins) = ((_nearest(*axis), _within(*axis)) for axis in axes)
+            return cells[:, frames][:, :, bins] * (known_frames[:, None] & known_bins)
 
     # Noise is in normalised units: as loud beside the sound as it is to the student.
     ratio = _unit(other) / _unit(extractor)

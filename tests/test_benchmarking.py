@@ -16,7 +16,8 @@ import torch
 
 from fastast_hf import FastASTConfig, FastASTForAudioClassification, benchmark_candidates, benchmarking
 from fastast_hf.benchmark_candidates import Candidate, stock_ast
-from fastast_hf.benchmark_results import BenchmarkRow, plot_speedups, to_json, write_csv
+from fastast_hf.benchmark_results import plot_speedups, to_json, write_csv
+from fastast_hf.benchmark_rows import BenchmarkRow
 from fastast_hf.benchmarking import (
     WARM_UP_ROUNDS,
     BenchmarkResult,

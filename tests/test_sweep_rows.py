@@ -18,8 +18,8 @@ from fastast_hf.sweep_rows import (
     INFERENCE,
     MEAN_AVERAGE_PRECISION,
     TRAINED,
-    DistillationRow,
-    distillation_rows,
+    ComparisonRow,
+    comparison_rows,
     merging_rows,
     resampled_score,
 )
@@ -60,7 +60,7 @@ def test_table_2_holds_both_metrics_their_drop_from_r_0_and_their_gain_on_the_fi
     skills = {"FastAST": 1.0, "FastAST + KD (CNN)": 2.5}
     cells = [cell(name, r, skill, multi_label=multi_label) for name, skill in skills.items() for r in (0, 4)]
     by_place = {(part.method.name, part.tome_r): part for part in cells}
-    rows = distillation_rows(cells)
+    rows = comparison_rows(cells)
     assert [(row.method, row.tome_r, row.metric) for row in rows] == [
         (name, r, metric) for name in skills for r in (0, 4) for metric in BY_HAND
     ]
@@ -102,14 +102,14 @@ def test_each_schedule_is_told_from_its_own_and_from_the_one_r_0() -> None:
         for name, skill in (("a", 1.0), ("b", 2.0))
         for r, schedule in ((0, "constant"), (4, "constant"), (4, "decreasing"))
     ]
-    rows = [row for row in distillation_rows(cells) if row.metric == ACCURACY]
+    rows = [row for row in comparison_rows(cells) if row.metric == ACCURACY]
     assert rows[5].schedule == "decreasing" and rows[5].change == pytest.approx(rows[5].score - rows[3].score)
     assert rows[5].gain == pytest.approx(rows[5].score - rows[2].score)
 
 
 def test_a_drop_without_r_0_is_refused() -> None:
     with pytest.raises(ValueError, match="put 0 among the values of r"):
-        distillation_rows([cell("a", 4)])
+        comparison_rows([cell("a", 4)])
 
 
 @pytest.mark.parametrize("multi_label", [False, True])
@@ -123,7 +123,7 @@ def test_table_1_tells_changes_from_inf_at_r_0_in_the_corpus_metric(multi_label:
 
 
 def test_table_2_is_shown_a_line_for_each_method_and_r() -> None:
-    rows = distillation_rows([cell(name, r, 1.0 + index) for index, name in enumerate("ab") for r in (0, 4)])
+    rows = comparison_rows([cell(name, r, 1.0 + index) for index, name in enumerate("ab") for r in (0, 4)])
     shown = lines(rows)
     assert [(line["method"], line["r"]) for line in shown] == [("a", "0"), ("a", "4"), ("b", "0"), ("b", "4")]
     assert shown[0]["acc gain"] == "" and shown[0]["acc drop"] == "+0.0"
@@ -134,8 +134,8 @@ def test_table_2_is_shown_a_line_for_each_method_and_r() -> None:
 def test_speed_is_told_of_models_of_the_size_that_was_timed_alone(make_fastast: type) -> None:
     model = make_fastast(num_labels=CLASSES)
     own = complexity(model.config, 0, "constant")
-    rows = distillation_rows([cell("other size", 0)])
-    same = [DistillationRow(**{**vars(row), "gmacs": own.macs / 1e9}) for row in rows]
+    rows = comparison_rows([cell("other size", 0)])
+    same = [ComparisonRow(**{**vars(row), "gmacs": own.macs / 1e9}) for row in rows]
     timed = with_speed([*rows, *same], model, batch_size=1, rounds=1)
     assert [row.samples_per_sec is None for row in timed] == [True, True, False, False]
 

@@ -14,9 +14,10 @@ import torch
 
 from fastast_hf import FastASTConfig, FastASTForAudioClassification, training_benchmark
 from fastast_hf.benchmark_results import plot_speedups, to_json, write_csv
+from fastast_hf.benchmark_rows import TrainingRow
 from fastast_hf.benchmarking import WARM_UP_ROUNDS
 from fastast_hf.complexity import complexity
-from fastast_hf.training_benchmark import TrainingBenchmarkResult, TrainingRow
+from fastast_hf.training_benchmark import TrainingBenchmarkResult
 from fastast_hf.training_benchmark import training_benchmark as measure
 from fastast_hf.training_step import Forward, TrainingStep
 

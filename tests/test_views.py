@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 from small_corpora import write_esc50
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import TrainingArguments
 
 from fastast_hf import FastASTConfig, FastASTFeatureExtractor, FastASTForAudioClassification, PasstFeatureExtractor
@@ -114,6 +116,32 @@ def test_noise_is_as_loud_to_both_and_at_the_same_places() -> None:
     assert moved is not None
     assert moved.max().item() == pytest.approx(0.8 / 5, rel=1e-3)
     assert 5 * moved.sum().item() == pytest.approx(8 * noise.sum().item(), rel=0.2)
+
+
+class Arrivals(TorchDispatchMode):
+    """Counts what is brought to a device from another one."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func is torch.ops.aten._to_copy.default and torch.device(kwargs.get("device") or "cpu") != args[0].device:
+            self.count += kwargs.get("device") is not None
+        return func(*args, **kwargs)
+
+
+def test_on_an_accelerator_nothing_is_brought_there_while_it_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each such copy would wait for the student's forward pass. The meta device stands in for one."""
+    teacher = TEACHERS["32 kHz"]
+    cells = torch.empty(2, FRAMES, 128, device="meta")
+    monkeypatch.setattr(PasstFeatureExtractor, "spectrogram", lambda *_: (cells, cells[:, :, 0]))  # no meta autocast
+    shift = torch.empty(2, 1, dtype=torch.long, device="meta")
+    view = replace(view_of(cells[:, :, 0]), draws=SpectrogramDraws(cells > 0, cells, shift))
+    with Arrivals() as arrivals:
+        seen = spectrograms_for_another(STUDENT, cells, teacher, view, view.waveforms)
+        assert seen.shape == cells.shape and seen.device == cells.device and arrivals.count == 0
+        torch.zeros(1).to("meta")
+    assert arrivals.count == 1
 
 
 @pytest.fixture

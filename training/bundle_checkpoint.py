@@ -1,6 +1,6 @@
 """Make the package's own checkpoint of a training run: fp16 weights, its score at every r, and a card.
 
-    python training/bundle_checkpoint.py RUN_DIR … --data speech_commands
+    python training/bundle_checkpoint.py RUN_DIR … --data speech_commands [--teacher RUN_DIR]
 
 Scores are of the weights as they are written, loaded back, computed in float32. The card's numbers are those of
 `results.json`, which is written beside the weights.
@@ -44,7 +44,7 @@ demonstration, not a product: it was trained on few recordings and is often wron
 **Training data.** {recordings} one-second recordings of Speech Commands V2's test set (Warden 2018, CC BY 4.0), of
 other speakers than the validation and test lists, and words spoken by espeak-ng and flite
 (`training/synthesise_words.py`): {words}. **Recipe.** `training/recipes/speech_commands_tiny.sh`: from random weights,
-`tome_r` drawn at random at each step, so that one checkpoint serves many r.
+`tome_r` drawn at random at each step, so that one checkpoint serves many r.{distillation}
 
 **Accuracy** at each r on {validation} validation and {testing} test clips, with the 95 % interval (Wilson) of the test
 score. The weights are the last epoch's. Measured by `training/bundle_checkpoint.py` in float32; from `results.json`.
@@ -83,6 +83,23 @@ def measure(
     return rows
 
 
+DISTILLATION = """
+
+**Distillation.** The last stage learns from a teacher (CMKD; λ = {lam}, τ = {tau}): a {backbone} from ImageNet,
+fine-tuned on the same training recordings, which is right on {accuracy:.1%} of the test clips."""
+
+
+def of_teacher(run: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    """What a card says of the teacher, from its own results file."""
+    results = json.loads((run / RESULTS).read_text())
+    return {
+        "backbone": json.loads((run / "config.json").read_text())["backbone"],
+        "accuracy": results["test"]["last"]["accuracy"],
+        "lam": settings["lam"],
+        "tau": settings["tau"],
+    }
+
+
 def card(results: dict[str, Any], extractor: FastASTFeatureExtractor) -> str:
     """The model card, every number from `results`."""
     lines = []
@@ -104,6 +121,7 @@ def card(results: dict[str, Any], extractor: FastASTFeatureExtractor) -> str:
         words=", then ".join(str(stage["extra"]) for stage in results["clips"]["stages"]),
         validation=results["clips"]["validation"],
         testing=results["clips"]["test"],
+        distillation=DISTILLATION.format(**results["teacher"]) if results["teacher"] else "",
     )
 
 
@@ -114,12 +132,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         "runs", nargs="+", type=Path, help="outputs of run_finetune.py, stage by stage; the last counts"
     )
     parser.add_argument("--data", required=True, type=Path, help="Speech Commands folder with both lists")
+    parser.add_argument("--teacher", type=Path, help="output of run_teacher.py that the last stage learnt from")
     parser.add_argument("--tome-r", type=int, default=12, help="the checkpoint's own r")
     default = Path(__file__).parents[1] / "fastast_hf" / "checkpoints" / "speech-commands-tiny"
     parser.add_argument("--output", type=Path, default=default)
     args = parser.parse_args(argv)
     try:
-        stages = [json.loads((run / RESULTS).read_text())["clips"] for run in args.runs]
+        runs = [json.loads((run / RESULTS).read_text()) for run in args.runs]
+        distilled = bool(runs[-1]["settings"].get("teacher"))
+        if distilled != (args.teacher is not None):
+            raise ValueError(
+                "a teacher belongs to a last stage that was distilled: give --teacher with it, and only then"
+            )
+        teacher = of_teacher(args.teacher, runs[-1]["settings"]) if distilled else None
         model = FastASTForAudioClassification.from_pretrained(args.runs[-1], tome_r=args.tome_r, dtype=torch.float32)
         extractor = FastASTFeatureExtractor.from_pretrained(args.runs[-1])
         corpus = load_corpus("speech_commands", args.data, classes=12)
@@ -142,7 +167,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         "transformers": transformers.__version__,
         "machine": platform.machine(),
         "labels": label_names(corpus),
-        "clips": {"stages": stages} | {split: len(corpus[split]) for split in ("validation", "test")},
+        "teacher": teacher,
+        "clips": {"stages": [run["clips"] for run in runs]}
+        | {split: len(corpus[split]) for split in ("validation", "test")},
         "rows": measure(model, extractor, corpus),
     }
     (args.output / "results.json").write_text(json.dumps(results, indent=1) + "\n")

@@ -12,7 +12,7 @@ from .tables import format_table
 from .training_table import training_table
 
 if TYPE_CHECKING:
-    from fastast_hf.benchmark_results import BenchmarkRow
+    from fastast_hf.benchmark_rows import BenchmarkRow
     from fastast_hf.modeling_fastast import FastASTForAudioClassification
 
 RANDOM_AST_BASE = "ast-base-random"
@@ -38,6 +38,13 @@ def add_parser(commands: Any) -> None:
         "stock AST with sdpa; a --dtype other than float32 is then autocast's",
     )
     parser.add_argument(
+        "--teacher",
+        metavar="ID",
+        help="with --training: time steps that distil from this teacher as well, and how much of the throughput is "
+        "kept that both models' MACs allow; cnn (EfficientNet-B2) or passt with random weights, or a checkpoint: "
+        "folder or Hub id, with the labels of --model",
+    )
+    parser.add_argument(
         "--frames", type=int, nargs="+", default=[512, 1024, 128], metavar="T", help="clip lengths in frames of 10 ms"
     )
     parser.add_argument("--batch-size", type=int, default=4, metavar="B", help="clips at once (default: 4)")
@@ -61,7 +68,9 @@ def add_parser(commands: Any) -> None:
         help="FastAST's attention implementation (default: sdpa)",
     )
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: torch's choice)")
-    parser.add_argument("--output", type=Path, metavar="DIR", help="write csv, json and a picture into this folder")
+    parser.add_argument(
+        "--output", type=Path, metavar="DIR", help="write csv, json and, without --teacher, a picture into this folder"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     parser.set_defaults(run=run)
 
@@ -70,29 +79,34 @@ def run(args: argparse.Namespace) -> int:
     """Measure one clip length after the other, and write after each; 130 after Ctrl-C, as shells have it."""
     import torch
 
+    from fastast_hf.benchmark_circumstances import checkpoint_name
     from fastast_hf.benchmark_results import to_json
     from fastast_hf.benchmarking import benchmark, check_at_least
     from fastast_hf.training_benchmark import training_benchmark
 
     check_at_least(1, **{"--rounds": args.rounds, "--batch-size": args.batch_size})
     check_at_least(0, **{"--r": min(args.r)})
+    if args.teacher is not None and not args.training:
+        raise ValueError("a teacher is given for inference: add --training, or leave out --teacher")
     if args.threads is not None:
         check_at_least(1, **{"--threads": args.threads})
         torch.set_num_threads(args.threads)
     if args.output is not None:
         args.output.mkdir(parents=True, exist_ok=True)
-    model = _load(args.model, args.device, "float32" if args.training else args.dtype)
+    model = _load(args.model, args.device, "float32" if args.training else args.dtype, args.teacher)
     check_at_least(model.config.patch_size, **{"--frames": min(args.frames)})
 
     stem = None if args.output is None else args.output / file_stem(args, model.device.type)
 
-    measure: Any = partial(training_benchmark, dtype=getattr(torch, args.dtype)) if args.training else benchmark
+    measure: Any = benchmark
+    if args.training:
+        measure = partial(training_benchmark, dtype=getattr(torch, args.dtype), teacher=args.teacher)
     rows: list[Any] = []
     for frames in dict.fromkeys(args.frames):
         result = measure(
             model,
             frames,
-            model_name=_name(args.model) if args.model else RANDOM_AST_BASE,
+            model_name=checkpoint_name(args.model) if args.model else RANDOM_AST_BASE,
             batch_size=args.batch_size,
             tome_r=args.r,
             schedules=args.schedule,
@@ -114,7 +128,7 @@ def run(args: argparse.Namespace) -> int:
     if rows and not args.training and rows[0].front_end is None:
         note = "stock AST's front end is left out, because transformers cannot import ASTFeatureExtractor here"
         print(f"fastast benchmark: {note} (a broken torchaudio?)", file=sys.stderr)
-    if rows and stem is not None:
+    if rows and stem is not None and args.teacher is None:
         _draw(rows, stem.with_name(f"{stem.name}.png"), "training" if args.training else "")
     return 130 if result.interrupted else 0
 
@@ -165,19 +179,16 @@ def table(rows: list[BenchmarkRow]) -> str:
 
 def file_stem(args: argparse.Namespace, device: str) -> str:
     """A file's name, without ending, that says what was measured: `benchmark-cpu-float32-sdpa-b4`."""
-    what = "training" if args.training else "benchmark"
-    model = [_name(args.model).split("/")[-1]] if args.model else []
+    from fastast_hf.benchmark_circumstances import checkpoint_name
+
+    what = "distillation" if args.teacher else "training" if args.training else "benchmark"
+    models = [checkpoint_name(model).split("/")[-1] for model in (args.teacher, args.model) if model]
     schedule = [] if args.schedule == ["constant"] else args.schedule
-    return "-".join([what, *model, device, args.dtype, args.attn, f"b{args.batch_size}", *schedule])
+    return "-".join([what, *models, device, args.dtype, args.attn, f"b{args.batch_size}", *schedule])
 
 
-def _name(model: str) -> str:
-    """A Hub id as it is, a local checkpoint by its folder's name alone."""
-    return Path(model).resolve().name if Path(model).is_dir() else model
-
-
-def _load(model: str | None, device: str | None, dtype: str) -> FastASTForAudioClassification:
-    """The checkpoint, or AST-base with random weights, which is as fast and needs no download."""
+def _load(model: str | None, device: str | None, dtype: str, teacher: str | None) -> FastASTForAudioClassification:
+    """The checkpoint, or AST-base with random weights, which is as fast, needs no download, and has any labels."""
     import torch
 
     from fastast_hf.configuration_fastast import FastASTConfig
@@ -188,8 +199,14 @@ def _load(model: str | None, device: str | None, dtype: str) -> FastASTForAudioC
     if model is not None:
         loaded = load_classifier(model)
     else:
+        labels: dict[str, Any] = {"num_labels": AUDIOSET_LABELS}
+        if teacher is not None:
+            from fastast_hf.distillation_benchmark import labels_of
+
+            known = labels_of(teacher)
+            labels = {"id2label": known, "label2id": {name: i for i, name in known.items()}} if known else labels
         torch.manual_seed(0)
-        loaded = FastASTForAudioClassification(FastASTConfig(num_labels=AUDIOSET_LABELS))
+        loaded = FastASTForAudioClassification(FastASTConfig(**labels))
     return loaded.to(device=place, dtype=getattr(torch, dtype))
 
 

@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     """Score, time, print and write."""
     from ..sweep import Sweep
     from ..sweep_results import lines, with_speed, write_results
-    from ..sweep_rows import SweepRow, distillation_rows, merging_rows
+    from ..sweep_rows import SweepRow, comparison_rows, merging_rows
     from ..tagging import load_classifier, usable_device
 
     methods = compared(args) if args.compare else merging_methods(args)
@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
         workers=args.workers,
     )
     cells = sweep.cells(args.schedule)
-    rows: Sequence[SweepRow] = distillation_rows(cells) if args.compare else merging_rows(cells, sweep.multi_label)
+    rows: Sequence[SweepRow] = comparison_rows(cells) if args.compare else merging_rows(cells, sweep.multi_label)
     if args.rounds:
         first = methods[0][0].folder(rows[0].tome_r, args.schedule[0], next(iter(sweep.corpora)))
         rows = with_speed(rows, load_classifier(first).to(sweep.device).eval(), args.batch_size, args.rounds)

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 from .tables import format_table
 
 if TYPE_CHECKING:
-    from fastast_hf.training_benchmark import TrainingRow
+    from fastast_hf.benchmark_rows import DistillationRow, TrainingRow
 
 
 def training_table(rows: list[TrainingRow]) -> str:
     """A heading and a line per row, for rows of one clip length. Milliseconds are for a step of the whole batch."""
+    from fastast_hf.benchmark_rows import DistillationRow
+
     one = rows[0]
     threads = f" with {one.threads} threads" if one.device == "cpu" else ""
     heading = (
@@ -19,6 +21,11 @@ def training_table(rows: list[TrainingRow]) -> str:
         f"{one.dtype} on {one.processor}{threads}, {one.rounds} round{'s' if one.rounds > 1 else ''}; MACs of a step "
         "are three forward passes'"
     )
+    if isinstance(one, DistillationRow):
+        heading += (
+            f"\nteacher: {one.teacher}, {one.teacher_gmacs:.4g} GMACs, {one.teacher_ms:.1f} ms, and its front end "
+            f"{one.teacher_front_end_ms:.1f} ms"
+        )
     several = len({row.schedule for row in rows if row.tome_r}) > 1
     cells = [
         {
@@ -32,9 +39,26 @@ def training_table(rows: list[TrainingRow]) -> str:
             "speed-up": f"{row.speedup:.2f}×",
             "MAC ratio": f"{row.mac_ratio:.2f}×",
             "efficiency": f"{row.efficiency:.2f}",
-            "peak MB": "-" if row.peak_mem_mb is None else f"{row.peak_mem_mb:.0f}",
-            "step MB": "-" if row.step_mem_mb is None else f"{row.step_mem_mb:.0f}",
+            **(_with_teacher(row) if isinstance(row, DistillationRow) else _memory(row)),
         }
         for row in rows
     ]
-    return f"{heading}\n\n{format_table(list(cells[0]), [list(cell.values()) for cell in cells])}"
+    lines = format_table([name.strip() for name in cells[0]], [list(cell.values()) for cell in cells])
+    return f"{heading}\n\n{lines}"
+
+
+def _memory(row: TrainingRow) -> dict[str, str]:
+    return {"peak MB": _cell(row.peak_mem_mb, ".0f"), "step MB": _cell(row.step_mem_mb, ".0f")}
+
+
+def _with_teacher(row: DistillationRow) -> dict[str, str]:
+    return {
+        "with teacher ms": _cell(row.distillation_ms, ".1f"),
+        "p95 ms ": _cell(row.distillation_p95_ms, ".1f"),  # a second column of the name
+        "kept": _cell(row.kept, ".2f"),
+        "kept by MACs": _cell(row.kept_by_macs, ".2f"),
+    }
+
+
+def _cell(value: float | None, digits: str) -> str:
+    return "-" if value is None else f"{value:{digits}}"

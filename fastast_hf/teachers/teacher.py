@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -75,7 +76,6 @@ class Teacher:
                 f"{sampling_rate} Hz, or at a multiple of it"
             )
 
-    @torch.no_grad()
     def logits(self, view: View, student: FastASTFeatureExtractor, features: Tensor) -> Tensor:
         """What it makes of a batch as the student sees it (consistent teaching).
 
@@ -87,27 +87,34 @@ class Teacher:
         Returns:
             (B, classes) float32 in the student's order of labels.
         """
-        device = features.device
+        return self.classify(self.inputs(view, student, features))
+
+    @torch.no_grad()
+    def inputs(self, view: View, student: FastASTFeatureExtractor, features: Tensor) -> Tensor:
+        """What goes into its model, of what [`Teacher.logits`] takes."""
+        factor = self.extractor.sampling_rate // student.sampling_rate
+        with torch.autocast(features.device.type, enabled=False):
+            if isinstance(self.extractor, FastASTFeatureExtractor):
+                waveforms = upsample(view.waveforms, factor)
+                return spectrograms_for_another(student, features, self.extractor, view, waveforms)
+            clips = zip(upsample(view.waveforms, factor).cpu(), (view.num_samples * factor).tolist(), strict=True)
+            batch = self.extractor(
+                [clip[:count].numpy() for clip, count in clips],
+                sampling_rate=self.extractor.sampling_rate,
+                return_tensors="pt",
+                padding=True,
+            )
+        return batch[self.extractor.model_input_names[0]].to(features.device)
+
+    @torch.no_grad()
+    def classify(self, inputs: Tensor) -> Tensor:
+        """Its logits (B, classes) of its own input, float32, in the student's order of labels."""
+        device = inputs.device
         if self.model.device != device:
             self.model.to(device)
             self.order = self.order.to(device)
         with torch.autocast(device.type, enabled=False):
-            inputs = self._inputs(view, student, features)
             return self.model(inputs.to(self.model.dtype)).logits.float()[:, self.order]
-
-    def _inputs(self, view: View, student: FastASTFeatureExtractor, features: Tensor) -> Tensor:
-        factor = self.extractor.sampling_rate // student.sampling_rate
-        if isinstance(self.extractor, FastASTFeatureExtractor):
-            waveforms = upsample(view.waveforms, factor)
-            return spectrograms_for_another(student, features, self.extractor, view, waveforms)
-        clips = zip(upsample(view.waveforms, factor).cpu(), (view.num_samples * factor).tolist(), strict=True)
-        batch = self.extractor(
-            [clip[:count].numpy() for clip, count in clips],
-            sampling_rate=self.extractor.sampling_rate,
-            return_tensors="pt",
-            padding=True,
-        )
-        return batch[self.extractor.model_input_names[0]].to(features.device)
 
 
 def as_batched(extractor: Any) -> Any:
@@ -149,6 +156,8 @@ def label_order(config: Any, label_names: Sequence[str]) -> list[int]:
 def upsample(waveforms: Tensor, factor: int) -> Tensor:
     """Band-limited upsampling of (B, n) by a whole factor to (B, factor n): zeros above the old Nyquist frequency.
 
+    Around the clips is silence, as much as makes the Fourier transform fast.
+
     Example:
         >>> upsample(torch.ones(1, 100), 2).shape
         torch.Size([1, 200])
@@ -156,10 +165,22 @@ def upsample(waveforms: Tensor, factor: int) -> Tensor:
     if factor == 1:
         return waveforms
     samples = waveforms.shape[1]
-    spectrum = torch.fft.rfft(waveforms) * factor
-    if samples % 2 == 0:
-        spectrum[:, -1] /= 2  # the Nyquist frequency has its mirror image within the new spectrum
-    return torch.fft.irfft(spectrum, n=factor * samples)
+    padded = fast_length(samples)
+    spectrum = torch.fft.rfft(waveforms, n=padded) * factor
+    spectrum[:, -1] /= 2  # the Nyquist frequency has its mirror image within the new spectrum
+    return torch.fft.irfft(spectrum, n=factor * padded)[:, : factor * samples]
+
+
+@lru_cache
+def fast_length(samples: int) -> int:
+    """The next even length of no prime factors but 2, 3 and 5: with large ones, FFTs take several times as long.
+
+    Example:
+        >>> fast_length(164080)
+        165888
+    """
+    odd = [3**i * 5**j for i in range(13) for j in range(9)]
+    return min(part << max(1, (-(-samples // part) - 1).bit_length()) for part in odd)
 
 
 def teacher_probabilities(logits: Tensor, loss: str, tau: float = 1.0) -> Tensor:

@@ -6,14 +6,24 @@ import csv
 import json
 import re
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
-from fastast_hf import FastASTConfig, FastASTForAudioClassification, benchmarking, training_benchmark
-from fastast_hf.benchmark_results import BenchmarkRow
+from fastast_hf import (
+    FastASTConfig,
+    FastASTFeatureExtractor,
+    FastASTForAudioClassification,
+    benchmarking,
+    configuration_fastast,
+    training_benchmark,
+)
+from fastast_hf.benchmark_rows import BenchmarkRow, DistillationRow, TrainingRow
+from fastast_hf.cli.benchmark import _load
 from fastast_hf.cli.main import main
+from fastast_hf.teachers.cnn import CNNConfig, CNNForAudioClassification
 
 SETTINGS = ["--frames", "64", "--rounds", "2", "--batch-size", "2", "--r", "0", "8", "--device", "cpu"]
 CANDIDATES = 4  # stock AST eager and sdpa, FastAST at two r
@@ -32,12 +42,16 @@ BAD_ARGUMENTS = [
     (["--device", "meta"], "device meta can't be used here"),
     (["--model", "/no/such/checkpoint"], "/no/such/checkpoint"),
     (["--training", "--rounds", "0"], "--rounds is 0: give 1 or more"),
+    (["--teacher", "cnn"], "a teacher is given for inference: add --training, or leave out --teacher"),
+    (["--training", "--teacher", "/no/such/teacher"], "/no/such/teacher does not exist"),
 ]
 
 TRAINING_COLUMNS = [
     *("model", "r", "tokens left", "GMACs", "step ms", "p95 ms", "speed-up", "MAC ratio", "efficiency"),
     *("peak MB", "step MB"),
 ]
+
+DISTILLATION_COLUMNS = [*TRAINING_COLUMNS[:-2], "with teacher ms", "p95 ms", "kept", "kept by MACs"]
 
 FILE_NAMES = [
     ([], "benchmark-tiny-v1.5-cpu-float32-sdpa-b2"),
@@ -123,8 +137,46 @@ def test_training_has_a_table_and_files_of_its_own(
         ["FastAST", "sdpa", "0", "62"],
         ["FastAST", "sdpa", "8", "46"],
     ]
-    rows = [training_benchmark.TrainingRow(**item) for item in json.loads((tmp_path / f"{stem}.json").read_text())]
+    rows = [TrainingRow(**item) for item in json.loads((tmp_path / f"{stem}.json").read_text())]
     assert [(row.model, row.dtype, row.step_mem_mb) for row in rows] == [("tiny-v1.5", "bfloat16", 5.0)] * 3
+
+
+@pytest.fixture
+def teacher(tmp_path: Path) -> str:
+    torch.manual_seed(0)
+    folder = tmp_path / "small-cnn"
+    CNNForAudioClassification(CNNConfig(backbone="mobilenetv3_small_050", max_length=64)).save_pretrained(folder)
+    FastASTFeatureExtractor(max_length=64).save_pretrained(folder)
+    return str(folder)
+
+
+def test_with_a_teacher_it_says_what_is_kept(
+    checkpoint: str, teacher: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["benchmark", "--training", "--teacher", teacher, "--model", checkpoint, *SETTINGS]
+    assert main([*arguments, "--output", str(tmp_path / "out")]) == 0
+    stem = "distillation-small-cnn-tiny-v1.5-cpu-float32-sdpa-b2"
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {f"{stem}.csv", f"{stem}.json"}
+    _, about, _, names, _, *lines = capsys.readouterr().out.strip().splitlines()
+    assert re.fullmatch(r"teacher: small-cnn, [\d.]+ GMACs, [\d.]+ ms, and its front end [\d.]+ ms", about)
+    assert re.split(" {2,}", names.strip()) == DISTILLATION_COLUMNS
+    assert [line.split()[:4] for line in lines] == [
+        ["AST", "sdpa", "-", "62"],
+        ["FastAST", "sdpa", "0", "62"],
+        ["FastAST", "sdpa", "8", "46"],
+    ]
+    assert lines[0].split()[-4:] == ["-"] * 4
+    rows = [DistillationRow(**item) for item in json.loads((tmp_path / "out" / f"{stem}.json").read_text())]
+    assert [row.kept is None for row in rows] == [True, False, False]
+
+
+def test_a_student_of_random_weights_has_the_labels_of_the_teachers_checkpoint(
+    teacher: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny = partial(FastASTConfig, hidden_size=24, num_hidden_layers=1, intermediate_size=24)
+    monkeypatch.setattr(configuration_fastast, "FastASTConfig", tiny)
+    labels = [_load(None, "cpu", "float32", which).config.num_labels for which in (teacher, "cnn", None)]
+    assert labels == [2, 527, 527]
 
 
 @pytest.mark.usefixtures("no_matplotlib")

