@@ -53,7 +53,7 @@ speech_commands)
   teach teacher-cnn "${teacher_cnn[@]}" --mean -6.85 --std 5.57 --frequency_mask 24 --time_mask 24 \
     --num_train_epochs 10 --warmup_steps 110
   teach teacher-passt "${teacher_passt[@]}" --extra_data "$out/words" --frames 100 --unstructured_patchout 36 \
-    --frequency_mask 24 --time_mask 24 --speed 1.12 --num_train_epochs 12 --warmup_steps 100
+    --frequency_mask 24 --time_mask 24 --speed 1.12 --num_train_epochs 8 --warmup_steps 100
   for from in none cnn passt; do
     ! wanted "kd-$from" || distil $from --model "$out/base" --output_dir "$out/kd-$from"
   done

@@ -32,7 +32,7 @@ def shared_columns(
         "torch": torch.__version__,
         "transformers": transformers.__version__,
         "threads": torch.get_num_threads(),
-        "processor": _processor_name(model.device),
+        "processor": processor_name(model.device),
         "date": date.today().isoformat(),
     }
 
@@ -47,7 +47,8 @@ def checkpoint_name(checkpoint: str) -> str:
     return Path(checkpoint).resolve().name if Path(checkpoint).is_dir() else checkpoint
 
 
-def _processor_name(device: torch.device) -> str:
+def processor_name(device: torch.device) -> str:
+    """What a CPU or GPU calls itself."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     cpu_info = Path("/proc/cpuinfo")

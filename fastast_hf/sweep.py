@@ -160,6 +160,11 @@ class Sweep:
         """Of the model scored last."""
         return max((model.num_parameters() for model, _, _ in self._loaded.values()), default=0)
 
+    @property
+    def attention(self) -> str | None:
+        """Attention implementation of the model scored last."""
+        return next((config._attn_implementation for config in reversed(self._configs.values())), None)
+
     def _predictions(self, checkpoint: str, fold: int | None, r: int, schedule: str) -> Predictions:
         """Of one checkpoint on one fold, from the file where they are kept or computed and kept."""
         model, extractor, stamp = self._load(checkpoint)

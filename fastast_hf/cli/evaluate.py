@@ -55,6 +55,9 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Score, time, print and write."""
+    import torch
+
+    from ..benchmark_circumstances import processor_name
     from ..sweep import Sweep
     from ..sweep_results import lines, with_speed, write_results
     from ..sweep_rows import SweepRow, comparison_rows, merging_rows
@@ -92,7 +95,9 @@ def run(args: argparse.Namespace) -> int:
         "checkpoints": {method.name: method.checkpoint for method, _ in methods},
         "parameters": sweep.parameters,
         "device": sweep.device,
+        "processor": processor_name(torch.device(sweep.device)),
         "dtype": "float32",
+        "attention": sweep.attention,
         "batch_size": args.batch_size,
         "rounds": args.rounds,
         "level": 0.95,  # of the intervals

@@ -60,6 +60,7 @@ def test_evaluate_prints_the_table_and_writes_the_results(
     results = json.loads((tmp_path / "out" / "esc50-test.json").read_text())
     assert results["missing"] == 1 and results["rows"][0]["unreadable"] == 1
     assert results["rows"][1]["samples_per_sec"] > 0
+    assert (results["attention"], results["level"]) == ("sdpa", 0.95) and results["processor"]
     assert "Traceback" not in printed.err
 
 
