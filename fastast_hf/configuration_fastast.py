@@ -13,7 +13,6 @@ from transformers import ASTConfig
 
 from .token_merging import merges_per_layer
 
-
 # Saving a model writes the entry of its own class alone.
 AUTO_MAP = {
     "AutoConfig": "configuration_fastast.FastASTConfig",

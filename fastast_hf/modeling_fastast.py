@@ -353,7 +353,7 @@ class FastASTForAudioClassification(FastASTPreTrainedModel, ASTForAudioClassific
         )
 
     def push_to_hub(self, repo_id: str, *args: Any, **kwargs: Any) -> str:
-        """Upload model, front end, code, card and endpoint handler in one commit; see `fastast_hf.hub.publish.push_model`.
+        """Upload model, front end, code, card and endpoint handler in one commit: `hub.publish.push_model`.
 
         Code that travels with a checkpoint, without the package, uploads what transformers does.
         """

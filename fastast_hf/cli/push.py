@@ -12,8 +12,8 @@ def add_parser(commands: Any) -> None:
     push = commands.add_parser(
         "push",
         help="upload a checkpoint to the Hub: weights, code, card, endpoint handler",
-        description="Upload a checkpoint's folder in one commit. What was uploaded before is not uploaded again; a push "
-        "that was interrupted can be run again. Log in first: hf auth login.",
+        description="Upload a checkpoint's folder in one commit. What was uploaded before is not uploaded again; a "
+        "push that was interrupted can be run again. Log in first: hf auth login.",
     )
     push.add_argument("folder", type=Path, metavar="DIR", help="the checkpoint")
     push.add_argument("repo_id", metavar="USER/NAME", help="the repository; made where there is none")

@@ -1,7 +1,7 @@
-"""Inference Endpoints: a sound in, labels out. It stands in the checkpoint's repository and needs no package of its own.
+"""Inference Endpoints: a sound in, labels out. It stands in the checkpoint's repository and needs no other file.
 
-A request is the bytes of an audio file, or JSON: `{"inputs": BASE64, "parameters": {"top_k": 5, "tome_r": 20, "window":
-10.0, "hop": 5.0}}`; window and hop are seconds. The answer is a list of `{"label", "score"}`, or `{"error"}`.
+A request is the bytes of an audio file, or JSON: `{"inputs": BASE64, "parameters": {"top_k": 5, "tome_r": 20,
+"window": 10.0, "hop": 5.0}}`; window and hop are seconds. The answer is a list of labels with scores, or `{"error"}`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class EndpointHandler:
             return self._classify(decoded(data.get("inputs"), self.extractor.sampling_rate), **parameters)
         except (ValueError, TypeError) as error:
             return {"error": " ".join(str(error).split())}
-        except Exception as error:  # noqa: BLE001 - a stack trace is nothing to send to a stranger
+        except Exception as error:  # a stack trace is nothing to send to a stranger
             return {"error": f"the model failed on this input ({type(error).__name__})"}
 
     def _parameters(self, given: dict[str, Any]) -> dict[str, Any]:

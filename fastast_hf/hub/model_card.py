@@ -17,8 +17,8 @@ CARD = "README.md"
 SAMPLES = "samples"  # a folder of clips that the Hub's page offers to try
 _BEGIN, _END = "<!-- generated: {} -->", "<!-- end of {} -->"
 
-CITATIONS = """Token merging and distillation in AST are from the [FastAST][] paper, the model is an [AST][], merging is
-[Token Merging][], distillation is [CMKD][]. This checkpoint is not by their authors.
+CITATIONS = """Token merging and distillation in AST are from the [FastAST][] paper, the model is an [AST][],
+merging is [Token Merging][], distillation is [CMKD][]. This checkpoint is not by their authors.
 
 [FastAST]: https://arxiv.org/abs/2406.07676
 [AST]: https://arxiv.org/abs/2104.01778
@@ -149,9 +149,9 @@ It hears {extractor["max_length"]} frames ({extractor["max_length"] / 100:.2f} s
 
 **Merging.** By default {merging}; any other r can be given when it is loaded or called, without training.
 
-**Intended use and limits.** For clips like those it was trained on, with these labels: what it has not heard there it \
-takes for one of them all the same. Recordings of other rooms, microphones and languages may be labelled worse than the \
-results below say. Not for decisions about persons."""
+**Intended use and limits.** For clips like those it was trained on, with these labels: what it has not heard there \
+it takes for one of them all the same. Recordings of other rooms, microphones and languages may be labelled worse \
+than the results below say. Not for decisions about persons."""
 
 
 def _use_section(facts: CardFacts, place: str) -> str:

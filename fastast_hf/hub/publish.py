@@ -116,7 +116,7 @@ def check_name(repo_id: str) -> None:
 
 
 def check_files(folder: Path, only_model: bool) -> None:
-    """Raise a ValueError for files that do not belong to a checkpoint: optimizer states, keys, caches …"""
+    """Raise a ValueError for files that do not belong to a checkpoint: optimizer states, keys, caches."""
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is no folder: give one that holds a checkpoint")
     others = [name for name in _names(folder) if not _belongs(name)]
@@ -144,7 +144,7 @@ def model_files(folder: Path, repo_id: str, license_id: str | None = None) -> di
         if any(fnmatch(name, pattern) for pattern in (*TAKEN, *TAKEN_TABLES)):
             files[name] = folder / name
     files["config.json"] = _json(
-        {**read_json(folder / "config.json"), "model_type": config.model_type, "auto_map": AUTO_MAP}
+        read_json(folder / "config.json") | {"model_type": config.model_type, "auto_map": AUTO_MAP}
     )
     extractor = read_json(folder / "preprocessor_config.json")
     auto_map = {"AutoFeatureExtractor": "feature_extraction_fastast.FastASTFeatureExtractor"}
@@ -169,9 +169,9 @@ def plain_files(folder: Path, repo_id: str) -> dict[str, bytes | Path]:
     extractor.pop("auto_map", None)
     card = (
         f"---\nlibrary_name: transformers\npipeline_tag: audio-classification\nbase_model: {repo_id}\n"
-        f"tags: [audio-spectrogram-transformer]\n---\n# {repo_id} as stock AST\n\nThe weights of [{repo_id}]"
-        f"(https://huggingface.co/{repo_id}) for transformers' own AST: the same labels at `tome_r=0`, without merging "
-        "and without code of its own. Results and training are described there.\n"
+        f"tags: [audio-spectrogram-transformer]\n---\n# {repo_id} as stock AST\n\nThe weights of "
+        f"[{repo_id}](https://huggingface.co/{repo_id}) for transformers' own AST: the same labels at `tome_r=0`, "
+        "without merging and without code of its own. Results and training are described there.\n"
     )
     files: dict[str, bytes | Path] = {
         name: folder / name for name in _names(folder) if any(fnmatch(name, pattern) for pattern in TAKEN)
@@ -181,7 +181,7 @@ def plain_files(folder: Path, repo_id: str) -> dict[str, bytes | Path]:
 
 
 def code_files() -> list[Path]:
-    """The modules that a checkpoint carries: the model's, the front end's, and all that these import from beside them."""
+    """The modules that a checkpoint carries: the model's, the front end's, and what these import from beside them."""
     package = Path(__file__).parents[1]
     starts = [package / f"{module}.py" for module in ("modeling_fastast", "feature_extraction_fastast")]
     found = {Path(path) for start in starts for path in (start, *get_relative_import_files(start))}
@@ -198,9 +198,9 @@ def _commit(
     repo_type: str = "model",
 ) -> str:
     operations = [CommitOperationAdd(name, value) for name, value in sorted(content.items())]
-    sdk = {"space_sdk": "gradio"} if repo_type == "space" else {}
+    sdk = "gradio" if repo_type == "space" else None
     try:
-        url = api.create_repo(repo_id, private=private, repo_type=repo_type, exist_ok=True, **sdk)
+        url = api.create_repo(repo_id, private=private, repo_type=repo_type, space_sdk=sdk, exist_ok=True)
         if revision is not None:
             api.create_branch(repo_id, branch=revision, repo_type=repo_type, exist_ok=True)
         api.create_commit(repo_id, operations, commit_message=message, repo_type=repo_type, revision=revision)

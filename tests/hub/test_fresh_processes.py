@@ -91,7 +91,8 @@ def test_base_model_and_front_end_load_with_and_without_the_package(served: tupl
     _, run = served
     load = (
         "from transformers import AutoFeatureExtractor as E, AutoModel as M; "
-        "m, e = (C.from_pretrained('me/tiny'{}) for C in (M, E)); print(type(m).__name__, type(e).__name__, e.max_length)"
+        "m, e = (C.from_pretrained('me/tiny'{}) for C in (M, E)); "
+        "print(type(m).__name__, type(e).__name__, e.max_length)"
     )
     expected = "FastASTModel FastASTFeatureExtractor 128"
     done = run(["-c", "import fastast_hf; " + load.format("")])

@@ -15,10 +15,10 @@ from fastast_hf.hub.model_card import render_card, write_card
 
 ROW = {"method": "Inf", "schedule": "constant", "metric": "accuracy", "clips": 400, "unreadable": 0, "tokens_in": 50}
 ROWS = [
-    ROW | {"tome_r": 0, "tokens_out": 50, "gmacs": 0.41498, "mac_ratio": 1.0, "score": 0.8125, "low": 0.77, "high": 0.85}
-    | {"samples_per_sec": 97.6},
-    ROW | {"tome_r": 4, "tokens_out": 38, "gmacs": 0.31234, "mac_ratio": 1.3286, "score": 0.79, "low": 0.75, "high": 0.83}
-    | {"samples_per_sec": 123.4},
+    ROW | {"tome_r": 0, "tokens_out": 50, "gmacs": 0.41498, "mac_ratio": 1.0, "low": 0.77, "high": 0.85}
+    | {"score": 0.8125, "samples_per_sec": 97.6},
+    ROW | {"tome_r": 4, "tokens_out": 38, "gmacs": 0.31234, "mac_ratio": 1.3286, "low": 0.75, "high": 0.83}
+    | {"score": 0.79, "samples_per_sec": 123.4},
 ]  # fmt: skip
 TABLE = {
     "corpus": "esc50",
@@ -58,7 +58,7 @@ def test_a_card_tells_what_the_files_say(measured: Path) -> None:
         "318 clips of ESC-50, all folds but 3. 2 clips were missing.",
         "10 epochs from `MIT/ast-base`, batches of 16, learning rate 0.0002",
         "r drawn at each step from 0, 4, 8",
-        "from the teacher `me/teacher`, which heard each clip on the same augmented audio as the student; λ = 0.1, τ = 2",
+        "`me/teacher`, which heard each clip on the same augmented audio as the student; λ = 0.1, τ = 2",
         'from_pretrained("me/tiny", tome_r=0)  # at another r',
         "accuracy 80.0 %",
     ):
