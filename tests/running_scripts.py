@@ -50,13 +50,14 @@ def run_until(file: Path, script: str, *arguments: object) -> None:
     process.wait()
 
 
-def in_new_process(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+def in_new_process(command: Sequence[str], **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run a command, with `variables` in its environment."""
     return subprocess.run(
         command,
         capture_output=True,
         text=True,
         check=False,
-        env=environment(),
+        env=environment() | variables,
         timeout=TIMEOUT,
         stdin=subprocess.DEVNULL,
     )
