@@ -14,6 +14,7 @@ from transformers import TrainingArguments
 from .corpora import Corpus, StreamingCorpus, label_names
 from .feature_extraction_fastast import FastASTFeatureExtractor
 from .finetuning import CorpusArguments
+from .runs import check_fold
 from .tagging import DTYPES
 from .teachers.logit_cache import LogitCache
 from .teachers.teacher import Teacher, teacher_probabilities
@@ -112,13 +113,16 @@ def teacher_of(teacher: str, fold: int | None) -> str:
     """The checkpoint that teaches on a fold: of a folder that holds `fold-1` …, that one; else the same on all.
 
     Raises:
-        OSError: The folder holds teachers for other folds alone, which have heard the clips of this one's test.
+        OSError: The folder holds teachers for other folds alone.
+        ValueError: By its results the teacher was trained on this fold's clips, which the student is tested on.
     """
     if fold is None or not list(Path(teacher).glob("fold-*")):
+        check_fold(teacher, fold)
         return teacher
     place = Path(teacher) / f"fold-{fold}"
     if not place.is_dir():
         raise OSError(f"{place} does not exist, and {teacher} has teachers of other folds: train one for this fold")
+    check_fold(str(place), fold)
     return str(place)
 
 
