@@ -12,6 +12,9 @@ from torch.nn import functional as F
 from transformers import TrainingArguments
 
 from .corpora import Corpus, StreamingCorpus, label_names
+from .feature_extraction_fastast import FastASTFeatureExtractor
+from .finetuning import CorpusArguments
+from .runs import check_fold
 from .tagging import DTYPES
 from .teachers.logit_cache import LogitCache
 from .teachers.teacher import Teacher, teacher_probabilities
@@ -97,14 +100,45 @@ def build_distillation(
         raise ValueError("no teacher: give --teacher, a folder or Hub id of an audio classifier")
     if settings.cache_teacher and isinstance(corpus, StreamingCorpus):
         raise ValueError("a stream's clips have no numbers to keep a teacher's logits by: leave out --cache_teacher")
-    place = Path(settings.teacher) / f"fold-{fold}"
-    checkpoint = str(place) if fold is not None and place.is_dir() else settings.teacher
     if settings.teacher_dtype not in DTYPES:
         raise ValueError(f"teacher_dtype is {settings.teacher_dtype!r}: choose one of {', '.join(DTYPES)}")
     dtype = DTYPES[settings.teacher_dtype]
+    checkpoint = teacher_of(settings.teacher, fold)
     teacher = Teacher.from_pretrained(checkpoint, label_names(corpus), args.device, dtype)
     kept = Path(args.output_dir) / "teacher_logits.safetensors" if settings.cache_teacher else None
     return {"teacher": teacher, "lam": settings.lam, "tau": settings.tau, "cache_file": kept}
+
+
+def teacher_of(teacher: str, fold: int | None) -> str:
+    """The checkpoint that teaches on a fold: of a folder that holds `fold-1` …, that one; else the same on all.
+
+    Raises:
+        OSError: The folder holds teachers for other folds alone.
+        ValueError: By its results the teacher was trained on this fold's clips, which the student is tested on.
+    """
+    if fold is None or not list(Path(teacher).glob("fold-*")):
+        check_fold(teacher, fold)
+        return teacher
+    place = Path(teacher) / f"fold-{fold}"
+    if not place.is_dir():
+        raise OSError(f"{place} does not exist, and {teacher} has teachers of other folds: train one for this fold")
+    check_fold(str(place), fold)
+    return str(place)
+
+
+def check_teachers(settings: DistillationArguments, corpus_settings: CorpusArguments) -> None:
+    """Where there are several folds, load the teacher of each, to find what is wrong before the first one is trained.
+
+    Raises:
+        ValueError: One does not fit the corpus, or is no audio classifier.
+        OSError: One is missing.
+    """
+    folds = corpus_settings.folds()
+    if len(folds) == 1 or not settings.teacher:
+        return
+    names = label_names(corpus_settings.load(folds[0]))
+    for checkpoint in dict.fromkeys(teacher_of(settings.teacher, fold) for fold in folds):
+        Teacher.from_pretrained(checkpoint, names)
 
 
 class CMKDTrainer(FastASTTrainer):
@@ -115,6 +149,7 @@ class CMKDTrainer(FastASTTrainer):
 
     Args:
         args: [`FastASTTrainer`]'s.
+        extractor: The student's front end.
         teacher: On the student's device and in its order of labels.
         lam: λ of equation 1.
         tau: τ of the same.
@@ -129,6 +164,7 @@ class CMKDTrainer(FastASTTrainer):
     def __init__(
         self,
         *args: Any,
+        extractor: FastASTFeatureExtractor,
         teacher: Teacher,
         lam: float = 0.1,
         tau: float = 1.0,
@@ -139,8 +175,8 @@ class CMKDTrainer(FastASTTrainer):
             raise ValueError(f"lam is {lam}: give the share of the ground truth, 0 to 1")
         if tau <= 0:
             raise ValueError(f"tau is {tau}: give a temperature above 0")
-        super().__init__(*args, **kwargs)
-        teacher.check_rate(self.extractor.sampling_rate)
+        teacher.check_rate(extractor.sampling_rate)
+        super().__init__(*args, extractor=extractor, **kwargs)
         self.teacher, self.lam, self.tau = teacher, lam, tau
         self.cache: LogitCache | None = None
         if cache_file is not None:

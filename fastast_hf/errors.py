@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
+import pickle
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 
+UNREADABLE_WEIGHTS = (pickle.UnpicklingError, SafetensorError)
 TRAIN_EXTRA = ("accelerate", "datasets", "evaluate", "sklearn", "tensorboard", "timm")
 
 
@@ -25,6 +29,22 @@ def what_to_do(error: BaseException) -> str:
 def one_line(error: BaseException | str) -> str:
     """An error's message with line breaks taken out; its type where it has none."""
     return " ".join(str(error).split()) or type(error).__name__
+
+
+@contextlib.contextmanager
+def weights_readable(checkpoint: Any) -> Iterator[None]:
+    """Have what is loaded within name the checkpoint where its weights can't be read, or would have to be run.
+
+    Raises:
+        ValueError: They can't. Torch's own message goes on to say how to run the code in them.
+    """
+    try:
+        yield
+    except UNREADABLE_WEIGHTS as error:
+        raise ValueError(
+            f"the weights of {checkpoint} can't be read (damaged, or a pickle with code in it, which is not run): "
+            "give whole safetensors weights"
+        ) from error
 
 
 def one_line_errors(program: str) -> Callable[[Callable[..., int]], Callable[..., int]]:

@@ -88,7 +88,7 @@ def known_labels(model: str) -> list[str] | None:
     if model.startswith("timm/") or Path(model).suffix in (".pt", ".pth"):
         return None
     check_place(model)
-    id2label = AutoConfig.from_pretrained(model).id2label
+    id2label = AutoConfig.from_pretrained(model, trust_remote_code=False).id2label
     return [id2label[index] for index in range(len(id2label))]
 
 

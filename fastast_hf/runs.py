@@ -231,6 +231,19 @@ def check_metric(trainer: FastASTTrainer, corpus: Corpus | StreamingCorpus) -> N
         raise ValueError(f"metric_for_best_model is {wanted!r}: choose one of {', '.join(known)}")
 
 
+def check_fold(checkpoint: str, fold: int | None) -> None:
+    """Raise a ValueError for a checkpoint that was trained on what it would be tested on, as its results say."""
+    results = Path(checkpoint) / RESULTS
+    if fold is None or not results.is_file():
+        return
+    tested_on = json.loads(results.read_text()).get("fold")
+    if tested_on is not None and tested_on != fold:
+        raise ValueError(
+            f"{checkpoint} was trained on the clips of fold {fold}, and kept from those of fold {tested_on}: give "
+            f"--fold {tested_on}, or a folder of fold-1 to fold-5 with a checkpoint for each"
+        )
+
+
 def describe(score: dict[str, float]) -> str:
     """Scores on a line."""
     return ", ".join(f"{key} {value:.4g}" for key, value in score.items() if key not in ("epoch", "loss"))

@@ -11,6 +11,7 @@ from transformers.models.audio_spectrogram_transformer.modeling_audio_spectrogra
 
 from .configuration_fastast import FastASTConfig
 from .corpora import Corpus, StreamingCorpus, is_multi_label, label_names, with_label_order
+from .errors import weights_readable
 from .feature_extraction_fastast import FastASTFeatureExtractor
 from .modeling_fastast import FastASTForAudioClassification
 from .statistics import corpus_statistics
@@ -100,9 +101,10 @@ def build_model(
 
         name = settings.model.removeprefix("timm/")
         return fastast_from_deit(name, problem_type=problem, **settings.merging, **labels, **length), corpus
-    model, info = FastASTForAudioClassification.from_pretrained(
-        settings.model, output_loading_info=True, **settings.merging, **length
-    )
+    with weights_readable(settings.model):
+        model, info = FastASTForAudioClassification.from_pretrained(
+            settings.model, output_loading_info=True, **settings.merging, **length
+        )
     if lost := sorted(name for name in info["missing_keys"] if not name.startswith("classifier.")):
         raise ValueError(f"{settings.model} lacks {len(lost)} weights, {lost[0]} among them: give a whole checkpoint")
     model.config.problem_type = problem

@@ -26,7 +26,7 @@ from .corpora import Corpus, is_multi_label, label_names, with_label_order
 from .feature_extraction_fastast import FastASTFeatureExtractor
 from .metrics import UNREADABLE
 from .modeling_fastast import FastASTForAudioClassification
-from .runs import RESULTS
+from .runs import check_fold
 from .tagging import load_classifier
 from .token_merging import merges_per_layer
 from .training_data import ClipDataset, collate
@@ -205,19 +205,6 @@ class Sweep:
             self._configs[checkpoint] = model.config
             self._loaded[checkpoint] = (model, extractor, stamp.hexdigest())
         return self._loaded[checkpoint]
-
-
-def check_fold(checkpoint: str, fold: int | None) -> None:
-    """Raise a ValueError for a checkpoint that was trained on what it would be tested on, as its results say."""
-    results = Path(checkpoint) / RESULTS
-    if fold is None or not results.is_file():
-        return
-    tested_on = json.loads(results.read_text()).get("fold")
-    if tested_on is not None and tested_on != fold:
-        raise ValueError(
-            f"{checkpoint} was trained on the clips of fold {fold}, and kept from those of fold {tested_on}: give "
-            f"--fold {tested_on}, or a folder of fold-1 to fold-5 with a checkpoint for each"
-        )
 
 
 @torch.inference_mode()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import os
-import pickle
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from numbers import Real
@@ -13,12 +12,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 from tqdm.auto import tqdm
 from transformers import ASTConfig, ASTPreTrainedModel, BatchFeature
 
 from .audio import AudioError, load_audio
+from .errors import weights_readable
 from .feature_extraction_fastast import FastASTFeatureExtractor, num_frames
 from .modeling_fastast import FastASTForAudioClassification
 
@@ -271,17 +270,13 @@ def load_classifier(model: str | os.PathLike[str]) -> FastASTForAudioClassificat
         OSError: There is no such checkpoint.
     """
     try:
-        loaded, info = FastASTForAudioClassification.from_pretrained(os.fspath(model), output_loading_info=True)
+        with weights_readable(model):
+            loaded, info = FastASTForAudioClassification.from_pretrained(os.fspath(model), output_loading_info=True)
     except OSError as error:
         if str(model) in str(error):
             raise
         # Off line, transformers does not name it.
         raise OSError(f"{model}: no such folder here, and from the Hub: {error}") from error
-    except (pickle.UnpicklingError, SafetensorError) as error:
-        raise ValueError(
-            f"the weights of {model} can't be read (damaged, or a pickle with code in it, which is not run): give "
-            "whole safetensors weights"
-        ) from error
     missing = sorted(info["missing_keys"])
     if missing:
         raise ValueError(

@@ -185,22 +185,6 @@ def test_a_teacher_with_the_students_front_end_gets_the_very_tensor_that_the_stu
     assert len(seen) == 2 and seen[0] is seen[1]
 
 
-def test_the_teachers_pass_keeps_nothing_for_a_gradient(make_trainer: Make) -> None:
-    trainer = make_trainer()
-    saved = 0
-
-    def count(tensor: Tensor) -> Tensor:
-        nonlocal saved
-        saved += 1
-        return tensor
-
-    view = trainer.view(next(iter(trainer.get_train_dataloader())), augment=True)
-    features = trainer.features(view)
-    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
-        logits = trainer.teacher.logits(view, trainer.extractor, features)
-    assert saved == 0 and not logits.requires_grad
-
-
 def test_what_is_logged_are_both_losses_and_how_often_they_agree(make_trainer: Make) -> None:
     trainer = make_trainer(logging_steps=1)
     trainer.train()

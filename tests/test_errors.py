@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fastast_hf import FastASTConfig
-from fastast_hf.errors import one_line_errors, what_to_do
+from fastast_hf.errors import UNREADABLE_WEIGHTS, one_line_errors, weights_readable, what_to_do
 
 
 def test_a_missing_extra_is_named() -> None:
@@ -20,6 +20,15 @@ def test_what_a_config_refuses_is_said_alone() -> None:
     with pytest.raises(Exception, match="tome_r") as caught:
         FastASTConfig(tome_r=-1)
     assert what_to_do(caught.value).startswith("tome_r is -1: ")
+
+
+@pytest.mark.parametrize("kind", UNREADABLE_WEIGHTS)
+def test_weights_that_cannot_be_read_are_named_and_how_to_run_them_is_not_said(kind: type[Exception]) -> None:
+    with pytest.raises(ValueError, match="the weights of folder can't be read") as caught, weights_readable("folder"):
+        raise kind("set weights_only to False")
+    assert "weights_only" not in str(caught.value)
+    with pytest.raises(KeyError), weights_readable("folder"):
+        raise KeyError("a fault of the program's own")
 
 
 @pytest.mark.parametrize(("error", "code"), [(ValueError("a\nb"), 2), (OSError("a b"), 2), (KeyboardInterrupt(), 130)])

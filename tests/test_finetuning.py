@@ -146,6 +146,14 @@ def test_a_checkpoint_without_its_encoder_is_refused(esc50: CorpusArguments, tmp
         build_model(ModelArguments(model=str(tmp_path / "ast")), esc50.load(1))
 
 
+def test_a_pickle_with_code_in_it_is_no_start(esc50: CorpusArguments, tmp_path: Path) -> None:
+    save_ast(tmp_path / "ast", ["dog", "rain"])
+    (tmp_path / "ast" / "model.safetensors").unlink()
+    torch.save({"classifier.dense.bias": Path("code")}, tmp_path / "ast" / "pytorch_model.bin")
+    with pytest.raises(ValueError, match=r"ast can't be read \(damaged, or a pickle with code in it"):
+        build_model(ModelArguments(model=str(tmp_path / "ast")), esc50.load(1))
+
+
 def test_an_imagenet_deit_is_a_start(esc50: CorpusArguments, monkeypatch: pytest.MonkeyPatch) -> None:
     create, asked = timm.create_model, []
 

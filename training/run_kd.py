@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from transformers import TrainingArguments
 
 from fastast_hf.corpora import Corpus, StreamingCorpus
-from fastast_hf.distillation import CMKDTrainer, DistillationArguments, build_distillation
+from fastast_hf.distillation import CMKDTrainer, DistillationArguments, build_distillation, check_teachers
 from fastast_hf.errors import one_line_errors
 from fastast_hf.finetuning import CorpusArguments, LearningArguments, build_trainer
 from fastast_hf.recipes import RecipeParser, RunArguments, parse_with_recipe
@@ -32,6 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = RecipeParser((*PARTS, ScheduleArguments, RunArguments, TrainingArguments))
     *settings, args = parse_with_recipe(parser, sys.argv[1:] if argv is None else argv)
     corpus_settings, model_settings, distillation, learning, augment, schedule, run = settings
+    check_teachers(distillation, corpus_settings)
 
     def build(corpus: Corpus | StreamingCorpus, fold: int | None) -> FastASTTrainer:
         model, corpus = build_model(model_settings, corpus)

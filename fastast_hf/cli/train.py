@@ -18,6 +18,12 @@ LAUNCH_OPTIONS = (
     "--main_process_port",
     "--gpu_ids",
 )
+_TORCHS = {  # torch's launcher's own names of them
+    "--num_machines": "--nnodes",
+    "--machine_rank": "--node_rank",
+    "--main_process_ip": "--master_addr",
+    "--main_process_port": "--master_port",
+}
 
 
 def add_parser(commands: Any) -> None:
@@ -54,11 +60,14 @@ def launch(script: str, arguments: list[str]) -> int:
     if {"-h", "--help"} & set(arguments):
         return subprocess.run([sys.executable, path, "--help"], check=False).returncode
     shared, own = split_arguments(arguments)
-    processes = shared[shared.index("--num_processes") + 1] if "--num_processes" in shared else "1"
+    given = dict(zip(shared[::2], shared[1::2], strict=True))
+    processes = given.get("--num_processes", "1")
     if processes != "1" and ("--use_cpu" in own or not _devices(0)):
         # Accelerate's launcher would start one, without a word.
-        command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", processes, path, *own]
-        return subprocess.run(command, check=False).returncode
+        here = int(processes) // int(given.get("--num_machines", 1))
+        options = [part for name, its in _TORCHS.items() if name in given for part in (its, given[name])]
+        launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(here), *options]
+        return subprocess.run([*launcher, path, *own], check=False).returncode
     if "--config_file" not in shared and not Path(default_config_file).is_file():
         # What accelerate would choose, and then warn of having chosen.
         for option, value in (("--num_processes", _devices()), ("--num_machines", 1)):

@@ -8,9 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification
-
-from ..configuration_fastast import check_place
 from ..corpora import Corpus, StreamingCorpus, is_multi_label, label_names, with_label_order
 from ..feature_extraction_fastast import FastASTFeatureExtractor
 from ..statistics import corpus_statistics
@@ -19,6 +16,7 @@ from .passt import PasstConfig, PasstForAudioClassification
 from .passt_checkpoint import passt_feature_extractor, passt_from_checkpoint, passt_from_deit
 from .passt_features import PasstFeatureExtractor
 from .psla import cnn_from_psla, psla_feature_extractor
+from .teacher import load_teacher
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +42,7 @@ class TeacherModelArguments:
     hidden_size: int = field(default=768, metadata={"help": "of a passt from nothing"})
     layers: int = field(default=12, metadata={"help": "of a passt from nothing"})
     heads: int = field(default=12, metadata={"help": "of a passt from nothing"})
-    stride: int = field(default=10, metadata={"help": "of a passt: from one patch to the next"})
+    stride: int = field(default=10, metadata={"help": "of a new passt: from one patch to the next"})
     time_patchout: int = field(default=0, metadata={"help": "columns of patches that a passt trains without"})
     frequency_patchout: int = field(default=0, metadata={"help": "rows of patches that a passt trains without"})
     unstructured_patchout: int = field(default=0, metadata={"help": "patches that a passt trains without"})
@@ -53,14 +51,18 @@ class TeacherModelArguments:
     std: float | None = field(default=None, metadata={"help": "of the same"})
     rate: int = field(default=32000, metadata={"help": "sampling rate of a new passt's front end, Hz"})
 
-    def fields(self) -> dict[str, Any]:
-        """Those that the config of this architecture has."""
-        own: dict[str, Any] = {} if self.frames is None else {"max_length": self.frames}
+    def how_it_trains(self) -> dict[str, Any]:
+        """What the config of this architecture has of settings that any checkpoint of it can be trained with."""
         if self.architecture == "cnn":
-            return own | {"drop_path_rate": self.drop_path_rate}
-        strides = {"frequency_stride": self.stride, "time_stride": self.stride}
+            return {"drop_path_rate": self.drop_path_rate} | ({"max_length": self.frames} if self.frames else {})
         names = ("time_patchout", "frequency_patchout", "unstructured_patchout")
-        return own | strides | {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in names}
+
+    def fields(self) -> dict[str, Any]:
+        """What the config of a new model of this architecture has of these settings."""
+        own: dict[str, Any] = {} if self.frames is None else {"max_length": self.frames}
+        strides = {"frequency_stride": self.stride, "time_stride": self.stride}
+        return self.how_it_trains() | own | (strides if self.architecture == "passt" else {})
 
 
 def build_teacher(
@@ -78,7 +80,8 @@ def build_teacher(
     names = label_names(corpus)
     problem = "multi_label_classification" if is_multi_label(corpus) else "single_label_classification"
     labels: dict[str, Any] = {"id2label": dict(enumerate(names)), "label2id": {n: i for i, n in enumerate(names)}}
-    fields = {**settings.fields(), "problem_type": problem, **labels}
+    labels["problem_type"] = problem
+    fields = {**settings.fields(), **labels}
     start = settings.model
     if start is None:
         return _from_nothing(settings, fields), _new_extractor(settings, corpus), corpus
@@ -91,18 +94,17 @@ def build_teacher(
     if Path(start).suffix in (".pt", ".pth"):
         read: Callable[..., Any] = passt_from_checkpoint if settings.architecture == "passt" else cnn_from_psla
         extractor = passt_feature_extractor() if settings.architecture == "passt" else psla_feature_extractor()
-        return _with_labels(read(start), fields), _adjusted(extractor, settings), corpus
-    check_place(start)
-    model_type = AutoConfig.from_pretrained(start).model_type
+        return _trained_on(read(start), settings, labels), _adjusted(extractor, settings), corpus
+    model, extractor = load_teacher(start)
+    model_type = model.config.model_type
     if model_type != f"fastast_{settings.architecture}":
         raise ValueError(f"{start} is a {model_type!r} checkpoint: give one of a {settings.architecture}")
-    model = AutoModelForAudioClassification.from_pretrained(start)
-    extractor = _adjusted(AutoFeatureExtractor.from_pretrained(start), settings)
+    extractor = _adjusted(extractor, settings)
     known = [model.config.id2label[index] for index in range(model.config.num_labels)]
     if sorted(known) == sorted(names):
-        return model, extractor, with_label_order(corpus, known)
+        return _trained_on(model, settings, {"problem_type": problem}), extractor, with_label_order(corpus, known)
     logger.info("%s knows other labels: training a new head for %d", start, len(names))
-    return _with_labels(model, fields), extractor, corpus
+    return _trained_on(model, settings, labels), extractor, corpus
 
 
 def _from_nothing(settings: TeacherModelArguments, fields: dict[str, Any]) -> Any:
@@ -135,11 +137,14 @@ def _adjusted(extractor: FastASTFeatureExtractor, settings: TeacherModelArgument
     return extractor
 
 
-def _with_labels(model: Any, fields: dict[str, Any]) -> Any:
-    """The model with a fresh head for other labels."""
-    config = type(model.config).from_dict({**model.config.to_dict(), **fields, "num_labels": len(fields["id2label"])})
-    fresh = type(model)(config)
-    head = _HEADS[config.model_type]
-    kept = {name: weight for name, weight in model.state_dict().items() if not name.startswith(head)}
-    fresh.load_state_dict(kept, strict=False)
-    return fresh
+def _trained_on(model: Any, settings: TeacherModelArguments, fields: dict[str, Any]) -> Any:
+    """The model as it is to be trained on; with a fresh head where `fields` have other labels. Sizes stay its own."""
+    fields = {**model.config.to_dict(), **settings.how_it_trains(), **fields}
+    config = type(model.config).from_dict({**fields, "num_labels": len(fields["id2label"])})
+    again = type(model)(config)
+    weights = model.state_dict()
+    if config.id2label != model.config.id2label:
+        head = _HEADS[config.model_type]
+        weights = {name: weight for name, weight in weights.items() if not name.startswith(head)}
+    again.load_state_dict(weights, strict=False)
+    return again

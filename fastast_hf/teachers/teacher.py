@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 from transformers import ASTFeatureExtractor, AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification
 
 from ..configuration_fastast import check_place
+from ..errors import UNREADABLE_WEIGHTS, weights_readable
 from ..feature_extraction_fastast import FastASTFeatureExtractor
 from ..views import View, spectrograms_for_another
 
@@ -46,26 +48,14 @@ class Teacher:
         device: str | torch.device = "cpu",
         dtype: torch.dtype | None = None,
     ) -> Teacher:
-        """Load a teacher: a folder or Hub id of any audio classifier; code in pickled weights is refused.
+        """Load a teacher: a folder or Hub id of any audio classifier; no code in it is run.
 
         Raises:
             OSError: No such checkpoint.
             ValueError: It is no audio classifier, lacks weights, or has other labels than the student.
         """
-        check_place(checkpoint)
-        try:
-            AutoConfig.from_pretrained(checkpoint)
-            model, info = AutoModelForAudioClassification.from_pretrained(checkpoint, output_loading_info=True)
-        except OSError:
-            raise
-        except Exception as error:  # each format, and each model, has its own
-            reason = " ".join(str(error).split())[:300]
-            raise ValueError(f"{checkpoint} cannot be loaded as an audio classifier: {reason}") from error
-        if missing := sorted(info["missing_keys"]):
-            raise ValueError(
-                f"{checkpoint} lacks {len(missing)} weights, {missing[0]} among them: give one trained to classify"
-            )
-        return cls(model.to(device), AutoFeatureExtractor.from_pretrained(checkpoint), label_names, dtype)
+        model, extractor = load_teacher(checkpoint)
+        return cls(model.to(device), extractor, label_names, dtype)
 
     def check_rate(self, sampling_rate: int) -> None:
         """Raise a ValueError unless it can hear what a student hears at `sampling_rate`: a multiple of its rate."""
@@ -115,6 +105,40 @@ class Teacher:
             self.order = self.order.to(device)
         with torch.autocast(device.type, enabled=False):
             return self.model(inputs.to(self.model.dtype)).logits.float()[:, self.order]
+
+
+def load_teacher(checkpoint: str) -> tuple[Any, Any]:
+    """An audio classifier, whole, and its front end; code in pickled weights, or beside them, is not run.
+
+    Raises:
+        OSError: No such checkpoint.
+        ValueError: It is no audio classifier, or lacks weights.
+    """
+    check_place(checkpoint)
+    if Path(checkpoint).is_file():
+        raise ValueError(
+            f"{checkpoint} is a file: give a checkpoint's folder (passt_from_checkpoint and cnn_from_psla make one of "
+            "a released .pt or .pth)"
+        )
+    with weights_readable(checkpoint):
+        try:
+            AutoConfig.from_pretrained(checkpoint, trust_remote_code=False)
+            model, info = AutoModelForAudioClassification.from_pretrained(
+                checkpoint, output_loading_info=True, trust_remote_code=False
+            )
+            extractor = AutoFeatureExtractor.from_pretrained(checkpoint, trust_remote_code=False)
+        except (OSError, *UNREADABLE_WEIGHTS):
+            raise
+        except Exception as error:  # each format, and each model, has its own
+            reason = " ".join(str(error).split())[:300]
+            if "trust_remote_code" in str(error):
+                reason = "it needs code of its own, which is not run"
+            raise ValueError(f"{checkpoint} cannot be loaded as an audio classifier: {reason}") from error
+    if missing := sorted(info["missing_keys"]):
+        raise ValueError(
+            f"{checkpoint} lacks {len(missing)} weights, {missing[0]} among them: give one trained to classify"
+        )
+    return model, extractor
 
 
 def as_batched(extractor: Any) -> Any:

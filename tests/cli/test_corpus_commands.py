@@ -173,9 +173,14 @@ def test_several_processes_on_a_cpu_are_several(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(train.subprocess, "run", run)
     assert train.launch("run_finetune.py", ["--num_processes", "2", "--fold", "1", "--use_cpu"]) == 3
-    (command,) = ran
-    assert command[1:5] == ["-m", "torch.distributed.run", "--nproc_per_node", "2"]
-    assert command[6:] == ["--fold", "1", "--use_cpu"]
+    machines = ["--num_machines", "2", "--machine_rank", "1", "--main_process_ip", "10.0.0.1"]
+    machines += ["--main_process_port", "29501"]
+    assert train.launch("run_finetune.py", ["--num_processes", "4", *machines, "--use_cpu"]) == 3
+    torchs = ["--nnodes", "2", "--node_rank", "1", "--master_addr", "10.0.0.1", "--master_port", "29501"]
+    for command, options, own in ((ran[0], [], ["--fold", "1", "--use_cpu"]), (ran[1], torchs, ["--use_cpu"])):
+        assert command[1:5] == ["-m", "torch.distributed.run", "--nproc_per_node", "2"]
+        assert command[5 : 5 + len(options)] == options
+        assert Path(command[5 + len(options)]).name == "run_finetune.py" and command[6 + len(options) :] == own
 
 
 def test_the_exit_code_of_a_failed_launch_is_the_scripts(monkeypatch: pytest.MonkeyPatch) -> None:

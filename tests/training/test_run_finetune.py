@@ -3,58 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
+from running_scripts import SMALL, run, run_in_two, run_until
 from safetensors.torch import load_file
 from small_corpora import write_esc50, write_speech_commands
 
 from fastast_hf import FastASTFeatureExtractor, FastASTForAudioClassification
-
-ROOT = Path(__file__).parents[2]
-MODEL = [
-    "--hidden_size",
-    "24",
-    "--layers",
-    "2",
-    "--stride",
-    "16",
-    "--frames",
-    "64",
-    "--use_cpu",
-    "--report_to",
-    "none",
-]
-STATISTICS = ["--mean", "-5", "--std", "4"]
-SMALL = [
-    *MODEL,
-    *STATISTICS,
-    "--per_device_train_batch_size",
-    "4",
-    "--learning_rate",
-    "1e-3",
-    "--disable_tqdm",
-    "true",
-]
-
-
-def command(script: str, *arguments: object) -> list[str]:
-    return [sys.executable, str(ROOT / "training" / script), *map(str, arguments)]
-
-
-def run(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(script, *arguments), capture_output=True, text=True, check=False, env=environment(), timeout=300
-    )
-
-
-def environment() -> dict[str, str]:
-    return os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "TQDM_DISABLE": "1"}
 
 
 @pytest.mark.slow
@@ -103,14 +59,8 @@ def test_a_run_killed_in_mid_epoch_ends_with_the_same_weights(tmp_path: Path) ->
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert run("run_finetune.py", *settings, "--output_dir", whole).returncode == 0
 
-    slowed = command("run_finetune.py", *settings, "--output_dir", killed)
-    process = subprocess.Popen(slowed, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while not (killed / "checkpoint-12" / "trainer_state.json").is_file():  # of 24 steps, in the second epoch of 8
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.002)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    newest = killed / "checkpoint-12" / "trainer_state.json"  # of 24 steps, in the second epoch of 8
+    run_until(newest, "run_finetune.py", *settings, "--output_dir", killed)
     assert not (killed / "results.json").is_file()
     resumed = run("run_finetune.py", *settings, "--output_dir", killed, "--resume")
     assert resumed.returncode == 0, resumed.stderr
@@ -137,10 +87,8 @@ def test_two_processes_give_the_update_of_one(loss: str, tmp_path: Path) -> None
     one, two = tmp_path / "one", tmp_path / "two"
     assert run("run_finetune.py", *settings, "--output_dir", one).returncode == 0
     pair = ["--per_device_train_batch_size", 2, "--output_dir", two]
-    launched = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29517"]
-    launched += command("run_finetune.py", *settings, *pair)[1:]
     # Its exit code may be that of a crash of Python's own on the way out: judged by what it wrote.
-    subprocess.run(launched, env=environment(), capture_output=True, check=False, timeout=300)
+    run_in_two("train", *settings, *pair)
     results = json.loads((two / "results.json").read_text())
     assert results["training"]["world_size"] == 2
     expected, made = (load_file(folder / "model.safetensors") for folder in (one, two))
