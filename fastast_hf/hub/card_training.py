@@ -37,7 +37,7 @@ def training_section(facts: CardFacts) -> str:
         return f"{NOT_MEASURED} The training run's results file is not with this checkpoint.\n\n{front_end}"
     parts = [_data(facts.training), _recipe(facts.training, facts.settings)]
     if facts.settings.get("teacher"):
-        parts.append(_teacher(facts.settings))
+        parts.append(_teacher(facts.settings, facts.training.get("teacher")))
     return "\n\n".join([*parts, front_end, _score(facts.training)])
 
 
@@ -49,7 +49,10 @@ def _data(training: dict[str, Any]) -> str:
     count = f"{clips['train']} clips" if "train" in clips else "A stream of clips"
     left = sum(training["missing"].values())
     without = f" {left} clips were missing." if left else ""
-    return f"**Data.** {count} of {title}{fold}{extra}.{without}"
+    before = training.get("earlier_stages", [])
+    stages = [f"{part['clips']['train']} and {part['clips'].get('extra', 0)} more" for part in before]
+    earlier = f" Before that, in stages of their own: {'; '.join(stages)}." if stages else ""
+    return f"**Data.** {count} of {title}{fold}{extra}.{earlier}{without}"
 
 
 def _recipe(training: dict[str, Any], settings: dict[str, Any]) -> str:
@@ -76,11 +79,14 @@ def _recipe(training: dict[str, Any], settings: dict[str, Any]) -> str:
     )
 
 
-def _teacher(settings: dict[str, Any]) -> str:
+def _teacher(settings: dict[str, Any], measured: dict[str, Any] | None) -> str:
     how = "once, on clean audio" if settings.get("cache_teacher") else "on the same augmented audio as the student"
+    score = ""
+    if measured is not None:
+        score = f" (`{measured['backbone']}`, accuracy {100 * measured['accuracy']:.1f} % on the test split)"
     return (
-        f"**Distillation.** Cross-model (CMKD) from the teacher `{settings['teacher']}`, which heard each clip {how}; "
-        f"λ = {settings['lam']:g}, τ = {settings['tau']:g}."
+        f"**Distillation.** Cross-model (CMKD) from the teacher `{settings['teacher']}`{score}, which heard each clip "
+        f"{how}; λ = {settings['lam']:g}, τ = {settings['tau']:g}."
     )
 
 

@@ -10,8 +10,10 @@ from huggingface_hub import ModelCard
 
 from fastast_hf.cli.main import main
 from fastast_hf.hub.card_facts import CardFacts, unfounded_numbers
+from fastast_hf.hub.model_card import render_card
 from fastast_hf.hub.recipe_card import recipe_sections, write_recipe_card
 from fastast_hf.recipes import find_recipe, read_recipe
+from fastast_hf.tagging import BUNDLED_CHECKPOINT
 
 CARDS = sorted((Path(__file__).parents[2] / "model_cards").glob("*/README.md"))
 RECIPES = {
@@ -74,9 +76,9 @@ def test_a_number_of_neither_recipe_nor_paper_makes_no_card(tmp_path: Path, monk
         write_recipe_card(tmp_path, "esc50", "me/esc")
 
 
-def test_the_numbers_of_measured_cards_are_of_their_files() -> None:
-    measured = [path for path in CARDS if (path.parent / "config.json").is_file()]
-    assert measured
-    for path in measured:
-        text = path.read_text().partition("\n---\n")[2]
-        assert unfounded_numbers(text, CardFacts.read(path.parent).numbers()) == []
+def test_the_bundled_checkpoints_card_is_made_of_its_files() -> None:
+    text = (BUNDLED_CHECKPOINT / "README.md").read_text()
+    assert text == render_card(BUNDLED_CHECKPOINT)
+    assert (CARDS[0].parents[1] / BUNDLED_CHECKPOINT.name / "README.md").read_text() == text
+    generated = text[text.index("<!-- generated") :]
+    assert unfounded_numbers(generated, CardFacts.read(BUNDLED_CHECKPOINT).numbers()) == []

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from running_scripts import SMALL, run, run_in_two, run_until
 from safetensors.torch import load_file
 from small_corpora import write_esc50, write_speech_commands
@@ -21,15 +22,18 @@ def test_training_and_bundling_make_a_checkpoint_with_its_results_and_card(tmp_p
     trained = run("run_finetune.py", *SMALL, *settings)
     assert trained.returncode == 0, trained.stderr
     assert f"{out}, last weights: accuracy" in trained.stdout
-    bundled = run("bundle_checkpoint.py", out, "--data", data, "--output", bundle)
+    bundled = run("bundle_checkpoint.py", out, "--data", data, "--output", bundle, "--rounds", 1)
     assert bundled.returncode == 0, bundled.stderr
     results = json.loads((bundle / "results.json").read_text())
-    stage = {"train": 12, "validation": 4, "test": 4, "extra": 4}
-    assert results["clips"] == {"stages": [stage], "validation": 4, "test": 4}
+    assert results["clips"] == {"train": 12, "validation": 4, "test": 4, "extra": 4}
+    assert results["settings"]["data"] == "speech_commands" and not list(bundle.glob("*.py"))
     card = (bundle / "README.md").read_text()
-    for row in results["rows"]:
-        assert f"| {row['tome_r']} | {row['tokens_out']} |" in card
-        assert f"{row['test_accuracy']:.1%}" in card
+    assert "It is a demonstration, not a product" in card and "12 clips of Speech Commands V2, and 4 more" in card
+    table = json.loads((bundle / "results" / "speech_commands-test.json").read_text())
+    assert str(tmp_path) not in json.dumps(table) and len(table["rows"]) == 10
+    for row in table["rows"]:
+        assert f"| {row['tokens_in']} → {row['tokens_out']} |" in card and f"| {100 * row['score']:.1f} |" in card
+    assert load_file(bundle / "model.safetensors")["classifier.dense.weight"].dtype == torch.float16
 
 
 @pytest.mark.slow
