@@ -136,8 +136,7 @@ def model_files(folder: Path, repo_id: str, license_id: str | None = None) -> di
         ValueError: It is no FastAST, or its weights are not in safetensors.
     """
     config = FastASTConfig.from_pretrained(folder)
-    weights = [name for name in _names(folder) if name.endswith(".safetensors")]
-    if not weights:
+    if not list(folder.glob("model*.safetensors")):
         raise ValueError(f"{folder} has no safetensors weights: save the model with save_pretrained")
     files: dict[str, bytes | Path] = {}
     for name in _names(folder):
@@ -226,6 +225,8 @@ def _names(folder: Path) -> Iterator[str]:
 
 
 def _belongs(name: str) -> bool:
+    if name.startswith(f"{TABLES}/predictions/"):  # what a table was made of: known, and of no use to others
+        return True
     patterns = (*TAKEN, *TAKEN_TABLES, *MADE, *(path.name for path in code_files()))
     return any(fnmatch(name, pattern) for pattern in patterns)
 

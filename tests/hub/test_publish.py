@@ -103,6 +103,15 @@ def test_a_folder_with_other_files_is_refused_unless_they_are_to_stay(
     assert name not in hub.files("me/tiny")
 
 
+def test_tables_are_pushed_and_the_predictions_behind_them_are_not(hub: LocalHub, checkpoint: Path) -> None:
+    (checkpoint / "results" / "predictions").mkdir(parents=True)
+    (checkpoint / "results" / "predictions" / "0a.safetensors").write_bytes(b"x")
+    (checkpoint / "results" / "esc50-test.csv").write_text("method\n")
+    push(checkpoint, "me/tiny")
+    assert "results/esc50-test.csv" in hub.files("me/tiny")
+    assert not [name for name in hub.files("me/tiny") if "predictions" in name]
+
+
 def test_results_are_pushed_without_the_paths_of_this_machine(hub: LocalHub, checkpoint: Path) -> None:
     settings = {
         "corpus": "esc50",
