@@ -14,9 +14,9 @@ cnn=$out/efficientnet-lite2.safetensors
 [[ -f $cnn ]] || python benchmarks/efficientnet_lite2.py "$cnn"
 common=(--resume --use_cpu --bf16 --eval_strategy epoch --save_strategy epoch --save_total_limit 1 --disable_tqdm true
   --logging_steps 20 --seed 1 --lr_scheduler_type cosine --gain 6)
-teacher_cnn=(--architecture cnn --model timm/tf_efficientnet_lite2 --imagenet_weights "$cnn" --learning_rate 1e-3
-  --weight_decay 0.02 --label_smoothing_factor 0.05)
-teacher_passt=(--architecture passt --hidden_size 192 --heads 3 --layers 6 --learning_rate 5e-4 --weight_decay 0.05
+teacher_cnn=(--architecture cnn --weight_decay 0.02)
+imagenet=(--model timm/tf_efficientnet_lite2 --imagenet_weights "$cnn" --learning_rate 1e-3 --label_smoothing_factor 0.05)
+teacher_passt=(--architecture passt --hidden_size 128 --heads 2 --layers 6 --weight_decay 0.05
   --adam_beta2 0.98 --label_smoothing_factor 0.05)
 student=(--weight_decay 0.05 --adam_beta2 0.98 --warmup_steps 10 --tome_r 0)
 
@@ -27,7 +27,7 @@ teach() { # NAME, settings
 distil() { # of a checkpoint, from a teacher or (none) from the labels alone, with the same settings otherwise
   local script=run_kd.py teacher=(--teacher "$out/teacher-$1" --teacher_dtype bfloat16)
   [[ $1 != none ]] || script=run_finetune.py teacher=()
-  python "training/$script" "${common[@]}" "${corpus[@]}" "${student[@]}" "${learning[@]}" "${teacher[@]}" "${@:2}"
+  python "training/$script" "${common[@]}" "${corpus[@]}" "${student[@]}" "${learning[@]}" ${teacher[@]+"${teacher[@]}"} "${@:2}"
 }
 
 case $what in
@@ -35,9 +35,10 @@ esc10)
   corpus=(--corpus esc50 --data "$data" --frames 512 --per_device_train_batch_size 16 --per_device_eval_batch_size 40
     --shift 1.0 --frequency_mask 24 --time_mask 96 --mixup 0.5)
   learning=(--num_train_epochs 10 --learning_rate 2e-4 --train_r 0 10 20 30 40)
-  teach teacher-cnn --fold all "${teacher_cnn[@]}" --mean -6.63 --std 5.36 --num_train_epochs 12 --warmup_steps 40
-  teach teacher-passt --fold all "${teacher_passt[@]}" --stride 16 --time_patchout 8 --frequency_patchout 1 \
-    --num_train_epochs 30 --warmup_steps 100
+  teach teacher-cnn --fold all "${teacher_cnn[@]}" "${imagenet[@]}" --mean -6.63 --std 5.36 --num_train_epochs 12 \
+    --warmup_steps 40
+  teach teacher-passt --fold all "${teacher_passt[@]}" --stride 16 --time_patchout 4 --frequency_patchout 1 \
+    --num_train_epochs 40 --learning_rate 5e-4 --warmup_steps 100
   for from in none cnn passt; do
     ! wanted "kd-$from" || for fold in 1 2 3 4 5; do
       distil $from --fold $fold --model "$out/base/fold-$fold" --output_dir "$out/kd-$from/fold-$fold"
@@ -50,10 +51,10 @@ speech_commands)
     --per_device_eval_batch_size 60 --shift 0.1 --noise 0.3 --balanced_sampling true)
   learning=(--num_train_epochs 10 --learning_rate 5e-4 --train_r 0 8 16 24 40 --mixup 0.5 --speed 1.12
     --frequency_mask 16 --time_mask 16)
-  teach teacher-cnn "${teacher_cnn[@]}" --mean -6.85 --std 5.57 --frequency_mask 24 --time_mask 24 \
+  teach teacher-cnn "${teacher_cnn[@]}" "${imagenet[@]}" --mean -6.85 --std 5.57 --frequency_mask 24 --time_mask 24 \
     --num_train_epochs 10 --warmup_steps 110
-  teach teacher-passt "${teacher_passt[@]}" --extra_data "$out/words" --frames 100 --unstructured_patchout 36 \
-    --frequency_mask 24 --time_mask 24 --speed 1.12 --num_train_epochs 8 --warmup_steps 100
+  teach teacher-passt "${teacher_passt[@]}" --extra_data "$out/words" --frames 100 --unstructured_patchout 12 \
+    --frequency_mask 16 --time_mask 16 --speed 1.12 --num_train_epochs 24 --learning_rate 1e-3 --warmup_steps 100
   for from in none cnn passt; do
     ! wanted "kd-$from" || distil $from --model "$out/base" --output_dir "$out/kd-$from"
   done
@@ -68,7 +69,7 @@ scenes)
   esc=$out out=$out/of-scenes # what starts from ESC-10 has not heard fold 5 there, of which the evaluation scenes are
   mkdir -p "$out"
   teach teacher-cnn "${teacher_cnn[@]}" --model "$esc/teacher-cnn/fold-5" --learning_rate 5e-4 \
-    --label_smoothing_factor 0 --num_train_epochs 4 --warmup_steps 20
+    --num_train_epochs 4 --warmup_steps 20
   for from in none cnn; do
     ! wanted "kd-$from" || distil $from --model "$esc/base/fold-5" --output_dir "$out/kd-$from"
   done

@@ -38,10 +38,9 @@ def main() -> int:
     weights = timm.create_model("tf_efficientnet_lite2", pretrained=False).state_dict()
     names = [name for name in weights if not name.endswith("num_batches_tracked")]
     values = [value for name, value in given.items() if not name.endswith("num_batches_tracked")]
-    for name, value in zip(names, values, strict=True):
-        if value.shape != weights[name].shape:
-            raise ValueError(f"{files[0].name} has {tuple(value.shape)} where {name} is {tuple(weights[name].shape)}")
-        weights[name] = value.contiguous()
+    if [value.shape for value in values] != [weights[name].shape for name in names]:
+        raise ValueError(f"{files[0].name} is of another network than tf_efficientnet_lite2: install version 0.1.0")
+    weights |= {name: value.contiguous() for name, value in zip(names, values, strict=True)}
     output.parent.mkdir(parents=True, exist_ok=True)
     save_file(weights, output)
     print(f"wrote {output}")

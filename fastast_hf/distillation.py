@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -53,9 +53,31 @@ def cmkd_loss(
         >>> cmkd_loss(same, same, torch.tensor([[1.0, 0.0]]), lam=0.0).abs() < 1e-6
         tensor(True)
     """
-    truth = clip_losses(student_logits.float(), targets, loss)
     probabilities = teacher_probabilities(teacher_logits, loss, tau)
-    return (lam * truth + (1 - lam) * divergence(student_logits.float(), probabilities, loss)).mean()
+    return cmkd_losses(student_logits, probabilities, targets, loss=loss, lam=lam).total.mean()
+
+
+class CMKDLosses(NamedTuple):
+    """Equation 1 for each clip of a batch (B,), and its two parts."""
+
+    total: Tensor
+    truth: Tensor
+    distilled: Tensor
+
+
+def cmkd_losses(
+    student_logits: Tensor, probabilities: Tensor, targets: Tensor, *, loss: str, lam: float
+) -> CMKDLosses:
+    """Equation 1 for each clip, of the teacher's probabilities ψ(Z_t / τ) (B, classes); see [`cmkd_loss`].
+
+    Example:
+        >>> certain = torch.tensor([[1.0, 0.0]])
+        >>> cmkd_losses(torch.zeros(1, 2), certain, certain, loss="cross_entropy", lam=0.1).total
+        tensor([0.6931])
+    """
+    truth = clip_losses(student_logits.float(), targets, loss)
+    distilled = divergence(student_logits.float(), probabilities, loss)
+    return CMKDLosses(lam * truth + (1 - lam) * distilled, truth, distilled)
 
 
 def divergence(student_logits: Tensor, probabilities: Tensor, loss: str) -> Tensor:
@@ -83,7 +105,7 @@ class DistillationArguments:
     teacher_dtype: str = field(default="float32", metadata={"help": "float32, bfloat16 or float16"})
     cache_teacher: bool = field(
         default=False,
-        metadata={"help": "have the teacher hear each clip once, without augmentation: cheaper, less consistent"},
+        metadata={"help": "have the teacher hear each clip once, as it is: cheaper, and no consistent teaching"},
     )
 
 
@@ -126,11 +148,13 @@ def teacher_of(teacher: str, fold: int | None) -> str:
     return str(place)
 
 
-def check_teachers(settings: DistillationArguments, corpus_settings: CorpusArguments) -> None:
+def check_teachers(
+    settings: DistillationArguments, corpus_settings: CorpusArguments, student: FastASTFeatureExtractor
+) -> None:
     """Where there are several folds, load the teacher of each, to find what is wrong before the first one is trained.
 
     Raises:
-        ValueError: One does not fit the corpus, or is no audio classifier.
+        ValueError: One does not fit the corpus or the student's front end, or is no audio classifier.
         OSError: One is missing.
     """
     folds = corpus_settings.folds()
@@ -138,14 +162,14 @@ def check_teachers(settings: DistillationArguments, corpus_settings: CorpusArgum
         return
     names = label_names(corpus_settings.load(folds[0]))
     for checkpoint in dict.fromkeys(teacher_of(settings.teacher, fold) for fold in folds):
-        Teacher.from_pretrained(checkpoint, names)
+        Teacher.from_pretrained(checkpoint, names).check_hearing(student)
 
 
 class CMKDTrainer(FastASTTrainer):
-    """[`FastASTTrainer`] with a teacher: what it sees is what the student sees (consistent teaching).
+    """[`FastASTTrainer`] with a teacher, which sees what the student sees (consistent teaching).
 
-    It logs both parts of the loss (`loss_ground_truth`, `loss_distillation`) and the share of clips for which student
-    and teacher choose the same class (`teacher_agreement`). Evaluation is without the teacher.
+    The trainer logs both parts of the loss (`loss_ground_truth`, `loss_distillation`) and the share of clips for which
+    student and teacher choose the same class (`teacher_agreement`). Evaluation is without the teacher.
 
     Args:
         args: [`FastASTTrainer`]'s.
@@ -158,7 +182,7 @@ class CMKDTrainer(FastASTTrainer):
         kwargs: [`FastASTTrainer`]'s.
 
     Raises:
-        ValueError: λ is not in [0, 1], τ is not above 0, or the teacher takes another sampling rate.
+        ValueError: λ is not in [0, 1], τ is not above 0, or the teacher can't hear what the student hears.
     """
 
     def __init__(
@@ -176,6 +200,8 @@ class CMKDTrainer(FastASTTrainer):
         if tau <= 0:
             raise ValueError(f"tau is {tau}: give a temperature above 0")
         teacher.check_rate(extractor.sampling_rate)
+        if cache_file is None:  # else it hears the clips themselves, now
+            teacher.check_hearing(extractor)
         super().__init__(*args, extractor=extractor, **kwargs)
         self.teacher, self.lam, self.tau = teacher, lam, tau
         self.cache: LogitCache | None = None
@@ -189,23 +215,22 @@ class CMKDTrainer(FastASTTrainer):
                     self.args.eval_batch_size,
                     self.args.device,
                 )
-        self._sums = torch.zeros(4, dtype=torch.float64)  # ground truth, distillation, agreement, clips
+        self._sums = torch.zeros(4)  # ground truth, distillation, agreement, clips, since the last log
 
     def losses(self, logits: Tensor, view: View, features: Tensor) -> Tensor:
         """Equation 1 for each clip in training, and its first part alone in evaluation."""
-        truth = super().losses(logits, view, features)
         if not self.model.training:
-            return truth
+            return super().losses(logits, view, features)
         if self.cache is not None:
             probabilities = self.cache.probabilities(view, self.loss, self.tau)
         else:
             teacher_logits = self.teacher.logits(view, self.extractor, features)
             probabilities = teacher_probabilities(teacher_logits, self.loss, self.tau)
-        distilled = divergence(logits, probabilities, self.loss)
+        losses = cmkd_losses(logits, probabilities, view.targets, loss=self.loss, lam=self.lam)
         agree = (logits.argmax(dim=1) == probabilities.argmax(dim=1)).sum()
-        sums = torch.stack([truth.detach().sum(), distilled.detach().sum(), agree]).double()
+        sums = torch.stack([losses.truth.detach().sum(), losses.distilled.detach().sum(), agree])
         self._sums = self._sums.to(sums.device) + F.pad(sums, (0, 1), value=len(logits))
-        return self.lam * truth + (1 - self.lam) * distilled
+        return losses.total
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add the loss' parts and the agreement with the teacher since the last time to the training's own."""

@@ -7,7 +7,7 @@ the two models take from each other's caches and memory.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,14 +16,13 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import AutoConfig
 
 from .benchmark_candidates import noise_clips
 from .benchmark_circumstances import checkpoint_name
 from .benchmark_rows import DistillationRow, TrainingRow
-from .configuration_fastast import check_place
 from .distillation import cmkd_loss
 from .feature_extraction_fastast import FastASTFeatureExtractor
+from .finetuning import known_labels
 from .modeling_fastast import FastASTForAudioClassification
 from .teachers.cnn import CNNConfig, CNNForAudioClassification
 from .teachers.passt import PasstConfig, PasstForAudioClassification
@@ -69,7 +68,7 @@ class Lesson:
         """The teacher's forward pass alone."""
         return self.teacher.classify(self.inputs)
 
-    def hear(self) -> Tensor:
+    def hear(self) -> dict[str, Tensor]:
         """The teacher's front end alone."""
         return self.teacher.inputs(self.view, self.extractor, self.features)
 
@@ -82,7 +81,8 @@ class Lesson:
                 teacher's forward pass and its front end.
         """
         model, front_end = seconds[:, -2], seconds[:, -1]
-        teacher_gmacs = forward_macs(self.teacher, self.inputs[:1]) / 1e9
+        one_clip = {name: values[:1] for name, values in self.inputs.items()}
+        teacher_gmacs = forward_macs(self.teacher, one_clip) / 1e9
         own_columns: dict[str, Any] = {
             "teacher": self.name,
             "teacher_gmacs": teacher_gmacs,
@@ -149,12 +149,10 @@ def labels_of(teacher: str) -> dict[int, str] | None:
     """
     if teacher in RANDOM_TEACHERS:
         return None
-    check_place(teacher)
-    labels: dict[int, str] = AutoConfig.from_pretrained(teacher).id2label
-    return labels
+    return dict(enumerate(known_labels(teacher) or ()))
 
 
-def forward_macs(teacher: Teacher, inputs: Tensor) -> int:
+def forward_macs(teacher: Teacher, inputs: Mapping[str, Tensor]) -> int:
     """Multiply-accumulates of the matrix products and convolutions in a teacher's forward pass of these inputs."""
     # Attention as the two matrix products that it is: of its fused kernels torch counts some and passes over others.
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:

@@ -133,6 +133,14 @@ def new_model(config: FastASTConfig) -> FastASTForAudioClassification:
     return model
 
 
+def extractor_of(settings: ModelArguments) -> FastASTFeatureExtractor:
+    """What is known of the front end before there is a model or a corpus: all but the statistics."""
+    sizes: dict[str, Any] = {} if settings.frames is None else {"max_length": settings.frames}
+    if settings.model is not None and not settings.model.startswith("timm/"):
+        return FastASTFeatureExtractor.from_pretrained(settings.model, **sizes)
+    return FastASTFeatureExtractor(**sizes)
+
+
 def build_extractor(
     settings: ModelArguments, model: FastASTForAudioClassification, corpus: Corpus | StreamingCorpus
 ) -> FastASTFeatureExtractor:

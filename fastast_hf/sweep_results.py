@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import platform
 from collections.abc import Sequence
 from contextlib import suppress
@@ -128,13 +129,13 @@ def _comparison_line(*metrics: ComparisonRow) -> dict[str, str]:
     }
     for part in metrics:
         name = "mAP" if part.metric == MEAN_AVERAGE_PRECISION else "acc"
-        gained = part.gain is not None and part.gain_low is not None and part.gain_high is not None
         shown |= {
             name: f"{100 * part.score:.1f}",
             f"{name} 95 %": f"{100 * part.low:.1f} to {100 * part.high:.1f}",
             f"{name} drop": in_points(part.change),
-            f"{name} gain": in_points(part.gain) if part.gain is not None else "",
-            f"{name} gain 95 %": interval(part.gain_low or 0.0, part.gain_high or 0.0) if gained else "",
+            f"{name} drop 95 %": interval(part.change_low, part.change_high) if row.tome_r else "",
+            f"{name} gain": "" if part.gain is None else in_points(part.gain),
+            f"{name} gain 95 %": interval(part.gain_low, part.gain_high),
         }
     speed = _speeds(row).get("clips/s")
     return shown if speed is None else shown | {"clips/s": speed}
@@ -147,8 +148,10 @@ def _speeds(row: SweepRow) -> dict[str, str]:
     return {name: f"{speed:.3g}" if speed < 1000 else f"{speed:.0f}" for name, speed in known.items()}
 
 
-def interval(low: float, high: float) -> str:
-    """An interval of a change, in percentage points."""
+def interval(low: float | None, high: float | None) -> str:
+    """An interval of a change, in percentage points; empty where it can't be told."""
+    if low is None or high is None or math.isnan(low):
+        return ""
     return f"{in_points(low)} to {in_points(high)}"
 
 

@@ -61,6 +61,11 @@ class ClipDataset(torch.utils.data.Dataset):
             mixed_in["labels"] = torch.zeros(self.num_classes)
         return item | {f"partner_{name}": mixed_in[name] for name in ("waveforms", "num_samples", "labels", "clip")}
 
+    def identity(self, index: int) -> list[Any]:
+        """What tells a clip from others, without decoding it: its id, or else its file, and its classes."""
+        row = self.split[index]
+        return [str(row.get("id") or row["audio"]["path"]), row["labels"] if "labels" in row else row["label"]]
+
     def _item(self, index: int) -> dict[str, Any]:
         unreadable = -1
         for step in range(len(self)):

@@ -18,6 +18,7 @@ from fastast_hf import FastASTConfig, FastASTFeatureExtractor, FastASTForAudioCl
 from fastast_hf.corpora import load_corpus
 from fastast_hf.distillation import CMKDTrainer, DistillationArguments, build_distillation, cmkd_loss
 from fastast_hf.teachers.cnn import CNNConfig, CNNForAudioClassification
+from fastast_hf.teachers.logit_cache import LogitCache
 from fastast_hf.teachers.teacher import Teacher
 from fastast_hf.training import FastASTTrainer
 from fastast_hf.training_arguments import AugmentationArguments
@@ -195,6 +196,24 @@ def test_what_is_logged_are_both_losses_and_how_often_they_agree(make_trainer: M
 
 
 @pytest.mark.parametrize("loss", LOSSES)
+def test_the_trainers_loss_is_equation_1_of_what_student_and_teacher_make_of_the_same_view(
+    loss: str, make_trainer: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = make_trainer(loss=loss, teaching={"lam": 0.3, "tau": 2.0})
+    plain, seen = trainer.teacher.classify, []
+    monkeypatch.setattr(trainer.teacher, "classify", lambda inputs: 500 * plain(inputs))  # sure of something
+    monkeypatch.setattr(trainer, "losses", lambda *args: seen.append(args) or CMKDTrainer.losses(trainer, *args))
+    trainer.model.train()
+    computed = trainer.compute_loss(trainer.model, next(iter(trainer.get_train_dataloader())))
+    ((logits, view, features),) = seen
+    taught = trainer.teacher.logits(view, trainer.extractor, features)
+    expected = cmkd_loss(logits, taught, view.targets, loss=loss, lam=0.3, tau=2.0)
+    torch.testing.assert_close(computed, expected)
+    for other in ({"lam": 0.1, "tau": 2.0}, {"lam": 0.3, "tau": 1.0}):
+        assert not torch.isclose(computed, cmkd_loss(logits, taught, view.targets, loss=loss, **other))
+
+
+@pytest.mark.parametrize("loss", LOSSES)
 def test_accumulated_steps_give_the_update_of_one_big_batch(loss: str, make_trainer: Make) -> None:
     neutral = AugmentationArguments()
     whole = make_trainer(loss=loss, augment=neutral, max_steps=2)
@@ -272,3 +291,26 @@ def test_each_fold_has_its_own_teacher(corpus: Any, tmp_path: Path) -> None:
 def test_without_a_teacher_nothing_runs(corpus: Any, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="give --teacher"):
         build_distillation(DistillationArguments(), corpus, None, TrainingArguments(str(tmp_path), use_cpu=True))
+
+
+OTHERS = {
+    # what differs from the run that kept the logits
+    "the teacher": lambda teacher, clips, extractor: teacher.model.backbone.conv_stem.weight.mul_(2),
+    "the order of labels": lambda teacher, clips, extractor: setattr(teacher, "order", teacher.order.flip(0)),
+    "a clip": lambda teacher, clips, extractor: setattr(clips, "split", clips.split.select([1, 0, 2, 3])),
+    "the front end": lambda teacher, clips, extractor: setattr(extractor, "max_length", 48),
+}
+
+
+@pytest.mark.parametrize("change", [None, *OTHERS])
+def test_kept_logits_are_made_anew_where_anything_they_depend_on_differs(
+    change: str | None, make_trainer: Make, tmp_path: Path
+) -> None:
+    trainer = make_trainer()
+    clips = ClipDataset(trainer.train_dataset.split.select([0, 1, 2, 3]), 2, 16000, 8000)
+    LogitCache.of(trainer.teacher, clips, trainer.extractor, tmp_path / "logits")
+    before = (tmp_path / "logits").stat().st_mtime_ns
+    if change is not None:
+        OTHERS[change](trainer.teacher, clips, trainer.extractor)
+    LogitCache.of(trainer.teacher, clips, trainer.extractor, tmp_path / "logits")
+    assert ((tmp_path / "logits").stat().st_mtime_ns != before) == (change is not None)

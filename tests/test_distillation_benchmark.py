@@ -160,7 +160,9 @@ def test_a_step_with_a_teacher_trains_the_student_by_it_and_leaves_the_teacher_a
 
     (plain, _), (distilled, lesson) = steps(False), steps(True)
     assert not torch.equal(plain.model.classifier.dense.weight, distilled.model.classifier.dense.weight)
-    assert (lesson.inputs is distilled.input_values) == (kind == "cnn")  # as in training, it is the very tensor
+    assert (lesson.inputs["input_values"] is distilled.input_values) == (
+        kind == "cnn"
+    )  # as in training, it is the very tensor
     logits = torch.zeros(2, len(NAMES), requires_grad=True)
     lesson.loss(logits).backward()
     probabilities = 0.1 * lesson.view.targets + 0.9 * lesson.teach().softmax(dim=1)
@@ -170,15 +172,15 @@ def test_a_step_with_a_teacher_trains_the_student_by_it_and_leaves_the_teacher_a
 
 @pytest.mark.parametrize(("layer", "shape", "macs"), LAYERS, ids=lambda value: type(value).__name__)
 def test_a_teachers_macs_by_hand(layer: nn.Module, shape: tuple[int, ...], macs: int) -> None:
-    teacher: Any = SimpleNamespace(classify=layer)
-    assert forward_macs(teacher, torch.zeros(shape)) == macs
+    teacher: Any = SimpleNamespace(classify=lambda inputs: layer(**inputs))
+    assert forward_macs(teacher, {"input": torch.zeros(shape)}) == macs
 
 
 def test_attention_is_counted(student: FastASTForAudioClassification, teachers: dict[str, str]) -> None:
     _, teacher = benchmark_teacher(teachers["passt"], student)
     by_hand = complexity(student.config, 0).macs  # a PaSST costs as much as an AST of its size
-    assert forward_macs(teacher, torch.zeros(1, FRAMES, 128)) == by_hand
-    assert forward_macs(teacher, torch.zeros(3, FRAMES, 128)) == 3 * by_hand
+    assert forward_macs(teacher, {"input_values": torch.zeros(1, FRAMES, 128)}) == by_hand
+    assert forward_macs(teacher, {"input_values": torch.zeros(3, FRAMES, 128)}) == 3 * by_hand
 
 
 @pytest.mark.parametrize(("kind", "millions"), [("cnn", 7.7), ("passt", 85.3)])

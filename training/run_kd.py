@@ -1,4 +1,4 @@
-"""Distil a teacher of another family into a FastAST (CMKD): its recipe, with a teacher.
+"""Distil a teacher of another family into a FastAST (CMKD): a recipe of fine-tuning, with a teacher.
 
     accelerate launch training/run_kd.py --recipe esc50 --teacher teacher --data ESC-50 --output_dir out
 
@@ -19,7 +19,7 @@ from fastast_hf.errors import one_line_errors
 from fastast_hf.finetuning import CorpusArguments, LearningArguments, build_trainer
 from fastast_hf.recipes import RecipeParser, RunArguments, parse_with_recipe
 from fastast_hf.runs import run_folds
-from fastast_hf.student import ModelArguments, build_extractor, build_model
+from fastast_hf.student import ModelArguments, build_extractor, build_model, extractor_of
 from fastast_hf.training import FastASTTrainer
 from fastast_hf.training_arguments import AugmentationArguments, ScheduleArguments
 
@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = RecipeParser((*PARTS, ScheduleArguments, RunArguments, TrainingArguments))
     *settings, args = parse_with_recipe(parser, sys.argv[1:] if argv is None else argv)
     corpus_settings, model_settings, distillation, learning, augment, schedule, run = settings
-    check_teachers(distillation, corpus_settings)
+    check_teachers(distillation, corpus_settings, extractor_of(model_settings))
 
     def build(corpus: Corpus | StreamingCorpus, fold: int | None) -> FastASTTrainer:
         model, corpus = build_model(model_settings, corpus)

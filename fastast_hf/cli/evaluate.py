@@ -103,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
         "level": 0.95,  # of the intervals
     }
     one_fold = f"-fold-{args.fold}" if args.fold not in (None, "all") else ""
-    table = f"{args.corpus}-{args.split}{one_fold}{'-distilled' if args.compare else ''}"
+    table = f"{args.corpus}-{args.split}{one_fold}{'-compared' if args.compare else ''}"
     write_results(rows, args.output / table, facts, args.corpus)
     left_out = sum(row.unreadable for row in rows[:1])
     if args.compare:
@@ -146,8 +146,10 @@ def compared(args: argparse.Namespace) -> list[tuple[Method, list[int]]]:
     """Table 2's methods, each at every r."""
     from ..sweep import Method
 
-    if args.model or args.trained or args.random_r:
-        raise ValueError("--compare takes all checkpoints itself: leave --model, --trained and --random-r out")
+    if args.model or args.trained or args.random_r or args.trained_r:
+        raise ValueError(
+            "--compare takes all checkpoints itself: leave --model, --trained, --trained-r and --random-r out"
+        )
     methods: dict[str, str] = {}
     for pair in args.compare:
         name, equals, checkpoint = pair.partition("=")

@@ -7,6 +7,7 @@ mixture of their clips' probabilities.
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -47,12 +48,12 @@ class LogitCache:
             teacher: Whose logits.
             clips: The training split as a [`ClipDataset`].
             extractor: The student's front end.
-            file: Where they are kept; those of another teacher, or of other clips, are made anew.
+            file: Where they are kept; those of another teacher, of other clips or of another front end are made anew.
             batch_size: Clips at once.
             device: Where to compute.
         """
         logger.info("the teacher hears each clip once, as it is: this is not consistent teaching")
-        stamp = _stamp(teacher, clips)
+        stamp = _stamp(teacher, clips, extractor)
         try:
             kept = load_file(file)
             if bytes(kept["stamp"].tolist()) == stamp:
@@ -84,8 +85,11 @@ class LogitCache:
         return torch.where(mixture.partners.unsqueeze(1) >= 0, mixed, own)
 
 
-def _stamp(teacher: Teacher, clips: Any) -> bytes:
-    stamp = hashlib.sha256(str(len(clips)).encode())
+def _stamp(teacher: Teacher, clips: Any, extractor: Any) -> bytes:
+    """Of all that the logits depend on."""
+    fronts = [front.to_json_string() for front in (extractor, teacher.extractor)]
+    heard = [clips.identity(index) for index in range(len(clips))]
+    stamp = hashlib.sha256(json.dumps([heard, teacher.order.tolist(), fronts]).encode())
     for name, weight in sorted(teacher.model.state_dict().items()):
         stamp.update(name.encode() + weight.float().cpu().contiguous().numpy().tobytes())
     return stamp.digest()

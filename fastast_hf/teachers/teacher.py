@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,14 @@ from transformers import ASTFeatureExtractor, AutoConfig, AutoFeatureExtractor, 
 from ..configuration_fastast import check_place
 from ..errors import UNREADABLE_WEIGHTS, weights_readable
 from ..feature_extraction_fastast import FastASTFeatureExtractor
-from ..views import View, spectrograms_for_another
+from ..views import SpectrogramDraws, View, spectrograms, spectrograms_for_another
 
 
 class Teacher:
     """Frozen, in eval mode, outside the student: no optimiser, checkpoint or gradient sync ever meets it.
 
     Args:
-        model: An audio classifier of transformers; made a teacher of, its weights get no gradients any more.
+        model: An audio classifier of transformers; its weights are frozen from then on.
         extractor: Its front end. One of this package sees the student's masks, noise and roll; any other one of
             transformers gets the same waveforms, and has no place for masks.
         label_names: The student's labels in its order; the teacher's logits are put in it.
@@ -66,6 +67,18 @@ class Teacher:
                 f"{sampling_rate} Hz, or at a multiple of it"
             )
 
+    def check_hearing(self, student: FastASTFeatureExtractor) -> None:
+        """Raise a ValueError unless it has logits for a clip as long as a student's, tried on a silent one."""
+        self.check_rate(student.sampling_rate)
+        waveforms = torch.zeros(1, student.samples_of(student.max_length), device=self.model.device)
+        samples = torch.full((1,), waveforms.shape[1], device=self.model.device)
+        view = View(waveforms, samples, torch.zeros(1, len(self.order), device=self.model.device), SpectrogramDraws())
+        try:
+            self.logits(view, student, spectrograms(student, view))
+        except (ValueError, RuntimeError, TypeError) as error:  # each model has its own
+            reason = " ".join(str(error).split())[:300]
+            raise ValueError(f"the teacher can't hear clips of {student.max_length} frames: {reason}") from error
+
     def logits(self, view: View, student: FastASTFeatureExtractor, features: Tensor) -> Tensor:
         """What it makes of a batch as the student sees it (consistent teaching).
 
@@ -80,31 +93,36 @@ class Teacher:
         return self.classify(self.inputs(view, student, features))
 
     @torch.no_grad()
-    def inputs(self, view: View, student: FastASTFeatureExtractor, features: Tensor) -> Tensor:
-        """What goes into its model, of what [`Teacher.logits`] takes."""
+    def inputs(self, view: View, student: FastASTFeatureExtractor, features: Tensor) -> dict[str, Tensor]:
+        """What goes into its model, by name, of what [`Teacher.logits`] takes."""
         factor = self.extractor.sampling_rate // student.sampling_rate
         with torch.autocast(features.device.type, enabled=False):
             if isinstance(self.extractor, FastASTFeatureExtractor):
                 waveforms = upsample(view.waveforms, factor)
-                return spectrograms_for_another(student, features, self.extractor, view, waveforms)
+                own = spectrograms_for_another(student, features, self.extractor, view, waveforms)
+                return {self.extractor.model_input_names[0]: own}
             clips = zip(upsample(view.waveforms, factor).cpu(), (view.num_samples * factor).tolist(), strict=True)
             batch = self.extractor(
                 [clip[:count].numpy() for clip, count in clips],
                 sampling_rate=self.extractor.sampling_rate,
                 return_tensors="pt",
-                padding=True,
+                padding=signature(self.extractor.__call__).parameters["padding"].default or True,
             )
-        return batch[self.extractor.model_input_names[0]].to(features.device)
+        return {name: values.to(features.device) for name, values in batch.items()}
 
     @torch.no_grad()
-    def classify(self, inputs: Tensor) -> Tensor:
+    def classify(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Its logits (B, classes) of its own input, float32, in the student's order of labels."""
-        device = inputs.device
+        device = next(iter(inputs.values())).device
         if self.model.device != device:
             self.model.to(device)
             self.order = self.order.to(device)
         with torch.autocast(device.type, enabled=False):
-            return self.model(inputs.to(self.model.dtype)).logits.float()[:, self.order]
+            own = {
+                name: values.to(self.model.dtype) if values.is_floating_point() else values
+                for name, values in inputs.items()
+            }
+            return self.model(**own).logits.float()[:, self.order]
 
 
 def load_teacher(checkpoint: str) -> tuple[Any, Any]:
@@ -117,8 +135,8 @@ def load_teacher(checkpoint: str) -> tuple[Any, Any]:
     check_place(checkpoint)
     if Path(checkpoint).is_file():
         raise ValueError(
-            f"{checkpoint} is a file: give a checkpoint's folder (passt_from_checkpoint and cnn_from_psla make one of "
-            "a released .pt or .pth)"
+            f"{checkpoint} is a file: give a checkpoint's folder (fastast_hf.teachers' passt_checkpoint."
+            "passt_from_checkpoint and psla.cnn_from_psla make one of a released .pt or .pth; see the README)"
         )
     with weights_readable(checkpoint):
         try:

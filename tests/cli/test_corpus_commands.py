@@ -73,12 +73,12 @@ def test_evaluate_compares_checkpoints_as_table_2_does(
     printed = capsys.readouterr().out
     assert re.search(r"^FastAST \+ KD \(CNN\) +constant +4 +50 → 38 .* \+0.0 +\+0.0 to \+0.0", printed, re.MULTILINE)
     assert "gains over FastAST at the same r" in printed
-    results = json.loads((tmp_path / "out" / "esc50-test-distilled.json").read_text())
+    results = json.loads((tmp_path / "out" / "esc50-test-compared.json").read_text())
     rows = [(row["method"], row["tome_r"], row["metric"], row["gain"]) for row in results["rows"]]
     assert rows[:2] == [("FastAST", 0, "accuracy", None), ("FastAST", 0, "mean_average_precision", None)]
     assert rows[-1] == ("FastAST + KD (CNN)", 4, "mean_average_precision", 0.0)
     assert results["rows"][-1]["samples_per_sec"] > 0
-    assert (tmp_path / "out" / "esc50-test-distilled.png").stat().st_size > 10_000
+    assert (tmp_path / "out" / "esc50-test-compared.png").stat().st_size > 10_000
 
 
 COMPARE = ["evaluate", "esc50", "--data", "{esc50}", "--output", "{out}", "--compare"]
@@ -86,7 +86,7 @@ MISTAKES = [
     ([*COMPARE, "FastAST"], "--compare has 'FastAST': write NAME=ID"),
     ([*COMPARE, "a=x", "a=y"], "--compare names two checkpoints 'a'"),
     ([*COMPARE, "a={model}", "--r", "4"], "--r has no 0"),
-    ([*COMPARE, "a=x", "--model", "{model}"], "leave --model, --trained and --random-r out"),
+    ([*COMPARE, "a=x", "--model", "{model}"], "leave --model, --trained, --trained-r and --random-r out"),
     ([*COMPARE, "a=gone/gone"], "gone/gone"),
     (["evaluate", "esc50", "--data", "{esc50}", "--output", "{out}"], "no checkpoint to score: give --model"),
     (["evaluate", "esc50", "--data", "{esc50}", "--trained", "x", "--output", "{out}"], "write {r} where"),

@@ -18,6 +18,9 @@ from transformers import (
     Wav2Vec2FeatureExtractor,
     Wav2Vec2ForSequenceClassification,
     Wav2Vec2Model,
+    WhisperConfig,
+    WhisperFeatureExtractor,
+    WhisperForAudioClassification,
 )
 
 from fastast_hf import FastASTFeatureExtractor, PasstConfig, PasstFeatureExtractor, PasstForAudioClassification
@@ -30,6 +33,9 @@ LABELS: dict[str, Any] = {"id2label": {0: "rain", 1: "bell", 2: "dog"}, "label2i
 TINY = {"hidden_size": 24, "num_attention_heads": 3, "num_hidden_layers": 1, "intermediate_size": 24}
 WAV2VEC2 = {**TINY, "conv_dim": (8, 8), "conv_stride": (8, 8), "conv_kernel": (8, 8), "num_conv_pos_embeddings": 8,
             "num_conv_pos_embedding_groups": 2, "num_feat_extract_layers": 2}  # fmt: skip
+WHISPER = {"d_model": 24, "encoder_layers": 1, "encoder_attention_heads": 3, "decoder_layers": 1, "vocab_size": 20,
+           "decoder_attention_heads": 3, "max_source_positions": 100, "classifier_proj_size": 8, "pad_token_id": 0,
+           "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 1}  # fmt: skip
 STUDENT = FastASTFeatureExtractor(max_length=64)
 
 
@@ -59,11 +65,40 @@ def saved(folder: Path, kind: str) -> str:
             Wav2Vec2ForSequenceClassification(Wav2Vec2Config(**WAV2VEC2, **LABELS)),
             Wav2Vec2FeatureExtractor(),
         ),
+        "masked wav2vec2": lambda: (
+            Wav2Vec2ForSequenceClassification(Wav2Vec2Config(**WAV2VEC2, feat_extract_norm="layer", **LABELS)),
+            Wav2Vec2FeatureExtractor(return_attention_mask=True),
+        ),
+        "whisper": lambda: (
+            WhisperForAudioClassification(WhisperConfig(**WHISPER, **LABELS)),
+            WhisperFeatureExtractor(chunk_length=2),
+        ),
     }
     model, extractor = models[kind]()
     model.save_pretrained(folder)
     extractor.save_pretrained(folder)
     return str(folder)
+
+
+@pytest.mark.parametrize("kind", ["masked wav2vec2", "whisper"])
+def test_a_clip_has_the_logits_that_it_has_alone(kind: str, tmp_path: Path) -> None:
+    """Where a front end pads to a length of its own, or says what is padding."""
+    teacher = Teacher.from_pretrained(saved(tmp_path / "teacher", kind), NAMES)
+    teacher.check_hearing(STUDENT)
+    view = batch()
+    logits = teacher.logits(view, STUDENT, spectrograms(STUDENT, view))
+    clips = [clip[:count].numpy() for clip, count in zip(view.waveforms, view.num_samples.tolist(), strict=True)]
+    alone = [teacher.extractor(clip, sampling_rate=16000, return_tensors="pt") for clip in clips]
+    with torch.no_grad():
+        expected = torch.cat([teacher.model(**inputs).logits for inputs in alone])[:, [2, 0, 1]]
+    torch.testing.assert_close(logits, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_a_teacher_that_cannot_hear_the_students_clips_is_refused_at_once(tmp_path: Path) -> None:
+    teacher = Teacher.from_pretrained(saved(tmp_path / "teacher", "whisper"), NAMES)
+    teacher.extractor.nb_max_frames, teacher.extractor.n_samples = 150, 24000
+    with pytest.raises(ValueError, match=r"the teacher can't hear clips of 64 frames: .*150"):
+        teacher.check_hearing(STUDENT)
 
 
 @pytest.mark.parametrize("kind", ["cnn", "passt", "ast", "wav2vec2"])
@@ -89,10 +124,14 @@ def test_any_audio_classifier_teaches_in_the_students_order_of_labels(kind: str,
 
 
 def test_half_precision_is_the_teachers_alone(tmp_path: Path) -> None:
-    teacher = Teacher.from_pretrained(saved(tmp_path / "cnn", "cnn"), NAMES, dtype=torch.bfloat16)
     view = batch()
-    with torch.autocast("cpu", dtype=torch.float16, enabled=False):
-        logits = teacher.logits(view, STUDENT, spectrograms(STUDENT, view))
+    features = spectrograms(STUDENT, view)
+    teacher = Teacher.from_pretrained(saved(tmp_path / "cnn", "cnn"), NAMES)
+    plain = teacher.logits(view, STUDENT, features)
+    with torch.autocast("cpu", dtype=torch.bfloat16):  # the student's, not its
+        assert torch.equal(teacher.logits(view, STUDENT, features), plain)
+    teacher = Teacher.from_pretrained(str(tmp_path / "cnn"), NAMES, dtype=torch.bfloat16)
+    logits = teacher.logits(view, STUDENT, features)
     assert teacher.model.dtype == torch.bfloat16 and logits.dtype == torch.float32
     assert any(
         p.dim() == 4 and p.is_contiguous(memory_format=torch.channels_last) and p.shape[1] > 1

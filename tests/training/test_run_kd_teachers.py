@@ -195,6 +195,7 @@ MISSING = {
     "no folder": (shutil.rmtree, "fold-3 does not exist, and"),
     "no weights": (remove("model.safetensors"), "no file named model.safetensors"),
     "pickle": (PICKLED, NO_CODE),
+    "another rate": (set_in("preprocessor_config.json", sampling_rate=22050), "the teacher takes 22050 Hz"),
     "trained on the test's clips": (of_fold_2, "was trained on the clips of fold 3, and kept from those of fold 2"),
 }
 
