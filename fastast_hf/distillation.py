@@ -112,6 +112,19 @@ class DistillationArguments:
         metadata={"help": "have the teacher hear each clip once, as it is: cheaper, and no consistent teaching"},
     )
 
+    def __post_init__(self) -> None:
+        check_equation(self.lam, self.tau)
+        if self.teacher_dtype not in DTYPES:
+            raise ValueError(f"teacher_dtype is {self.teacher_dtype!r}: choose one of {', '.join(DTYPES)}")
+
+
+def check_equation(lam: float, tau: float) -> None:
+    """Raise a ValueError for what equation 1 has no place for."""
+    if not 0 <= lam <= 1:
+        raise ValueError(f"lam is {lam}: give the share of the ground truth, 0 to 1")
+    if tau <= 0:
+        raise ValueError(f"tau is {tau}: give a temperature above 0")
+
 
 def build_distillation(
     settings: DistillationArguments, corpus: Corpus | StreamingCorpus, fold: int | None, args: TrainingArguments
@@ -126,8 +139,6 @@ def build_distillation(
         raise ValueError("no teacher: give --teacher, a folder or Hub id of an audio classifier")
     if settings.cache_teacher and isinstance(corpus, StreamingCorpus):
         raise ValueError("a stream's clips have no numbers to keep a teacher's logits by: leave out --cache_teacher")
-    if settings.teacher_dtype not in DTYPES:
-        raise ValueError(f"teacher_dtype is {settings.teacher_dtype!r}: choose one of {', '.join(DTYPES)}")
     dtype = DTYPES[settings.teacher_dtype]
     checkpoint = teacher_of(settings.teacher, fold)
     teacher = Teacher.from_pretrained(checkpoint, label_names(corpus), args.device, dtype)
@@ -199,10 +210,7 @@ class CMKDTrainer(FastASTTrainer):
         cache_file: Path | None = None,
         **kwargs: Any,
     ) -> None:
-        if not 0 <= lam <= 1:
-            raise ValueError(f"lam is {lam}: give the share of the ground truth, 0 to 1")
-        if tau <= 0:
-            raise ValueError(f"tau is {tau}: give a temperature above 0")
+        check_equation(lam, tau)
         if cache_file is None:
             teacher.check_hearing(extractor)
         else:  # it hears the clips themselves, now
