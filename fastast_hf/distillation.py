@@ -22,7 +22,6 @@ from .teachers.teacher import Teacher, teacher_probabilities
 from .training import FastASTTrainer, clip_losses
 from .views import View
 
-
 TEACHING = "teaching.json"
 
 

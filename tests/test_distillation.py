@@ -237,7 +237,8 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(make_trainer: Make, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"), [({"lam": 0.5}, "lam 0.1 and not 0.5"), ({"tau": 2.0}, "tau 1.0 and not 2.0"), ({}, "teacher ")]
+    ("changed", "said"),
+    [({"lam": 0.5}, "lam 0.1 and not 0.5"), ({"tau": 2.0}, "tau 1.0 and not 2.0"), ({}, "teacher ")],
 )
 def test_a_stopped_run_does_not_go_on_with_another_teaching(
     changed: dict[str, float], said: str, make_trainer: Make, tmp_path: Path
@@ -249,7 +250,7 @@ def test_a_stopped_run_does_not_go_on_with_another_teaching(
         with torch.no_grad():
             next(other.teacher.model.parameters()).add_(0.1)
     stopped = tmp_path / "out" / "checkpoint-1"
-    with pytest.raises(ValueError, match=rf"checkpoint-1 is of a run with {said}.*: resume with what it was begun with"):
+    with pytest.raises(ValueError, match=rf"checkpoint-1 is of a run with {said}.*: resume with what it was begun"):
         other.train(resume_from_checkpoint=str(stopped))
     (stopped / "teaching.json").unlink()
     with pytest.raises(ValueError, match="checkpoint-1 is of a run without a teacher"):
