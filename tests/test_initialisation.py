@@ -1,5 +1,7 @@
 """Weights from nothing: of a size that depends on the layer's, for students and PaSST alike."""
 
+from __future__ import annotations
+
 import pytest
 import torch
 
