@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,12 +15,14 @@ from transformers import TrainingArguments
 from .corpora import Corpus, StreamingCorpus, label_names
 from .feature_extraction_fastast import FastASTFeatureExtractor
 from .finetuning import CorpusArguments
-from .runs import check_fold
+from .runs import check_fold, write_json
 from .tagging import DTYPES
 from .teachers.logit_cache import LogitCache
 from .teachers.teacher import Teacher, teacher_probabilities
 from .training import FastASTTrainer, clip_losses
 from .views import View
+
+TEACHING = "teaching.json"
 
 
 def cmkd_loss(
@@ -108,6 +111,19 @@ class DistillationArguments:
         metadata={"help": "have the teacher hear each clip once, as it is: cheaper, and no consistent teaching"},
     )
 
+    def __post_init__(self) -> None:
+        check_equation(self.lam, self.tau)
+        if self.teacher_dtype not in DTYPES:
+            raise ValueError(f"teacher_dtype is {self.teacher_dtype!r}: choose one of {', '.join(DTYPES)}")
+
+
+def check_equation(lam: float, tau: float) -> None:
+    """Raise a ValueError for what equation 1 has no place for."""
+    if not 0 <= lam <= 1:
+        raise ValueError(f"lam is {lam}: give the share of the ground truth, 0 to 1")
+    if tau <= 0:
+        raise ValueError(f"tau is {tau}: give a temperature above 0")
+
 
 def build_distillation(
     settings: DistillationArguments, corpus: Corpus | StreamingCorpus, fold: int | None, args: TrainingArguments
@@ -122,8 +138,6 @@ def build_distillation(
         raise ValueError("no teacher: give --teacher, a folder or Hub id of an audio classifier")
     if settings.cache_teacher and isinstance(corpus, StreamingCorpus):
         raise ValueError("a stream's clips have no numbers to keep a teacher's logits by: leave out --cache_teacher")
-    if settings.teacher_dtype not in DTYPES:
-        raise ValueError(f"teacher_dtype is {settings.teacher_dtype!r}: choose one of {', '.join(DTYPES)}")
     dtype = DTYPES[settings.teacher_dtype]
     checkpoint = teacher_of(settings.teacher, fold)
     teacher = Teacher.from_pretrained(checkpoint, label_names(corpus), args.device, dtype)
@@ -195,13 +209,11 @@ class CMKDTrainer(FastASTTrainer):
         cache_file: Path | None = None,
         **kwargs: Any,
     ) -> None:
-        if not 0 <= lam <= 1:
-            raise ValueError(f"lam is {lam}: give the share of the ground truth, 0 to 1")
-        if tau <= 0:
-            raise ValueError(f"tau is {tau}: give a temperature above 0")
-        teacher.check_rate(extractor.sampling_rate)
-        if cache_file is None:  # else it hears the clips themselves, now
+        check_equation(lam, tau)
+        if cache_file is None:
             teacher.check_hearing(extractor)
+        else:  # it hears the clips themselves, now
+            teacher.check_rate(extractor.sampling_rate)
         super().__init__(*args, extractor=extractor, **kwargs)
         self.teacher, self.lam, self.tau = teacher, lam, tau
         self.cache: LogitCache | None = None
@@ -241,3 +253,30 @@ class CMKDTrainer(FastASTTrainer):
                 logs["loss_ground_truth"], logs["loss_distillation"] = truth / clips, distilled / clips
                 logs["teacher_agreement"] = agree / clips
         super().log(logs, start_time)
+
+    def teaching(self) -> dict[str, Any]:
+        """What a resumed run has to have in common with the one that was stopped."""
+        teacher = self.teacher.fingerprint()[:16]
+        return {"teacher": teacher, "lam": self.lam, "tau": self.tau, "cache_teacher": self.cache is not None}
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        if self.args.should_save:  # as in FastASTTrainer, before what a checkpoint is told to be whole by
+            write_json(Path(output_dir) / TEACHING, self.teaching())
+        super()._save_rng_state(output_dir)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        """Weights as the Trainer loads them, of a run with the same teaching.
+
+        Raises:
+            ValueError: It was begun with another teacher, λ or τ, or without a teacher.
+        """
+        file = Path(resume_from_checkpoint) / TEACHING
+        if not file.is_file():
+            raise ValueError(f"{resume_from_checkpoint} is of a run without a teacher: give another output folder")
+        stored = json.loads(file.read_text())
+        changed = [f"{key} {stored[key]} and not {now}" for key, now in self.teaching().items() if stored[key] != now]
+        if changed:
+            raise ValueError(
+                f"{resume_from_checkpoint} is of a run with {', '.join(changed)}: resume with what it was begun with"
+            )
+        super()._load_from_checkpoint(resume_from_checkpoint, model)

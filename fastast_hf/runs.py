@@ -30,6 +30,7 @@ SIZES = (
     "hidden_size", "num_hidden_layers", "num_attention_heads", "max_length", "time_stride", "num_mel_bins", "backbone",
     "head",
 )  # fmt: skip
+OF_ONE_CORPUS = {"classes": "speech_commands", "subset": "audioset", "label_file": "audioset", "fold": "esc50"}
 SPARE_BYTES = 2**24  # a disk with less free is taken for full where writing to it failed
 
 
@@ -112,10 +113,12 @@ class Run:
         epochs = [entry for entry in trainer.state.log_history if main_metric(corpus, "eval_") in entry]
         unreadable = sorted(set(gather_object(sorted(trainer.unreadable))))
         parts = [asdict(part) for part in settings if not isinstance(part, transformers.TrainingArguments)]
+        written = {key: value for part in parts for key, value in part.items()}
+        strange = [key for key, corpus_name in OF_ONE_CORPUS.items() if written.get("corpus") != corpus_name]
         args = trainer.args
         counts = {split: len(rows) for split, rows in corpus.items() if hasattr(rows, "__len__")}  # a stream has none
         return {
-            "settings": {key: value for part in parts for key, value in part.items()},
+            "settings": {key: value for key, value in written.items() if key not in strange},
             "training": {
                 key: getattr(args, key)
                 for key in (

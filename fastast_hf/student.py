@@ -6,13 +6,13 @@ import logging
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from transformers.models.audio_spectrogram_transformer.modeling_audio_spectrogram_transformer import ASTMLPHead
 
 from .configuration_fastast import FastASTConfig
 from .corpora import Corpus, StreamingCorpus, is_multi_label, label_names, with_label_order
 from .errors import weights_readable
 from .feature_extraction_fastast import FastASTFeatureExtractor
+from .initialisation import initialised
 from .modeling_fastast import FastASTForAudioClassification
 from .statistics import corpus_statistics
 
@@ -95,7 +95,7 @@ def build_model(
             **labels,
             **length,
         )
-        return new_model(config), corpus
+        return initialised(FastASTForAudioClassification(config)), corpus
     if settings.model.startswith("timm/"):
         from .deit import fastast_from_deit
 
@@ -117,20 +117,6 @@ def build_model(
     model.classifier = ASTMLPHead(model.config)
     model.classifier.apply(model._init_weights)
     return model, corpus
-
-
-def new_model(config: FastASTConfig) -> FastASTForAudioClassification:
-    """A model from nothing, started so that a few thousand clips can teach it."""
-    model = FastASTForAudioClassification(config)
-    # Transformers' 0.02 is made for hidden sizes around 1000; a small model starts to learn sooner from Xavier's.
-    for parameter in model.parameters():
-        if parameter.dim() == 2:
-            torch.nn.init.xavier_uniform_(parameter)
-    embeddings = model.audio_spectrogram_transformer.embeddings
-    torch.nn.init.normal_(embeddings.patch_embeddings.projection.weight, std=1 / config.patch_size)
-    for table in (embeddings.position_embeddings, embeddings.cls_token, embeddings.distillation_token):
-        torch.nn.init.normal_(table, std=0.02)
-    return model
 
 
 def extractor_of(settings: ModelArguments) -> FastASTFeatureExtractor:

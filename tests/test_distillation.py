@@ -236,6 +236,27 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(make_trainer: Make, tmp_pat
         assert torch.equal(one, other), name
 
 
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [({"lam": 0.5}, "lam 0.1 and not 0.5"), ({"tau": 2.0}, "tau 1.0 and not 2.0"), ({}, "teacher ")],
+)
+def test_a_stopped_run_does_not_go_on_with_another_teaching(
+    changed: dict[str, float], said: str, make_trainer: Make, tmp_path: Path
+) -> None:
+    settings = {"max_steps": 2, "save_strategy": "steps", "save_steps": 1}
+    make_trainer(**settings).train()
+    other = make_trainer(**settings, teaching=changed)
+    if not changed:
+        with torch.no_grad():
+            next(other.teacher.model.parameters()).add_(0.1)
+    stopped = tmp_path / "out" / "checkpoint-1"
+    with pytest.raises(ValueError, match=rf"checkpoint-1 is of a run with {said}.*: resume with what it was begun"):
+        other.train(resume_from_checkpoint=str(stopped))
+    (stopped / "teaching.json").unlink()
+    with pytest.raises(ValueError, match="checkpoint-1 is of a run without a teacher"):
+        other.train(resume_from_checkpoint=str(stopped))
+
+
 def test_evaluation_is_without_the_teacher(make_trainer: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     trainer = make_trainer()
     monkeypatch.setattr(trainer.teacher, "logits", None)

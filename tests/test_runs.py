@@ -75,6 +75,8 @@ def test_several_labels_are_learnt_and_scored_by_mean_average_precision(make_run
     run, trainer, corpus, parts = make_run(corpus=settings, bf16=True, report_to="tensorboard", logging_steps=1)
     results = run.train(trainer, corpus, parts)
     assert results["metric"] == "mean_average_precision" and trainer.loss == "bce"
+    of_corpora = {"classes", "subset", "label_file", "fold"} & results["settings"].keys()
+    assert of_corpora == {"subset", "label_file"}  # and none of the other corpora's
     assert 0 < results["test"]["last"]["mean_average_precision"] <= 1
     assert list((tmp_path / "out").rglob("events.out.tfevents.*"))
 

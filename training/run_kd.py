@@ -36,9 +36,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def build(corpus: Corpus | StreamingCorpus, fold: int | None) -> FastASTTrainer:
         model, corpus = build_model(model_settings, corpus)
+        teaching = build_distillation(distillation, corpus, fold, args)  # first, for the next may take minutes
+        teaching["teacher"].check_rate(extractor_of(model_settings).sampling_rate)
         extractor = build_extractor(model_settings, model, corpus)
         shared = (corpus_settings, learning, augment, schedule, args)
-        teaching = build_distillation(distillation, corpus, fold, args)
         return build_trainer(
             model, extractor, corpus, *shared, trainer_class=CMKDTrainer, train_r=model_settings.train_r, **teaching
         )

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..corpora import Corpus, StreamingCorpus, is_multi_label, label_names, with_label_order
 from ..feature_extraction_fastast import FastASTFeatureExtractor
+from ..initialisation import initialised
 from ..statistics import corpus_statistics
 from .cnn import CNNConfig, CNNForAudioClassification, cnn_from_imagenet
 from .passt import PasstConfig, PasstForAudioClassification
@@ -116,7 +117,7 @@ def _from_nothing(settings: TeacherModelArguments, fields: dict[str, Any]) -> An
         "num_attention_heads": settings.heads,
         "intermediate_size": 4 * settings.hidden_size,
     }
-    return PasstForAudioClassification(PasstConfig(**sizes, **fields))
+    return initialised(PasstForAudioClassification(PasstConfig(**sizes, **fields)))
 
 
 def _new_extractor(settings: TeacherModelArguments, corpus: Corpus | StreamingCorpus) -> FastASTFeatureExtractor:

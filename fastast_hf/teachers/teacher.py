@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import logging
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from inspect import signature
@@ -16,6 +18,10 @@ from ..configuration_fastast import check_place
 from ..errors import UNREADABLE_WEIGHTS, weights_readable
 from ..feature_extraction_fastast import FastASTFeatureExtractor
 from ..views import SpectrogramDraws, View, spectrograms, spectrograms_for_another
+
+logger = logging.getLogger(__name__)
+
+MOST = 0.9  # of a clip: AST's 1024 frames are a little longer than the 10 s of other front ends, and silent there
 
 
 class Teacher:
@@ -58,6 +64,13 @@ class Teacher:
         model, extractor = load_teacher(checkpoint)
         return cls(model.to(device), extractor, label_names, dtype)
 
+    def fingerprint(self) -> str:
+        """A hash of all that its logits depend on: weights in their precision, front end and order of labels."""
+        digest = hashlib.sha256(f"{self.extractor.to_json_string()}{self.order.tolist()}".encode())
+        for name, weight in sorted(self.model.state_dict().items()):
+            digest.update(name.encode() + weight.float().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
     def check_rate(self, sampling_rate: int) -> None:
         """Raise a ValueError unless it can hear what a student hears at `sampling_rate`: a multiple of its rate."""
         own = self.extractor.sampling_rate
@@ -68,7 +81,11 @@ class Teacher:
             )
 
     def check_hearing(self, student: FastASTFeatureExtractor) -> None:
-        """Raise a ValueError unless it has logits for a clip as long as a student's, tried on a silent one."""
+        """Try it on a silent clip as long as a student's; a warning says where it hears the clip's beginning alone.
+
+        Raises:
+            ValueError: It takes another rate, or has no logits for such a clip.
+        """
         self.check_rate(student.sampling_rate)
         waveforms = torch.zeros(1, student.samples_of(student.max_length), device=self.model.device)
         samples = torch.full((1,), waveforms.shape[1], device=self.model.device)
@@ -78,6 +95,10 @@ class Teacher:
         except (ValueError, RuntimeError, TypeError) as error:  # each model has its own
             reason = " ".join(str(error).split())[:300]
             raise ValueError(f"the teacher can't hear clips of {student.max_length} frames: {reason}") from error
+        if isinstance(self.extractor, FastASTFeatureExtractor):
+            heard, whole = (front.frame_seconds()[-1].item() for front in (self.extractor, student))
+            if heard < MOST * whole:
+                logger.warning("the teacher hears the first %.1f s of a clip, the student %.1f s", heard, whole)
 
     def logits(self, view: View, student: FastASTFeatureExtractor, features: Tensor) -> Tensor:
         """What it makes of a batch as the student sees it (consistent teaching).

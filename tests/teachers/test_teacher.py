@@ -101,6 +101,17 @@ def test_a_teacher_that_cannot_hear_the_students_clips_is_refused_at_once(tmp_pa
         teacher.check_hearing(STUDENT)
 
 
+def test_a_teacher_that_hears_a_part_of_the_students_clips_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    teacher = Teacher.from_pretrained(saved(tmp_path / "teacher", "cnn"), NAMES)
+    teacher.check_hearing(STUDENT)
+    assert not caplog.records
+    teacher.extractor.max_length = 32
+    teacher.check_hearing(STUDENT)
+    assert caplog.messages == ["the teacher hears the first 0.3 s of a clip, the student 0.6 s"]
+
+
 @pytest.mark.parametrize("kind", ["cnn", "passt", "ast", "wav2vec2"])
 def test_any_audio_classifier_teaches_in_the_students_order_of_labels(kind: str, tmp_path: Path) -> None:
     teacher = Teacher.from_pretrained(saved(tmp_path / kind, kind), NAMES)
