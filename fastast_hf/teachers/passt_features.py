@@ -50,6 +50,8 @@ class PasstFeatureExtractor(FastASTFeatureExtractor):
         torch.Size([1, 500, 128])
     """
 
+    _auto_class = None  # FastAST's is saved with its code, for those without the package; a teacher's is not
+
     def __init__(
         self,
         feature_size: int = 1,
