@@ -15,7 +15,7 @@ from torch import Tensor
 from . import augmentation
 from .feature_extraction_fastast import FastASTFeatureExtractor
 
-_STATISTICS = ("mean", "std")
+_NOT_THE_GRID = ("mean", "std", "auto_map")  # statistics, and where a saved one has its code
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def spectrograms(extractor: FastASTFeatureExtractor, view: View) -> Tensor:
 def same_grid(one: FastASTFeatureExtractor, other: FastASTFeatureExtractor) -> bool:
     """Whether two front ends differ at most in the statistics that they normalise with."""
     fields, others = (
-        {key: value for key, value in extractor.to_dict().items() if key not in _STATISTICS}
+        {key: value for key, value in extractor.to_dict().items() if key not in _NOT_THE_GRID}
         for extractor in (one, other)
     )
     return type(one) is type(other) and fields == others
