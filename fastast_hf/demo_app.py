@@ -81,10 +81,16 @@ def build_demo(model: str | None = None, examples: list[Path] | None = None) -> 
         try:
             return compare(tagger, file, int(r))
         except ValueError as error:  # an unreadable sound: said on the page
-            raise gradio.Error(str(error), duration=None) from error
+            reason = str(error).replace(str(file), Path(file or "").name)  # no word of the server's folders
+            raise gradio.Error(reason, duration=None) from error
 
     with gradio.Blocks(title=TITLE, analytics_enabled=False) as page:
-        gradio.Markdown(f"# {TITLE}\nLabels, tokens and milliseconds of the same weights, without and with merging.")
+        names = list(tagger.model.config.id2label.values())
+        known = ", ".join(names[:12]) + (f" … {len(names)} in all" if len(names) > 12 else "")
+        gradio.Markdown(
+            f"# {TITLE}\nLabels, tokens and milliseconds of the same weights, without and with merging. "
+            f"The model is {model or 'the bundled checkpoint'} and knows: {known}."
+        )
         with gradio.Row():
             with gradio.Column():
                 sound = gradio.Audio(type="filepath", label="sound", sources=["upload", "microphone"])

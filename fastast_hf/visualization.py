@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from .audio import load_audio
-from .feature_extraction_fastast import hop_samples
+from .feature_extraction_fastast import hop_samples, num_frames
 from .tagging import Tagger
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 GOLDEN = 0.6180339887  # turns of the colour wheel from one token to the next: neighbours in number differ in hue
 SHOWN_LAYERS = 3
+PADDING_SECONDS = 0.05  # less of it is not worth a word
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class MergedClip:
         tokens: Entering each layer.
         labels: The best ones, as [`Tagger`] gives them.
         seconds: Length of the spectrogram.
+        heard_seconds: Of the recording in it; the rest is padding.
         frame_seconds: From one frame to the next.
         patch: Side of a patch, in frames and mel bins.
         strides: From one patch to the next along frequency and time.
@@ -43,6 +45,7 @@ class MergedClip:
     tokens: list[int]
     labels: list[dict[str, Any]]
     seconds: float
+    heard_seconds: float
     frame_seconds: float
     patch: int
     strides: tuple[int, int]
@@ -91,6 +94,7 @@ def merge_clip(
         tokens=model.token_schedule(features.shape[1], **wanted),
         labels=tagger.labels_of(outputs.logits)[0],
         seconds=features.shape[1] * hop_samples(rate) / rate,
+        heard_seconds=num_frames(len(waveform), rate) * hop_samples(rate) / rate,
         frame_seconds=hop_samples(rate) / rate,
         patch=model.config.patch_size,
         strides=(model.config.frequency_stride, model.config.time_stride),
@@ -121,12 +125,16 @@ def plot_merges(clip: MergedClip, title: str | None = None) -> Figure:
     best = ", ".join(f"{label['label']} {label['score']:.2f}" for label in clip.labels[:3])
     panels[0].set_title(f"{title}: {best}" if title else best, fontsize=10)
     _draw_spectrogram(panels[0], clip, "magma", 1.0)
+    _hide_padding(panels[0], clip)
     for panel, (layer, token_of_patch) in zip(panels[1:], clip.maps.items(), strict=True):
         left = len(np.unique(token_of_patch))
-        panel.set_title(f"after layer {layer + 1}: {token_of_patch.size} patches in {left} tokens", fontsize=9)
+        panel.set_title(
+            f"after layer {layer + 1}: {token_of_patch.size} patches in {left} token{'s' * (left > 1)}", fontsize=9
+        )
         _draw_spectrogram(panel, clip, "gray", 0.9)
         _draw_tokens(panel, clip, token_of_patch)
-    panels[-1].set_xlabel(f"seconds (tome_r = {clip.tome_r})", fontsize=9)
+    legend = "in each panel, patches of one colour are one token, and grey ones tokens of their own"
+    panels[-1].set_xlabel(f"seconds (tome_r = {clip.tome_r}; {legend})", fontsize=9)
     return figure
 
 
@@ -137,6 +145,15 @@ def _draw_spectrogram(axes: Axes, clip: MergedClip, colours: str, alpha: float) 
     )
     axes.set_ylabel("mel bin", fontsize=8)
     axes.tick_params(labelsize=8)
+
+
+def _hide_padding(axes: Axes, clip: MergedClip) -> None:
+    """Hatch what is no sound; in the other panels the patches there are tokens like any others."""
+    begin, end = clip.heard_seconds, clip.seconds
+    if end - begin > PADDING_SECONDS:
+        axes.axvspan(begin, end, facecolor="white", edgecolor="0.7", hatch="//", linewidth=0)
+        text = axes.text((begin + end) / 2, clip.spectrogram.shape[1] / 2, "padding", fontsize=8, rotation=90)
+        text.set(ha="center", va="center", bbox={"facecolor": "white", "edgecolor": "none", "pad": 2})
 
 
 def _draw_tokens(axes: Axes, clip: MergedClip, token_of_patch: np.ndarray) -> None:

@@ -3,8 +3,8 @@
     python tests/local_hub.py --port 8008
     export HF_ENDPOINT=http://127.0.0.1:8008 HF_TOKEN=hf_local HF_HUB_DISABLE_XET=1
 
-Repositories live in memory, or under `--folder`, one file for each version of a file, and are gone with it. Files of
-`LFS_FROM` bytes and more are asked for through Git LFS as the Hub does, smaller ones within the commit.
+It takes any token and any owner. Repositories live in memory and are gone with it. Files of `LFS_FROM` bytes and more
+are asked for through Git LFS as the Hub does, smaller ones within the commit.
 """
 
 from __future__ import annotations
@@ -143,7 +143,9 @@ class Handler(BaseHTTPRequestHandler):
             if found and method in verbs.split():
                 with self.hub.lock:
                     try:
-                        action(self, body, **found.groupdict())
+                        action(
+                            self, body, **{key: part for key, part in found.groupdict().items() if part is not None}
+                        )
                     except Answer as given:
                         answer = given
                 break

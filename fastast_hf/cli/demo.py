@@ -35,7 +35,15 @@ def open_page(args: argparse.Namespace) -> int:
     """Serve the page until Ctrl-C."""
     from ..demo_app import build_demo
 
-    build_demo(args.model).launch(server_port=args.port)
+    if args.port is not None and not 0 < args.port < 65536:
+        raise ValueError(f"--port is {args.port}: give one from 1 to 65535")
+    page = build_demo(args.model)
+    try:
+        page.launch(server_port=args.port)
+    except OSError as error:
+        if "empty port" not in str(error):
+            raise
+        raise OSError(f"--port is {args.port}, and something else answers there: give another one") from error
     return 0
 
 

@@ -58,6 +58,10 @@ def run_push(args: argparse.Namespace) -> int:
         commit_message=args.message,
     )
     print(url)
+    if args.plain:
+        print(f"{url}-ast")
+    if args.space:
+        print(url.replace(args.repo_id, f"spaces/{args.repo_id}"))
     return 0
 
 

@@ -32,6 +32,8 @@ def run(args: argparse.Namespace) -> int:
 
     if args.output.suffix not in (".png", ".pdf", ".svg"):
         raise ValueError(f"--output is {args.output}: give a name that ends in .png, .pdf or .svg")
+    if args.file.is_dir():
+        raise ValueError(f"{args.file} is a folder: give one audio file in it")
     tagger = Tagger(args.model)
     depth = tagger.model.config.num_hidden_layers
     if args.layers and not all(1 <= layer <= depth for layer in args.layers):

@@ -80,7 +80,11 @@ def _table(name: str, table: dict[str, Any]) -> str:
     where = ", ".join(
         str(table[key]) for key in ("processor", "device", "dtype", "attention") if table.get(key) is not None
     )
-    threads = f", {table['threads']} threads" if table.get("device") == "cpu" and "threads" in table else ""
+    threads = (
+        f", {table['threads']} thread{'s' * (table['threads'] > 1)}"
+        if table.get("device") == "cpu" and "threads" in table
+        else ""
+    )
     speed = (
         f" Clips a second from waveform to label on {where}{threads}, {table['batch_size']} at once." if timed else ""
     )

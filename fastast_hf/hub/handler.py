@@ -46,9 +46,12 @@ class EndpointHandler:
             return {"error": f"the model failed on this input ({type(error).__name__})"}
 
     def _parameters(self, given: dict[str, Any]) -> dict[str, Any]:
-        if not isinstance(given, dict) or (unknown := set(given) - set(PARAMETERS)):
-            named = ", ".join(sorted(unknown)) if isinstance(given, dict) else type(given).__name__
-            raise ValueError(f"unknown parameters: {named}; give some of {', '.join(PARAMETERS)}")
+        if not isinstance(given, dict):
+            raise ValueError(
+                f"parameters is {type(given).__name__}: give an object with some of {', '.join(PARAMETERS)}"
+            )
+        if unknown := sorted(set(given) - set(PARAMETERS)):
+            raise ValueError(f"unknown parameters: {', '.join(unknown)}; give some of {', '.join(PARAMETERS)}")
         own = self.extractor.max_length * HOP_SECONDS
         window = _positive("window", given.get("window", own))
         top_k = given.get("top_k", 5)
@@ -87,12 +90,14 @@ def decoded(inputs: Any, rate: int) -> np.ndarray:
             inputs = base64.b64decode(inputs.rpartition("base64,")[2], validate=True)
         except binascii.Error as error:
             raise ValueError("inputs is a text that is not base64: give the bytes of an audio file") from error
-    if not isinstance(inputs, (bytes, bytearray)) or not inputs:
+    if isinstance(inputs, (bytes, bytearray)) and not inputs:
+        raise ValueError("inputs is empty: give the bytes of an audio file, or base64 of them")
+    if not isinstance(inputs, (bytes, bytearray)):
         raise ValueError(f"inputs is {type(inputs).__name__}: give the bytes of an audio file, or base64 of them")
     try:
         samples, own_rate = soundfile.read(io.BytesIO(inputs), dtype="float32", always_2d=True)
     except soundfile.LibsndfileError as error:
-        raise ValueError(f"inputs is no audio file that can be read ({error}): give wav, flac, ogg or mp3") from error
+        raise ValueError("inputs is no audio file that can be read: give wav, flac, ogg or mp3") from error
     if not len(samples) or not np.isfinite(samples).all():
         raise ValueError("inputs holds no samples, or some that are no numbers: give a sound")
     return soxr.resample(samples.mean(axis=1), own_rate, rate)

@@ -17,13 +17,13 @@ CARD = "README.md"
 SAMPLES = "samples"  # a folder of clips that the Hub's page offers to try
 _BEGIN, _END = "<!-- generated: {} -->", "<!-- end of {} -->"
 
-CITATIONS = """Token merging and distillation in AST are from the [FastAST][] paper, the model is an [AST][],
-merging is [Token Merging][], distillation is [CMKD][]. This checkpoint is not by their authors.
+CITATIONS = """The model is an [AST][], merging is [Token Merging][], both together are from the [FastAST][] \
+paper{distilled}. This checkpoint is not by their authors.
 
 [FastAST]: https://arxiv.org/abs/2406.07676
 [AST]: https://arxiv.org/abs/2104.01778
-[Token Merging]: https://arxiv.org/abs/2210.09461
-[CMKD]: https://arxiv.org/abs/2203.06760"""
+[Token Merging]: https://arxiv.org/abs/2210.09461"""
+CMKD = "\n[CMKD]: https://arxiv.org/abs/2203.06760"
 
 
 def render_card(folder: Path, repo_id: str | None = None, license_id: str | None = None) -> str:
@@ -58,7 +58,7 @@ def sections(facts: CardFacts, place: str) -> dict[str, str]:
         "use": _use_section(facts, place),
         "results": results_section(facts),
         "training": training_section(facts),
-        "citations": CITATIONS,
+        "citations": citations(bool(facts.settings.get("teacher"))),
     }
     known = facts.numbers()
     for name, text in made.items():
@@ -71,8 +71,15 @@ HEADINGS = {"use": "Use", "results": "Results", "training": "Training", "citatio
 
 
 def merged(old: str, made: Mapping[str, str], title: str) -> str:
-    """The text of a card: the generated sections in their places in the old one, new ones after what was there."""
+    """The text of a card: the generated sections in their places in the old one, new ones after what was there.
+
+    Args:
+        old: The card that is there; empty for none.
+        made: The generated sections.
+        title: The heading of a new card, and of one that still has the heading it was generated with.
+    """
     body = re.sub(r"\A---\n.*?\n---\n", "", old, flags=re.DOTALL).strip("\n") or f"# {title}"
+    body = re.sub(rf"\A# .+(?=\n\n{re.escape(_BEGIN.format('model'))})", f"# {title}", body)
     for name, text in made.items():
         begin, end = _BEGIN.format(name), _END.format(name)
         block = f"{begin}\n{text}\n{end}"
@@ -102,7 +109,8 @@ def metadata(
     }
     if license_id is not None:
         own["license"] = license_id
-    own.pop("model-index", None)
+    for generated in ("model-index", "model_name"):
+        own.pop(generated, None)
     fields = own | {key: value for key, value in made.items() if value is not None}
     eval_results = [EvalResult(**result) for result in results] or None
     return ModelCardData(eval_results=eval_results, model_name=repo_id or facts.name, **fields)
@@ -128,6 +136,11 @@ def _widget(folder: Path, repo_id: str | None) -> list[dict[str, str]] | None:
         return None
     address = f"https://huggingface.co/{repo_id}/resolve/main/{SAMPLES}"
     return [{"example_title": clip.stem.replace("_", " "), "src": f"{address}/{clip.name}"} for clip in clips]
+
+
+def citations(distilled: bool) -> str:
+    """Whose ideas a checkpoint is made of."""
+    return CITATIONS.format(distilled=", distillation is [CMKD][]" if distilled else "") + (CMKD if distilled else "")
 
 
 def _model_section(facts: CardFacts) -> str:
@@ -165,7 +178,7 @@ from transformers import pipeline
 from fastast_hf import FastASTForAudioClassification, Tagger
 
 Tagger("{place}")("clip.wav")  # any file, any length
-pipeline("audio-classification", "{place}")("clip.wav")
+pipeline("audio-classification", "{place}")("clip.wav")  # transformers reads files with ffmpeg
 model = FastASTForAudioClassification.from_pretrained("{place}", tome_r={other})  # at another r
 ```
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from huggingface_hub import CommitOperationAdd, HfApi
+from huggingface_hub import CommitOperationAdd, HfApi, ModelCard, ModelCardData
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from huggingface_hub.utils import validate_repo_id
 from transformers import ASTConfig, AutoFeatureExtractor
@@ -66,12 +66,13 @@ def push(
         ValueError: Files that do not belong, no FastAST, or a wrong name.
     """
     check_name(repo_id)
+    check_checkpoint(folder)
     check_files(folder, only_model)
     content = model_files(folder, repo_id, license_id)
     api = HfApi(token=token, library_name="fastast-hf", library_version=__version__)
     url = _commit(api, repo_id, content, private, revision, commit_message)
     if plain:
-        _commit(api, f"{repo_id}-ast", plain_files(folder, repo_id), private, revision, commit_message)
+        _commit(api, f"{repo_id}-ast", plain_files(folder, repo_id, license_id), private, revision, commit_message)
     if space:
         from .space import space_files
 
@@ -115,11 +116,22 @@ def check_name(repo_id: str) -> None:
         raise ValueError(f"{repo_id!r} has no owner: give USER/NAME")
 
 
-def check_files(folder: Path, only_model: bool) -> None:
-    """Raise a ValueError for files that do not belong to a checkpoint: optimizer states, keys, caches."""
+def check_checkpoint(folder: Path) -> None:
+    """Raise a FileNotFoundError for what is no checkpoint's folder."""
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is no folder: give one that holds a checkpoint")
-    others = [name for name in _names(folder) if not _belongs(name)]
+    for name in ("config.json", "preprocessor_config.json"):
+        if not (folder / name).is_file():
+            raise FileNotFoundError(
+                f"{folder} has no {name}: give a folder that training wrote, or save_pretrained of model and front end"
+            )
+
+
+def check_files(folder: Path, only_model: bool) -> None:
+    """Raise a ValueError for files that do not belong to a checkpoint: optimizer states, keys, caches."""
+    strange = [name for name in _names(folder) if not _belongs(name)]
+    # A folder of nothing that belongs by its own name.
+    others = list(dict.fromkeys(f"{top}/" if slash else top for top, slash, _ in (n.partition("/") for n in strange)))
     if others and not only_model:
         listed = ", ".join(others[:5]) + (f" and {len(others) - 5} more" if len(others) > 5 else "")
         raise ValueError(
@@ -159,18 +171,27 @@ def model_files(folder: Path, repo_id: str, license_id: str | None = None) -> di
     return files
 
 
-def plain_files(folder: Path, repo_id: str) -> dict[str, bytes | Path]:
-    """The same weights as stock AST, which needs nobody's code; without merging."""
+def plain_files(folder: Path, repo_id: str, license_id: str | None = None) -> dict[str, bytes | Path]:
+    """The same weights under the same licence as stock AST, which needs nobody's code; without merging."""
     config = read_json(folder / "config.json")
     fields = {key: value for key, value in config.items() if not key.startswith("tome_") and key != "auto_map"}
     fields |= {"model_type": ASTConfig.model_type, "architectures": ["ASTForAudioClassification"]}
     extractor = read_json(folder / "preprocessor_config.json") | {"feature_extractor_type": "ASTFeatureExtractor"}
     extractor.pop("auto_map", None)
+    whole = ModelCard(render_card(folder, repo_id, license_id)).data.to_dict()
+    data = ModelCardData(
+        library_name="transformers",
+        pipeline_tag="audio-classification",
+        base_model=repo_id,
+        tags=["audio-spectrogram-transformer"],
+        **{key: whole[key] for key in ("license", "license_name", "license_link", "datasets") if key in whole},
+    )
     card = (
-        f"---\nlibrary_name: transformers\npipeline_tag: audio-classification\nbase_model: {repo_id}\n"
-        f"tags: [audio-spectrogram-transformer]\n---\n# {repo_id} as stock AST\n\nThe weights of "
+        f"---\n{data.to_yaml()}\n---\n# {repo_id} as stock AST\n\nThe weights of "
         f"[{repo_id}](https://huggingface.co/{repo_id}) for transformers' own AST: the same labels at `tome_r=0`, "
-        "without merging and without code of its own. Results and training are described there.\n"
+        f"without merging and without code of its own:\n\n```python\nfrom transformers import pipeline\n\n"
+        f'pipeline("audio-classification", "{repo_id}-ast")("clip.wav")\n```\n\n'
+        "Results, training, limits and citations are described there.\n"
     )
     files: dict[str, bytes | Path] = {
         name: folder / name for name in _names(folder) if any(fnmatch(name, pattern) for pattern in TAKEN)
@@ -211,6 +232,8 @@ def _commit(
     except Exception as error:
         if not type(error).__module__.startswith("httpx"):  # the client's own, under another name in each series
             raise
+        if "ConnectError" in {cause.__name__ for cause in type(error).__mro__}:
+            raise OSError(f"the Hub at {api.endpoint} can't be reached ({error}): try again when it can") from error
         raise OSError(
             f"the push of {repo_id} was cut off ({error}); the repository is as it was: run it again"
         ) from error

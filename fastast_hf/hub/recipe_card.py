@@ -11,7 +11,7 @@ from ..paper_table import PAPER_TABLE_1, PAPER_TABLE_2, R_VALUES
 from ..recipes import find_recipe, read_recipe
 from .card_facts import numbers_in, unfounded_numbers
 from .card_tables import CORPORA, NOT_MEASURED
-from .model_card import CARD, CITATIONS, merged
+from .model_card import CARD, citations, merged
 
 
 def write_recipe_card(folder: Path, recipe: str, repo_id: str) -> Path:
@@ -63,7 +63,7 @@ def recipe_sections(recipe: str, settings: dict[str, Any], repo_id: str) -> dict
         "training": f"```bash\nfastast {command} --recipe {recipe}{teacher} --data FOLDER --output_dir "
         f"{repo_id.rpartition('/')[2]}\nfastast push {repo_id.rpartition('/')[2]} {repo_id} --only-model\n```\n\n"
         "| setting | value |\n|---|---|\n" + "\n".join(rows),
-        "citations": CITATIONS,
+        "citations": citations(distilled),
     }
     known = [*numbers_in(settings), *numbers_in(list(R_VALUES)), *_paper_numbers(), 1.0, 2.0]  # of Tables 1 and 2
     for name, text in made.items():

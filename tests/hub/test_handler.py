@@ -88,7 +88,7 @@ REFUSED = [
     ({"parameters": {"tome_r": "many"}}, "many"),
     ({"parameters": {"window": 100}}, "window is 100 s and the model takes 1.28 s at most"),
     ({"parameters": {"hop": -1}}, "hop is -1: give seconds above 0"),
-    ({"parameters": [1]}, "unknown parameters: list"),
+    ({"parameters": [1]}, "parameters is list: give an object with some of top_k"),
 ]
 
 

@@ -125,6 +125,15 @@ def test_a_persons_sections_and_fields_stay_and_the_generated_ones_are_renewed(m
     assert write_card(measured, "me/tiny").read_text() == renewed
 
 
+def test_a_card_is_renewed_with_its_name_and_without_results_too(checkpoint: Path) -> None:
+    write_card(checkpoint)
+    assert write_card(checkpoint).read_text().count("\n# ") == 1
+    renamed = write_card(checkpoint, "me/other").read_text()
+    assert "\n# other\n" in renamed and f"# {checkpoint.name}\n" not in renamed
+    (checkpoint / "README.md").write_text(renamed.replace("# other", "# My dogs\n\nThey bark."))
+    assert "\n# My dogs\n\nThey bark." in write_card(checkpoint, "me/third").read_text()
+
+
 def test_the_command_writes_it_and_says_where(measured: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["card", str(measured), "--repo-id", "me/tiny"]) == 0
     assert capsys.readouterr().out == f"{measured / 'README.md'}\n"

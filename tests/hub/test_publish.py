@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from huggingface_hub import ModelCard
+from huggingface_hub import HfApi, ModelCard, snapshot_download
 from local_hub import LocalHub
 from transformers import ASTForAudioClassification, AutoFeatureExtractor, AutoModel, AutoModelForAudioClassification
 
@@ -97,10 +98,43 @@ def test_a_folder_with_other_files_is_refused_unless_they_are_to_stay(
     (checkpoint / name).write_bytes(b"secret")
     assert main(["push", str(checkpoint), "me/tiny"]) == 2
     said = capsys.readouterr().err
-    assert name in said and "--only-model" in said and said.count("\n") == 1
+    listed = f"{name.partition('/')[0]}/" if "/" in name else name
+    assert f": {listed}. Remove" in said and "--only-model" in said and said.count("\n") == 1
     assert not hub.repositories
     assert main(["push", str(checkpoint), "me/tiny", "--only-model"]) == 0
     assert name not in hub.files("me/tiny")
+
+
+def test_what_was_pushed_can_be_listed_and_downloaded(hub: LocalHub, checkpoint: Path, tmp_path: Path) -> None:
+    push(checkpoint, "me/tiny")
+    names = HfApi().list_repo_files("me/tiny")
+    assert names == sorted(hub.files("me/tiny")) == [s.rfilename for s in HfApi().model_info("me/tiny").siblings or ()]
+    copy = Path(snapshot_download("me/tiny", local_dir=tmp_path / "copy"))
+    assert (copy / "model.safetensors").read_bytes() == (checkpoint / "model.safetensors").read_bytes()
+
+
+def test_what_is_no_checkpoint_is_named_before_the_files_in_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "sounds").mkdir()
+    (tmp_path / "sounds" / "dog.wav").write_bytes(b"")
+    assert main(["push", str(tmp_path / "sounds"), "me/tiny"]) == 2
+    said = capsys.readouterr().err
+    assert "sounds has no config.json" in said and "dog.wav" not in said
+
+
+def test_each_repository_has_its_address_said(
+    hub: LocalHub, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["push", str(checkpoint), "me/tiny", "--plain", "--space"]) == 0
+    addresses = capsys.readouterr().out.split()
+    assert addresses == [f"{hub.url}/{place}" for place in ("me/tiny", "me/tiny-ast", "spaces/me/tiny")]
+
+
+def test_a_hub_that_does_not_answer_is_named(hub: LocalHub, checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fastast_hf.hub.publish.HfApi", partial(HfApi, endpoint="http://127.0.0.1:9"))
+    with pytest.raises(OSError, match=r"the Hub at http://127.0.0.1:9 can't be reached"):
+        push(checkpoint, "me/tiny")
 
 
 def test_tables_are_pushed_and_the_predictions_behind_them_are_not(hub: LocalHub, checkpoint: Path) -> None:
@@ -133,7 +167,8 @@ def test_results_are_pushed_without_the_paths_of_this_machine(hub: LocalHub, che
 
 
 def test_plain_weights_are_stock_asts(hub: LocalHub, checkpoint: Path) -> None:
-    push(checkpoint, "me/tiny", plain=True)
+    push(checkpoint, "me/tiny", plain=True, license_id="cc-by-nc-3.0")
+    assert ModelCard(hub.files("me/tiny-ast")["README.md"].decode()).data.license == "cc-by-nc-3.0"
     assert set(hub.files("me/tiny-ast")) == {
         "config.json",
         "preprocessor_config.json",
