@@ -1,4 +1,4 @@
-"""`fastast push`: a checkpoint to the Hub, and `fastast card`: its card alone."""
+"""`fastast push`: a checkpoint to the Hub."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def add_parser(commands: Any) -> None:
-    """Add `push` and `card` to the commands."""
+    """Add `push` to the commands."""
     push = commands.add_parser(
         "push",
         help="upload a checkpoint to the Hub: weights, code, card, endpoint handler",
@@ -26,23 +26,10 @@ def add_parser(commands: Any) -> None:
     push.add_argument("--license", metavar="ID", help="as the Hub names it, such as cc-by-4.0 (default: the card's)")
     push.add_argument("--revision", metavar="BRANCH", help="branch to push to (default: main)")
     push.add_argument("--message", default="Upload FastAST", metavar="TEXT", help="of the commit")
-    push.set_defaults(run=run_push)
-    card = commands.add_parser(
-        "card",
-        help="write a checkpoint's model card from its results files",
-        description="Write README.md into a checkpoint's folder, from its config, results.json of its training and "
-        "results/*.json of fastast evaluate. What a person has written into the card stays.",
-    )
-    card.add_argument("folder", type=Path, metavar="DIR", help="the checkpoint")
-    card.add_argument("--repo-id", metavar="USER/NAME", help="where it will be, for the lines that load it")
-    card.add_argument("--license", metavar="ID", help="as the Hub names it, such as cc-by-4.0 (default: the card's)")
-    card.add_argument(
-        "--recipe", metavar="NAME", help="write the card of what this recipe would train into DIR (needs --repo-id)"
-    )
-    card.set_defaults(run=run_card)
+    push.set_defaults(run=run)
 
 
-def run_push(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
     """Push, and say where it is."""
     from ..hub.publish import push
 
@@ -62,19 +49,4 @@ def run_push(args: argparse.Namespace) -> int:
         print(f"{url}-ast")
     if args.space:
         print(url.replace(args.repo_id, f"spaces/{args.repo_id}"))
-    return 0
-
-
-def run_card(args: argparse.Namespace) -> int:
-    """Write the card, and say where it is."""
-    from ..hub.model_card import write_card
-
-    if args.recipe is None:
-        print(write_card(args.folder, args.repo_id, args.license))
-    elif args.repo_id is None:
-        raise ValueError("--recipe makes the card of a checkpoint to come: give it a name with --repo-id USER/NAME")
-    else:
-        from ..hub.recipe_card import write_recipe_card
-
-        print(write_recipe_card(args.folder, args.recipe, args.repo_id))
     return 0
