@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..feature_extraction_fastast import HOP_SECONDS
 from ..runs import RESULTS
+from ..tagging import BUNDLED_CHECKPOINT
+from .card_schema import CONFIG, EXTRACTOR, check, check_evaluation, check_training
 
 TABLES = "results"  # the folder of what `fastast evaluate` wrote
-# Not within a name, such as ESC-50 or V2.
-NUMBER = re.compile(r"(?<![\w.])(?<![A-Za-z]-)[-+]?\d[\d,]*(?:\.\d+)?")
-# A share shown in percent, a count in thousands, frames of 10 ms in seconds …
-SCALES = (1.0, 100.0, 1e-2, 1e-3, 1e-6, 1e-9)
 
 
 @dataclass(frozen=True)
@@ -29,6 +26,7 @@ class CardFacts:
         training: `results.json` of the training run; empty where there is none.
         tables: What `fastast evaluate` wrote into `results/`, by file name.
         parameters: Their number, from the weights' file.
+        bundled: Whether it is the one that comes with the package, which no name loads.
     """
 
     name: str
@@ -37,6 +35,7 @@ class CardFacts:
     training: dict[str, Any]
     tables: dict[str, dict[str, Any]]
     parameters: int
+    bundled: bool = False
 
     @classmethod
     def read(cls, folder: Path) -> CardFacts:
@@ -44,32 +43,31 @@ class CardFacts:
 
         Raises:
             OSError: A file of a checkpoint is not there.
-            ValueError: A file is not JSON, or a table holds no rows.
+            ValueError: A file is not JSON, or lacks what a card says of it; the message names file and key.
         """
         tables = {path.name: read_json(path) for path in sorted((folder / TABLES).glob("*.json"))}
         for name, table in tables.items():
-            if not table.get("rows"):
-                raise ValueError(f"{folder / TABLES / name} has no rows: give what fastast evaluate wrote")
+            check_evaluation(folder / TABLES / name, table)
         training = read_json(folder / RESULTS) if (folder / RESULTS).is_file() else {}
+        if training:
+            check_training(folder / RESULTS, training)
+        config, extractor = read_json(folder / "config.json"), read_json(folder / "preprocessor_config.json")
+        check(folder / "config.json", config, CONFIG)
+        check(folder / "preprocessor_config.json", extractor, EXTRACTOR)
         return cls(
             name=folder.resolve().name,
-            config=read_json(folder / "config.json"),
-            extractor=read_json(folder / "preprocessor_config.json"),
+            config=config,
+            extractor=extractor,
             training=without_folders(training),
             tables=tables,
             parameters=count_parameters(folder),
+            bundled=folder.resolve() == BUNDLED_CHECKPOINT.resolve(),
         )
 
     @property
     def settings(self) -> dict[str, Any]:
         """Of the training run."""
         return self.training.get("settings", {})
-
-    def numbers(self) -> set[float]:
-        """All numbers that are known, and how many labels there are."""
-        sources = (self.config, self.extractor, self.training, self.tables)
-        own = {float(self.parameters), float(len(self.config.get("id2label", {})))}
-        return own | set(numbers_in(sources))
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -125,38 +123,11 @@ def without_folders(content: Any) -> Any:
     return content
 
 
-def numbers_in(content: Any) -> Iterator[float]:
-    """All numbers of a JSON document, those in its texts and keys among them."""
-    if isinstance(content, bool) or content is None:
-        return
-    if isinstance(content, (int, float)):
-        yield float(content)
-    elif isinstance(content, str):
-        yield from (float(found.replace(",", "")) for found in NUMBER.findall(content))
-    elif isinstance(content, dict):
-        for key, value in content.items():
-            yield from numbers_in(key)
-            yield from numbers_in(value)
-    else:
-        for value in content:
-            yield from numbers_in(value)
-
-
-def unfounded_numbers(text: str, known: Iterable[float]) -> list[str]:
-    """The numbers of a card's prose and tables that no known number rounds to.
-
-    Code, links and citations are left out: they claim nothing that was measured.
+def seconds_of(frames: int) -> float:
+    """How long so many frames of the front end are.
 
     Example:
-        >>> unfounded_numbers("accuracy 81.0 % at `tome_r=8`, 3 folds", [0.81])
-        ['3']
+        >>> seconds_of(1024)
+        10.24
     """
-    text = re.sub(r"```.*?```|`[^`\n]*`|\]\([^)]*\)|https?://\S+", " ", text, flags=re.DOTALL)
-    known = list(known)
-    return [found for found in NUMBER.findall(text) if not _is_known(found, known)]
-
-
-def _is_known(found: str, known: list[float]) -> bool:
-    value, decimals = float(found.replace(",", "")), len(found.partition(".")[2])
-    step = 0.5 * 10**-decimals * (1 + 1e-9)
-    return any(abs(abs(value) - abs(number * scale)) <= step for number in known for scale in SCALES)
+    return frames * HOP_SECONDS

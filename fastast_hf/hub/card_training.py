@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from .card_facts import CardFacts
-from .card_tables import CORPORA, METRICS, NOT_MEASURED
+from .card_schema import METRICS
+from .card_tables import CORPORA, NOT_MEASURED, title_of
 
 # Settings that say how much of the data was augmented; 0 or none: not at all.
 AUGMENTATION = {
@@ -37,22 +38,32 @@ def training_section(facts: CardFacts) -> str:
         return f"{NOT_MEASURED} The training run's results file is not with this checkpoint.\n\n{front_end}"
     parts = [_data(facts.training), _recipe(facts.training, facts.settings)]
     if facts.settings.get("teacher"):
-        parts.append(_teacher(facts.settings, facts.training.get("teacher")))
+        parts.append(_teacher(facts.settings, facts.training))
     return "\n\n".join([*parts, front_end, _score(facts.training)])
+
+
+def named(name: str) -> str:
+    """A model or folder: in backticks, but for a description in several words."""
+    return name if " " in name else f"`{name}`"
 
 
 def _data(training: dict[str, Any]) -> str:
     settings, clips = training["settings"], training["clips"]
-    title = CORPORA.get(settings["corpus"], (settings["corpus"],))[0]
     fold = f", all folds but {training['fold']}" if training.get("fold") is not None else ""
-    extra = f", and {clips['extra']} more clips of `{settings['extra_data']}`" if clips.get("extra") else ""
+    others = named(settings.get("extra_data") or "another folder")
+    extra = f", and {clips['extra']} more of {others}" if clips.get("extra") else ""
     count = f"{clips['train']} clips" if "train" in clips else "A stream of clips"
-    left = sum(training["missing"].values())
+    left = sum((training.get("missing") or {}).values())
     without = f" {left} clips were missing." if left else ""
-    before = training.get("earlier_stages", [])
-    stages = [f"{part['clips']['train']} and {part['clips'].get('extra', 0)} more" for part in before]
+    stages = [_stage(stage, others) for stage in training.get("earlier_stages") or []]
     earlier = f" Before that, in stages of their own: {'; '.join(stages)}." if stages else ""
-    return f"**Data.** {count} of {title}{fold}{extra}.{earlier}{without}"
+    return f"**Data.** {count} of {title_of(settings['corpus'])}{fold}{extra}.{earlier}{without}"
+
+
+def _stage(stage: dict[str, Any], others: str) -> str:
+    extra = stage["clips"].get("extra")
+    added = f" and {extra} of {named(stage['extra_data']) if stage.get('extra_data') else others}" if extra else ""
+    return f"{stage['clips']['train']} clips{added}"
 
 
 def _recipe(training: dict[str, Any], settings: dict[str, Any]) -> str:
@@ -61,7 +72,7 @@ def _recipe(training: dict[str, Any], settings: dict[str, Any]) -> str:
     batch = f"batches of {run['per_device_train_batch_size']}"
     if run["gradient_accumulation_steps"] > 1 or run["world_size"] > 1:
         batch += f" on {run['world_size']} devices, {run['gradient_accumulation_steps']} of them for each step"
-    start = f"from `{settings['model']}`" if settings.get("model") else "from random weights"
+    start = f"from {named(settings['model'])}" if settings.get("model") else "from random weights"
     drawn = settings.get("train_r")
     merging = (
         f"r drawn at each step from {', '.join(map(str, drawn))}"
@@ -79,21 +90,25 @@ def _recipe(training: dict[str, Any], settings: dict[str, Any]) -> str:
     )
 
 
-def _teacher(settings: dict[str, Any], measured: dict[str, Any] | None) -> str:
+def _teacher(settings: dict[str, Any], training: dict[str, Any]) -> str:
     how = "once, on clean audio" if settings.get("cache_teacher") else "on the same augmented audio as the student"
-    score = ""
-    if measured is not None:
-        score = f" (`{measured['backbone']}`, accuracy {100 * measured['accuracy']:.1f} % on the test split)"
+    measured, metric = training.get("teacher") or {}, training["metric"]
+    known = [named(str(measured["backbone"]))] if measured.get("backbone") else []
+    if measured.get(metric) is not None:
+        known.append(f"{METRICS[metric]} {100 * measured[metric]:.1f} % on the test split")
+    score = f" ({', '.join(known)})" if known else ""
+    weights = [("λ", settings.get("lam")), ("τ", settings.get("tau"))]
+    weighed = [f"{sign} = {value:g}" for sign, value in weights if value is not None]
     return (
-        f"**Distillation.** Cross-model (CMKD) from the teacher `{settings['teacher']}`{score}, which heard each clip "
-        f"{how}; λ = {settings['lam']:g}, τ = {settings['tau']:g}."
+        f"**Distillation.** Cross-model (CMKD) from a teacher, {named(settings['teacher'])}{score}, which heard each "
+        f"clip {how}{'; ' if weighed else ''}{', '.join(weighed)}."
     )
 
 
 def _score(training: dict[str, Any]) -> str:
     weights, score = next(iter(reversed(training["test"].items())))
     value = score[training["metric"]]
-    return f"**Score of the run itself**, {weights} weights: {METRICS[training['metric']][1]} {100 * value:.1f} %."
+    return f"**Score of the run itself**, {weights} weights: {METRICS[training['metric']]} {100 * value:.1f} %."
 
 
 def _r(value: Any) -> str:

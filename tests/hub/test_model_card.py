@@ -3,39 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from huggingface_hub import EvalResult, ModelCard
+from small_results import ROWS, TABLE, TRAINING
 
 from fastast_hf.cli.main import main
-from fastast_hf.hub.card_facts import NUMBER, CardFacts, unfounded_numbers
 from fastast_hf.hub.model_card import render_card, write_card
-
-ROW = {"method": "Inf", "schedule": "constant", "metric": "accuracy", "clips": 400, "unreadable": 0, "tokens_in": 50}
-ROWS = [
-    ROW | {"tome_r": 0, "tokens_out": 50, "gmacs": 0.41498, "mac_ratio": 1.0, "low": 0.77, "high": 0.85}
-    | {"score": 0.8125, "samples_per_sec": 97.6},
-    ROW | {"tome_r": 4, "tokens_out": 38, "gmacs": 0.31234, "mac_ratio": 1.3286, "low": 0.75, "high": 0.83}
-    | {"score": 0.79, "samples_per_sec": 123.4},
-]  # fmt: skip
-TABLE = {
-    "corpus": "esc50",
-    "classes": 2,
-    "split": "test",
-    "dtype": "float32",
-    "device": "cpu",
-    "threads": 2,
-    "level": 0.95,
-}
-TABLE |= {"batch_size": 16, "attention": "sdpa", "processor": "a processor", "rows": ROWS}
-SETTINGS = {"corpus": "esc50", "data": "/home/me/ESC-50", "model": "MIT/ast-base", "train_r": [0, 4, 8], "mixup": 0.5}
-SETTINGS |= {"teacher": "me/teacher", "lam": 0.1, "tau": 2.0, "cache_teacher": False, "frequency_mask": 24}
-RUN = {"learning_rate": 2e-4, "num_train_epochs": 10.0, "max_steps": -1, "per_device_train_batch_size": 16, "seed": 1}
-RUN |= {"gradient_accumulation_steps": 1, "weight_decay": 0.05, "bf16": True, "fp16": False, "world_size": 1}
-TRAINING = {"settings": SETTINGS, "training": RUN, "fold": 3, "metric": "accuracy", "missing": {"train": 2}}
-TRAINING |= {"clips": {"train": 318, "test": 80, "extra": 0}, "test": {"last": {"accuracy": 0.8}}}
 
 
 @pytest.fixture
@@ -89,19 +66,9 @@ def test_clips_beside_it_can_be_tried_on_its_page(measured: Path) -> None:
     ]
 
 
-def test_every_number_is_one_of_a_file(measured: Path) -> None:
-    card = render_card(measured, "me/tiny")
-    facts = CardFacts.read(measured)
-    text = card.partition("\n---\n")[2]
-    assert len(NUMBER.findall(text)) > 40
-    assert unfounded_numbers(text, facts.numbers()) == []
-    without_table = {number for number in facts.numbers() if round(number, 4) not in (0.7900, 0.8125)}
-    assert unfounded_numbers(text, without_table) == ["81.2", "79.0"]
-
-
 def test_a_number_of_no_file_makes_no_card(measured: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fastast_hf.hub.model_card.CITATIONS", "accuracy 99.7 %")
-    with pytest.raises(ValueError, match=r"'citations' has numbers of no results file: 99\.7"):
+    monkeypatch.setattr("fastast_hf.hub.card_text.CITATIONS", "accuracy 99.7 %")
+    with pytest.raises(ValueError, match=r"'citations' has numbers of no file: 99\.7"):
         render_card(measured)
 
 
@@ -142,19 +109,111 @@ def test_the_command_writes_it_and_says_where(measured: Path, capsys: pytest.Cap
     assert "results.json is not JSON" in capsys.readouterr().err
 
 
-NUMBERS = [
-    ("81.2 %", [0.8125], []),
-    ("81.3 %", [0.8125], []),
-    ("81.4 %", [0.8125], ["81.4"]),
-    ("5.4 million", [5_400_321], []),
-    ("1.28 s", [128], []),
-    ("3,564 clips", [3564], []),
-    ("`r = 99`, [there](https://x.org/2024) and\n```\n77\n```", [], []),
-    ("between -0.4 and +0.3", [-0.004, 0.003], []),
-    ("layer12 v2", [], []),
+def test_a_persons_fields_are_joined_with_the_generated_ones(measured: Path) -> None:
+    mine = {"type": "audio-classification"}, {"type": "me/dogs", "name": "Dogs"}, [{"type": "f1", "value": 0.6}]
+    old = {"task": mine[0], "dataset": {"type": "ashraq/esc50", "name": "ESC-50, old", "split": "validation"}}
+    old |= {"metrics": [{"type": "accuracy", "value": 0.1, "name": "accuracy, tome_r = 4"}]}
+    results = [dict(zip(("task", "dataset", "metrics"), mine, strict=True)), old]
+    own = {"datasets": ["me/dogs"], "metrics": ["f1"], "tags": ["dogs"], "language": "en", "license": "mit"}
+    own |= {"model-index": [{"name": "mine", "results": results}], "widget": [{"src": "https://x.org/a.wav"}]}
+    (measured / "README.md").write_text(f"---\n{json.dumps(own)}\n---\n# mine\n")
+    for _ in range(2):  # the second time, of its own card
+        data = data_of(write_card(measured, "me/tiny").read_text())
+        assert (data.datasets, data.metrics) == (["ashraq/esc50", "me/dogs"], ["accuracy", "f1"])
+        assert {"dogs", "fastast"} < set(data.tags) and (data.language, data.license) == ("en", "mit")
+        assert [(one.dataset_type, one.metric_value) for one in data.eval_results] == [
+            ("ashraq/esc50", 0.79),
+            ("me/dogs", 0.6),
+        ]
+        assert data.widget == own["widget"]
+
+
+BEGIN, END = "<!-- generated: results -->", "<!-- end of results -->"
+MARKERS = {
+    "swapped": (f"{END}\n1\n{BEGIN}", "results"),
+    "half gone": (f"{BEGIN}\n1\n", "results"),
+    "the other half": (f"1\n{END}\n", "results"),
+    "doubled": (f"{BEGIN}\n1\n{END}\n{BEGIN}\n1\n{END}", "results"),
+    "within another": (f"<!-- generated: use -->\n{BEGIN}\n{END}\n<!-- end of use -->", "results"),
+}
+
+
+@pytest.mark.parametrize("case", MARKERS)
+def test_markers_that_are_no_pairs_are_refused_in_a_line(case: str, measured: Path) -> None:
+    text, section = MARKERS[case]
+    (measured / "README.md").write_text(f"# mine\n\n{text}\n")
+    with pytest.raises(ValueError, match=rf"markers of its section '{section}' are not one pair: [^\n]*$"):
+        write_card(measured)
+    assert (measured / "README.md").read_text() == f"# mine\n\n{text}\n"
+
+
+def test_a_front_matter_that_is_no_yaml_is_named(measured: Path) -> None:
+    (measured / "README.md").write_text("---\ntags: [\n---\n# mine\n")
+    with pytest.raises(ValueError, match=r"front matter can't be read \([^\n]*$"):
+        write_card(measured)
+
+
+def changed(content: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
+    """With another value in place; None removes it."""
+    first, dot, rest = path.partition(".")
+    if dot:
+        return content | {first: changed(content[first], rest, value)}
+    return {k: v for k, v in content.items() if k != first} | ({} if value is None else {first: value})
+
+
+MAP = {"test": {"last": {"mean_average_precision": 0.4}}, "metric": "mean_average_precision"}
+TRAINED: list[tuple[dict[str, Any], str]] = [
+    (TRAINING | MAP | {"teacher": {"mean_average_precision": 0.44}}, "`me/teacher` (mAP (macro) 44.0 % on the test"),
+    (TRAINING | {"teacher": {"backbone": "b2", "loss": 1.0}}, "`me/teacher` (`b2`), which heard"),
+    (changed(TRAINING, "settings.lam", None), "as the student; τ = 2."),
+    (changed(changed(TRAINING, "settings.lam", None), "settings.tau", None), "as the student."),
+    (TRAINING | {"missing": None}, "all folds but 3.\n"),
+    (changed(TRAINING, "missing", None), "all folds but 3.\n"),
+    (TRAINING | {"earlier_stages": [{"clips": {"train": 7, "extra": 5}}, {"clips": {"train": 9}}]},
+     "in stages of their own: 7 clips and 5 of another folder; 9 clips."),
+    (changed(TRAINING, "training.learning_rate", 5e-5), "learning rate 5e-05, weight decay 0.05"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("results", "said"), TRAINED, ids=[said[:20] for _, said in TRAINED])
+def test_a_card_says_what_a_run_did_with_what_its_results_hold(
+    results: dict[str, Any], said: str, measured: Path
+) -> None:
+    (measured / "results.json").write_text(json.dumps(results))
+    assert said in render_card(measured)
+
+
+BROKEN: list[tuple[str, dict[str, Any], str]] = [
+    ("results.json", changed(TRAINING, "settings.corpus", None), "has no 'settings.corpus'"),
+    ("results.json", changed(TRAINING, "training.seed", "one"), "'training.seed' is 'one': a whole number is wanted"),
+    ("results.json", TRAINING | {"test": {"last": {"loss": 0.1}}}, "has no 'test.last.accuracy'"),
+    ("results.json", TRAINING | {"settings": []}, "settings is no object"),
+    ("results.json", TRAINING | {"metric": "f1"}, "'metric' is 'f1': one of accuracy, mean_average_precision"),
+    ("results/esc50-test.json", TABLE | {"rows": []}, "has no rows"),
+    ("results/esc50-test.json", TABLE | {"rows": [changed(ROWS[0], "score", None)]}, "has no 'rows.0.score'"),
+    ("preprocessor_config.json", {"mean": 0.0}, "has no 'max_length'"),
 ]
 
 
-@pytest.mark.parametrize(("text", "known", "unfounded"), NUMBERS)
-def test_numbers_are_known_as_they_are_shown(text: str, known: list[float], unfounded: list[str]) -> None:
-    assert unfounded_numbers(text, known) == unfounded
+@pytest.mark.parametrize(("name", "content", "said"), BROKEN, ids=[said for *_, said in BROKEN])
+def test_a_broken_file_is_named_with_what_it_lacks(
+    name: str, content: dict[str, Any], said: str, measured: Path
+) -> None:
+    (measured / name).write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=re.escape(said)) as caught:
+        render_card(measured)
+    assert str(measured / name) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_several_methods_and_metrics_are_told_apart_and_explained(measured: Path) -> None:
+    trained = {"method": "Train+Inf", "metric": "mean_average_precision", "samples_per_sec": None}
+    (measured / "results" / "esc50-test.json").write_text(json.dumps(TABLE | {"rows": [*ROWS, ROWS[1] | trained]}))
+    card = render_card(measured)
+    assert "Inf: one checkpoint, merging only when it is used; Train+Inf: a checkpoint trained at each r." in card
+    assert "| Inf | 4 | constant | 50 → 38 | 0.312 | 1.33× | accuracy | 79.0 | 75.0 to 83.0 | 123 |" in card
+    assert "| Train+Inf | 4 | constant | 50 → 38 | 0.312 | 1.33× | mAP (macro) | 79.0 | 75.0 to 83.0 |  |" in card
+
+
+def test_the_licence_stands_in_the_text_beside_the_corpus_own(measured: Path) -> None:
+    assert "**Licence.** `mit`. ESC-50 is [cc-by-nc-3.0](https:" in render_card(measured, license_id="mit")
+    assert "**Licence.** None was given by who made it. ESC-50 is" in render_card(measured)
