@@ -23,7 +23,7 @@ from fastast_hf.cli.main import main as fastast
 from fastast_hf.errors import one_line_errors
 from fastast_hf.hub.card_facts import TABLES, without_folders
 from fastast_hf.hub.model_card import CARD, write_card
-from fastast_hf.runs import RESULTS, write_json
+from fastast_hf.runs import OF_ONE_CORPUS, RESULTS, write_json
 
 R_VALUES = (0, 4, 8, 12, 16, 20, 25, 30, 35, 40)
 # What the card says besides what is generated.
@@ -36,6 +36,9 @@ Its recordings are those of Speech Commands V2's test set (Warden, CC BY 4.0) by
 validation and test lists that it is scored on; its synthetic words were spoken by espeak-ng and flite
 (`training/synthesise_words.py`). All of it is made by `training/recipes/speech_commands_tiny.sh`.
 """
+# What the folders of a run are, for who reads its results elsewhere.
+STAGE_BEFORE, WORDS = "the weights of the stage before", "synthesised words"
+TEACHER = "a CNN trained on the same recordings"
 
 
 def training_results(runs: Sequence[Path], teacher: Path | None) -> dict[str, Any]:
@@ -49,11 +52,27 @@ def training_results(runs: Sequence[Path], teacher: Path | None) -> dict[str, An
     distilled = bool(stages[-1]["settings"].get("teacher"))
     if distilled != (teacher is not None):
         raise ValueError("a teacher belongs to a last stage that was distilled: give --teacher with it, and only then")
-    results = {**stages[-1], "earlier_stages": [{"clips": stage["clips"]} for stage in stages[:-1]]}
+    before = [{"clips": stage["clips"]} for stage in stages[:-1]]
+    results = {**stages[-1], "earlier_stages": before}
     if teacher is not None:
         backbone = json.loads((teacher / "config.json").read_text())["backbone"]
         results["teacher"] = {"backbone": backbone, **json.loads((teacher / RESULTS).read_text())["test"]["last"]}
-    return without_folders(results)
+    return without_folders(described(results))
+
+
+def described(results: dict[str, Any]) -> dict[str, Any]:
+    """A run's results with what its folders were instead of their names, and without settings of other corpora."""
+    settings = results["settings"]
+    others = [key for key, corpus in OF_ONE_CORPUS.items() if corpus != settings["corpus"]]
+    settings = {key: value for key, value in settings.items() if key not in others}
+    before = results.get("earlier_stages", [])
+    if before and settings.get("model"):
+        settings["model"] = STAGE_BEFORE
+    if settings.get("extra_data"):
+        settings["extra_data"] = WORDS
+    if settings.get("teacher"):
+        settings["teacher"] = TEACHER
+    return results | {"settings": settings}
 
 
 @one_line_errors("bundle_checkpoint.py")
