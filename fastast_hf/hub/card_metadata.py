@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
@@ -33,7 +33,7 @@ def read_metadata(card: str) -> ModelCardData:
     if not card.startswith("---"):
         return ModelCardData()
     try:
-        return ModelCard(card, ignore_metadata_errors=True).data
+        return cast(ModelCardData, ModelCard(card, ignore_metadata_errors=True).data)
     except (yaml.YAMLError, ValueError, TypeError) as error:
         told = " ".join(str(error).split())
         raise ValueError(f"the card's front matter can't be read ({told}): mend or remove it") from error

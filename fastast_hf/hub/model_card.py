@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import ModelCard
-
 from .card_check import unfounded_numbers
 from .card_claims import checks_of, claims_of, names_of, unfounded_results
 from .card_facts import CardFacts, seconds_of
@@ -43,7 +41,7 @@ def render_card(folder: Path, repo_id: str | None = None, license_id: str | None
     data = metadata(own, made | {"widget": widget(folder, repo_id)}, place, results, license_id)
     text = merged(old, sections(facts, repo_id, licensed), title=place.rpartition("/")[2])
     card = f"---\n{data.to_yaml()}\n---\n{text}"
-    if unfounded := unfounded_results(ModelCard(card).data.eval_results or [], facts):
+    if unfounded := unfounded_results(read_metadata(card).eval_results or [], facts):
         raise ValueError(f"the card's front matter has results of no results file: {', '.join(unfounded)}")
     return card
 
