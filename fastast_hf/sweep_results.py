@@ -132,8 +132,8 @@ def _comparison_line(*metrics: ComparisonRow) -> dict[str, str]:
         shown |= {
             name: f"{100 * part.score:.1f}",
             f"{name} 95 %": f"{100 * part.low:.1f} to {100 * part.high:.1f}",
-            f"{name} drop": in_points(part.change),
-            f"{name} drop 95 %": interval(part.change_low, part.change_high) if row.tome_r else "",
+            f"{name} change": in_points(part.change),
+            f"{name} change 95 %": interval(part.change_low, part.change_high) if row.tome_r else "",
             f"{name} gain": "" if part.gain is None else in_points(part.gain),
             f"{name} gain 95 %": interval(part.gain_low, part.gain_high),
         }

@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     if min(args.r) < 0:
         raise ValueError(f"r is {min(args.r)}: give 0 or more")
     if args.compare and 0 not in args.r:
-        raise ValueError("--r has no 0: put it in, for --compare tells each score's drop from r = 0")
+        raise ValueError("--r has no 0: put it in, for --compare tells each score's change from r = 0")
     settings, (scored, first_r) = corpus_arguments(args), methods[0]
     sweep = Sweep(
         {fold: settings.load(fold, scored.folder(first_r[0], args.schedule[0], fold)) for fold in settings.folds()},
@@ -107,7 +107,7 @@ def run(args: argparse.Namespace) -> int:
     write_results(rows, args.output / table, facts, args.corpus)
     left_out = sum(row.unreadable for row in rows[:1])
     if args.compare:
-        told = f"drops are from r = 0, gains over {rows[0].method} at the same r, both in points"
+        told = f"changes are from r = 0, gains over {rows[0].method} at the same r, both in points"
     else:
         told = f"changes are from {rows[0].method} at r = {rows[0].tome_r}"
     print(
