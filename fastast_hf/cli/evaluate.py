@@ -59,8 +59,9 @@ def run(args: argparse.Namespace) -> int:
 
     from ..benchmark_circumstances import processor_name
     from ..sweep import Sweep
-    from ..sweep_results import lines, with_speed, write_results
+    from ..sweep_results import with_speed, write_results
     from ..sweep_rows import SweepRow, comparison_rows, merging_rows
+    from ..sweep_tables import explanation, schedules_named, terminal_tables
     from ..tagging import load_classifier, usable_device
 
     methods = compared(args) if args.compare else merging_methods(args)
@@ -83,8 +84,8 @@ def run(args: argparse.Namespace) -> int:
     if args.rounds:
         first = methods[0][0].folder(rows[0].tome_r, args.schedule[0], next(iter(sweep.corpora)))
         rows = with_speed(rows, load_classifier(first).to(sweep.device).eval(), args.batch_size, args.rounds)
-    shown = lines(rows)
-    print(format_table(list(shown[0]), [list(row.values()) for row in shown]))
+    for shown in terminal_tables(rows):
+        print(format_table(list(shown[0]), [list(row.values()) for row in shown]), end="\n\n")
     missing = sum(corpus.missing.get(args.split, 0) for corpus in sweep.corpora.values())
     facts = {
         "corpus": args.corpus,
@@ -106,14 +107,10 @@ def run(args: argparse.Namespace) -> int:
     table = f"{args.corpus}-{args.split}{one_fold}{'-compared' if args.compare else ''}"
     write_results(rows, args.output / table, facts, args.corpus)
     left_out = sum(row.unreadable for row in rows[:1])
-    if args.compare:
-        told = f"changes are from r = 0, gains over {rows[0].method} at the same r, both in points"
-    else:
-        told = f"changes are from {rows[0].method} at r = {rows[0].tome_r}"
-    print(
-        f"\n{rows[0].clips} clips ({left_out} unreadable and {missing} missing left out); {told}; "
-        f"written to {args.output}"
-    )
+    counted = f"{rows[0].clips} clips ({left_out} unreadable and {missing} missing left out)"
+    print("; ".join(part for part in (counted, schedules_named(rows)) if part))
+    print(explanation(rows))
+    print(f"written to {args.output}")
     return 0
 
 
