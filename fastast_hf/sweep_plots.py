@@ -94,8 +94,8 @@ def plot_comparison(rows: Sequence[ComparisonRow], path: Path, name: str) -> Non
         score = "mAP, %" if metric == MEAN_AVERAGE_PRECISION else f"{metric}, %"
         _finish(panel, score, _horizontal(timed), ends, "bars: 95 % intervals")
     for columns, marker, (colour, line) in zip(PAPER_TABLE_2, "os^", PAPER_STYLES, strict=True):
-        style = {"color": colour, "marker": marker, "linestyle": line, "markersize": 5}
-        panels[2].plot(columns.samples_per_sec, columns.mean_average_precision, label=columns.method, **style)
+        style = {"color": colour, "marker": marker, "linestyle": line, "label": columns.method}
+        panels[2].plot(columns.samples_per_sec, columns.mean_average_precision, markersize=5, **style)
     panels[2].set_title("FastAST paper, Table 2: AST-base on AudioSet balanced", fontsize=10)
     ends = _ends(R_VALUES, PAPER_TABLE_2[0].samples_per_sec)
     _finish(panels[2], "mAP, %", "samples a second, as the paper has them", ends)
@@ -162,5 +162,13 @@ def _finish(axes: Axes, vertical: str, horizontal: str, ends: dict[float, int], 
     for x, r in ends.items():
         axes.annotate(f"r={r}", (x, 0.015), xycoords=axes.get_xaxis_transform(), ha="center", fontsize=8, color="0.3")
     if axes.get_legend_handles_labels()[0]:
-        place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.14), "ncols": 2, "handlelength": 3}
-        axes.legend(fontsize=8, edgecolor="none", title=note, title_fontsize=8, **place)
+        axes.legend(
+            loc="upper center",
+            bbox_to_anchor=(0.5, -0.14),
+            ncols=2,
+            handlelength=3,
+            fontsize=8,
+            edgecolor="none",
+            title=note,
+            title_fontsize=8,
+        )
