@@ -87,7 +87,21 @@ MISTAKES = [
     ([*COMPARE, "a=x", "a=y"], "--compare names two checkpoints 'a'"),
     ([*COMPARE, "a={model}", "--r", "4"], "--r has no 0"),
     ([*COMPARE, "a=x", "--model", "{model}"], "leave --model, --trained, --trained-r and --random-r out"),
-    ([*COMPARE, "a=gone/gone"], "gone/gone"),
+    ([*COMPARE, "a={model}", "b=gone/gone"], "evaluate: b, gone/gone: no such folder here, and from the Hub: "),
+    ([*COMPARE, "a={model}", "--batch-size", "0"], "batch-size is 0: give 1 or more"),
+    ([*COMPARE, "a={model}", "--rounds", "-1"], "rounds is -1: give 0 or more"),
+    (
+        ["evaluate", "esc50", "--data", "gone", "--output", "{out}", "--compare", "a={model}", "b=./gone"],
+        "evaluate: b: gone does not exist",  # found before the corpus is looked for
+    ),
+    (
+        ["evaluate", "esc50", "--data", "gone", "--output", "{esc50}/README", "--compare", "a={model}"],
+        "README can't hold the results, for",
+    ),
+    (
+        ["evaluate", "speech_commands", "--data", "{words}", "--output", "{out}", "--compare", "a b={model}"],
+        "evaluate: a b, ",  # and the classes that differ
+    ),
     (["evaluate", "esc50", "--data", "{esc50}", "--output", "{out}"], "no checkpoint to score: give --model"),
     (["evaluate", "esc50", "--data", "{esc50}", "--trained", "x", "--output", "{out}"], "write {r} where"),
     (["evaluate", "esc50", "--data", "{esc50}", "--model", "{model}", "--r", "-1", "--output", "{out}"], "r is -1"),
@@ -133,7 +147,8 @@ def test_a_mistake_is_one_line_and_exit_code_2(
     places = {"esc50": esc50, "model": checkpoint, "out": tmp_path / "out", "words": tmp_path / "words"}
     if "{words}" in argv:
         write_speech_commands(places["words"])
-    filled = [re.sub(r"^\{(\w+)\}$", lambda m: str(places[m[1]]), part) for part in argv]
+    (esc50 / "README").touch()
+    filled = [re.sub(r"\{(esc50|model|out|words)\}", lambda m: str(places[m[1]]), part) for part in argv]
     try:
         code = main(filled)
     except SystemExit as stop:
