@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from pickles_with_code import Touch
 from running_scripts import CPU, SMALL, STATISTICS, load_script, run
 from small_corpora import write_esc50
 
@@ -20,16 +21,6 @@ from fastast_hf.teachers.cnn import CNNConfig, CNNForAudioClassification
 from fastast_hf.teachers.teacher import Teacher
 
 Spoil = Callable[[Path], None]
-
-
-class Touch:
-    """Unpickled carelessly, it writes a file."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> Any:
-        return Path.touch, (self.path,)
 
 
 def ran(teacher: Path) -> Path:
