@@ -7,7 +7,7 @@ import functools
 import logging
 import pickle
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from huggingface_hub.errors import StrictDataclassError
@@ -45,6 +45,25 @@ def weights_readable(checkpoint: Any) -> Iterator[None]:
             f"the weights of {checkpoint} can't be read (damaged, or a pickle with code in it, which is not run): "
             "give whole safetensors weights"
         ) from error
+
+
+def refuse_contradictions(settings: Any, start: str | None, own: Mapping[str, Any]) -> None:
+    """Refuse settings that would have no effect: where training starts from says otherwise.
+
+    Args:
+        settings: A dataclass of settings; None for those that were not given.
+        start: What training starts from.
+        own: By the settings' names, what that has.
+
+    Raises:
+        ValueError: There is one.
+    """
+    for name, value in own.items():
+        given = getattr(settings, name)
+        if given is not None and given != value:
+            raise ValueError(
+                f"{name} is {given!r}, and {start} has {value!r}: leave it out, or start from nothing, by --model none"
+            )
 
 
 def one_line_errors(program: str) -> Callable[[Callable[..., int]], Callable[..., int]]:
