@@ -74,6 +74,8 @@ def one_line_errors(program: str) -> Callable[[Callable[..., int]], Callable[...
         def run(*args: Any, **kwargs: Any) -> int:
             logging.basicConfig(format=f"{program}: %(message)s", level=logging.WARNING)
             logging.getLogger("fastast_hf").setLevel(logging.INFO)
+            # Each try to reach it would be two lines, before the error that says what to do.
+            logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
             try:
                 return main(*args, **kwargs)
             except (ValueError, OSError, ImportError, StrictDataclassError) as error:
