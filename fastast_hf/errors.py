@@ -37,6 +37,7 @@ def weights_readable(checkpoint: Any) -> Iterator[None]:
 
     Raises:
         ValueError: They can't. Torch's own message goes on to say how to run the code in them.
+        OSError: It is neither here nor to be reached, or what else opening it raised.
     """
     try:
         yield
@@ -44,6 +45,13 @@ def weights_readable(checkpoint: Any) -> Iterator[None]:
         raise ValueError(
             f"the weights of {checkpoint} can't be read (damaged, or a pickle with code in it, which is not run): "
             "give whole safetensors weights"
+        ) from error
+    except OSError as error:
+        if "couldn't connect" not in str(error):  # of which transformers says no more than that
+            raise
+        raise OSError(
+            f"{checkpoint} is no folder here, and the Hub can't be reached: give a checkpoint's folder, or a model id "
+            "of the Hub (owner/name) and a network"
         ) from error
 
 

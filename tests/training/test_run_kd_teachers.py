@@ -102,6 +102,14 @@ SETTINGS = [
     (["--teacher", "{teacher}", "--teacher_dtype", "int8"], "teacher_dtype is 'int8': choose one of float32"),
     (["--teacher", "{teacher}", "--lam", "2"], "lam is 2.0: give the share of the ground truth, 0 to 1"),
     (["--teacher", "{teacher}", "--tau", "0"], "tau is 0.0: give a temperature above 0"),
+    (
+        ["--teacher", "resnet"],
+        "resnet does not exist: give a checkpoint's folder, or a model id of the Hub (owner/name)",
+    ),
+    (
+        ["--teacher", "owner/resnet"],
+        "owner/resnet is no folder here, and the Hub can't be reached: give a checkpoint's",
+    ),
     (["--teacher", "{teacher}/model.safetensors"], "is a file: give a checkpoint's folder"),
 ]
 
