@@ -217,6 +217,25 @@ def test_a_wrong_option_is_one_line(argv: list[str], said: str, capsys: pytest.C
     assert message.count("\n") <= 1
 
 
+def test_help_has_our_settings_first_under_headings_and_no_default_twice() -> None:
+    parser = RecipeParser(CLASSES, prog="train")
+    parser.add_argument("--recipe", help="yaml file of settings")
+    text = parser.format_help()
+    lines = [line.strip() for line in text.splitlines()]
+    assert lines[0] == "usage: train [--recipe RECIPE] [--setting VALUE …]" and lines[1] == ""
+    headings = ["options:", "What to train on:", "How to learn, beside transformers' arguments:",
+                "What happens to training clips:", "AST's learning rates:", "transformers' own settings:"]  # fmt: skip
+    places = [lines.index(heading) for heading in headings]
+    assert places == sorted(places)
+    for name in ("recipe", "data", "mixup", "decay", "learning_rate", "output_dir"):
+        assert sum(line.startswith(f"--{name} ") for line in lines) == 1
+    assert (
+        places[3] < lines.index("--mixup MIXUP         share of clips mixed with another (default: 0.0)") < places[4]
+    )
+    ours = " ".join(lines[: places[-1]])
+    assert "--tome-r" not in text and "(default: None)" not in ours and ") (default" not in ours
+
+
 def test_a_recipe_may_be_empty(tmp_path: Path) -> None:
     (tmp_path / "empty.yaml").write_text("# nothing\n")
     assert read_recipe(tmp_path / "empty.yaml") == {}
