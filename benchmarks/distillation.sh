@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The teachers and distilled students whose scores are in results/*-distilled, and their tables; after students.sh:
+# The teachers and distilled students whose scores are in results/*/*-compared.*, and their tables; after students.sh:
 #   bash benchmarks/distillation.sh esc10 ESC-10-FOLDER OUT
 #   bash benchmarks/distillation.sh speech_commands SPEECH_COMMANDS_FOLDER OUT
 #   bash benchmarks/distillation.sh scenes ESC-10-FOLDER OUT    (after esc10, with the same OUT)
@@ -38,7 +38,7 @@ esc10)
   teach teacher-cnn --fold all "${teacher_cnn[@]}" "${imagenet[@]}" --mean -6.63 --std 5.36 --num_train_epochs 12 \
     --warmup_steps 40
   teach teacher-passt --fold all "${teacher_passt[@]}" --stride 16 --time_patchout 4 --frequency_patchout 1 \
-    --num_train_epochs 40 --learning_rate 5e-4 --warmup_steps 100
+    --num_train_epochs 24 --learning_rate 1e-3 --warmup_steps 60
   for from in none cnn passt; do
     ! wanted "kd-$from" || for fold in 1 2 3 4 5; do
       distil $from --fold $fold --model "$out/base/fold-$fold" --output_dir "$out/kd-$from/fold-$fold"
@@ -53,9 +53,7 @@ speech_commands)
     --frequency_mask 16 --time_mask 16)
   teach teacher-cnn "${teacher_cnn[@]}" "${imagenet[@]}" --mean -6.85 --std 5.57 --frequency_mask 24 --time_mask 24 \
     --num_train_epochs 10 --warmup_steps 110
-  teach teacher-passt "${teacher_passt[@]}" --extra_data "$out/words" --frames 100 --unstructured_patchout 12 \
-    --frequency_mask 16 --time_mask 16 --speed 1.12 --num_train_epochs 24 --learning_rate 1e-3 --warmup_steps 100
-  for from in none cnn passt; do
+  for from in none cnn; do
     ! wanted "kd-$from" || distil $from --model "$out/base" --output_dir "$out/kd-$from"
   done
   table=(speech_commands --classes 12 --data "$data" --batch-size 32)

@@ -125,7 +125,7 @@ def check_place(checkpoint: str | os.PathLike[str], subfolder: str = "") -> None
     Transformers would take a folder that is not there for a malformed id of the Hub.
     """
     path = Path(checkpoint)
-    looks_local = path.is_absolute() or len(path.parts) > 2 or os.fspath(checkpoint).startswith((".", "~"))
+    looks_local = path.is_absolute() or len(path.parts) != 2 or os.fspath(checkpoint).startswith((".", "~"))
     if looks_local and not path.exists():
         raise OSError(f"{path} does not exist: give a checkpoint's folder, or a model id of the Hub (owner/name)")
     if path.is_dir() and not (path / subfolder / "config.json").is_file():

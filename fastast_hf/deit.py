@@ -88,6 +88,11 @@ def create_deit(name: str, pretrained: bool) -> Any:
             f"{_WANTED}, but timm can't make {name!r} ({reason}): "
             "timm.list_models('deit*', pretrained=True) lists what there is"
         ) from error
+    except OSError as error:
+        raise OSError(
+            f"the ImageNet weights of {name} can't be fetched ({type(error).__name__}): check the network, start from "
+            "a checkpoint (--model FOLDER), or from nothing (--model none)"
+        ) from error
 
 
 def _import_timm() -> Any:

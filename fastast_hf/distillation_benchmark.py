@@ -137,7 +137,7 @@ def benchmark_teacher(
 
 
 def labels_of(teacher: str) -> dict[int, str] | None:
-    """The labels of a teacher's checkpoint; None of one with random weights, which has the student's.
+    """The labels of a teacher's checkpoint; None where it has none of its own, as one with random weights.
 
     Raises:
         ValueError: The folder holds no checkpoint.
@@ -149,7 +149,8 @@ def labels_of(teacher: str) -> dict[int, str] | None:
     """
     if teacher in RANDOM_TEACHERS:
         return None
-    return dict(enumerate(known_labels(teacher) or ()))
+    known = known_labels(teacher)
+    return None if known is None else dict(enumerate(known))
 
 
 def forward_macs(teacher: Teacher, inputs: Mapping[str, Tensor]) -> int:

@@ -7,7 +7,7 @@ import functools
 import logging
 import pickle
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from huggingface_hub.errors import StrictDataclassError
@@ -37,6 +37,7 @@ def weights_readable(checkpoint: Any) -> Iterator[None]:
 
     Raises:
         ValueError: They can't. Torch's own message goes on to say how to run the code in them.
+        OSError: It is neither here nor to be reached, or what else opening it raised.
     """
     try:
         yield
@@ -45,6 +46,32 @@ def weights_readable(checkpoint: Any) -> Iterator[None]:
             f"the weights of {checkpoint} can't be read (damaged, or a pickle with code in it, which is not run): "
             "give whole safetensors weights"
         ) from error
+    except OSError as error:
+        if "couldn't connect" not in str(error):  # of which transformers says no more than that
+            raise
+        raise OSError(
+            f"{checkpoint} is no folder here, and the Hub can't be reached: give a checkpoint's folder, or a model id "
+            "of the Hub (owner/name) and a network"
+        ) from error
+
+
+def refuse_contradictions(settings: Any, start: str | None, own: Mapping[str, Any]) -> None:
+    """Refuse settings that would have no effect: where training starts from says otherwise.
+
+    Args:
+        settings: A dataclass of settings; None for those that were not given.
+        start: What training starts from.
+        own: By the settings' names, what that has.
+
+    Raises:
+        ValueError: There is one.
+    """
+    for name, value in own.items():
+        given = getattr(settings, name)
+        if given is not None and given != value:
+            raise ValueError(
+                f"{name} is {given!r}, and {start} has {value!r}: leave it out, or start from nothing, by --model none"
+            )
 
 
 def one_line_errors(program: str) -> Callable[[Callable[..., int]], Callable[..., int]]:
@@ -55,6 +82,8 @@ def one_line_errors(program: str) -> Callable[[Callable[..., int]], Callable[...
         def run(*args: Any, **kwargs: Any) -> int:
             logging.basicConfig(format=f"{program}: %(message)s", level=logging.WARNING)
             logging.getLogger("fastast_hf").setLevel(logging.INFO)
+            # Each try to reach it would be two lines, before the error that says what to do.
+            logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
             try:
                 return main(*args, **kwargs)
             except (ValueError, OSError, ImportError, StrictDataclassError) as error:

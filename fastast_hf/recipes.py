@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
+import copy
 import difflib
 import functools
+import inspect
+import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -26,6 +30,20 @@ class RunArguments:
     resume: bool = field(default=False, metadata={"help": "continue what was stopped in the output folder"})
 
 
+class _Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Each option by one name, and its default where it has one that the help does not tell."""
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        shown = copy.copy(action)
+        shown.option_strings = [name for name in action.option_strings if "-" not in name.lstrip("-")]
+        return super()._format_action_invocation(shown)
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if action.default in (None, "", []) or "default" in (action.help or ""):
+            return action.help
+        return super()._get_help_string(action)
+
+
 class RecipeParser(HfArgumentParser):
     """An argument parser of dataclasses whose errors are one line; `none` is a value where None is a default.
 
@@ -36,11 +54,28 @@ class RecipeParser(HfArgumentParser):
     source = ""
 
     def __init__(self, dataclass_types: Any, **kwargs: Any) -> None:
-        super().__init__(dataclass_types, allow_abbrev=False, **kwargs)
-
+        super().__init__(
+            dataclass_types,
+            allow_abbrev=False,
+            usage="%(prog)s [--recipe RECIPE] [--setting VALUE …]",  # all 150 would fill the screen
+            formatter_class=_Help,
+            **kwargs,
+        )
         for action in self._actions:
             if action.type is not None and action.default is None:
                 action.type = _or_none(action.type)
+        for settings in self.dataclass_types:
+            self._put_under_heading(settings)
+
+    def _put_under_heading(self, settings: Any) -> None:
+        """Show a dataclass' settings apart, under what its docstring says that they are."""
+        own = settings.__module__.startswith(__package__ or "")
+        heading = re.split(r"[.:]", inspect.getdoc(settings) or "")[0] if own else "transformers' own settings"
+        group = self.add_argument_group(heading)
+        names = {field.name for field in fields(settings)}
+        for action in [action for action in self._optionals._group_actions if action.dest in names]:
+            self._optionals._group_actions.remove(action)
+            group._group_actions.append(action)
 
     def error(self, message: str) -> NoReturn:
         """Print what is wrong and where help is, and exit with 2."""

@@ -10,13 +10,16 @@ from transformers.models.audio_spectrogram_transformer.modeling_audio_spectrogra
 
 from .configuration_fastast import FastASTConfig
 from .corpora import Corpus, StreamingCorpus, is_multi_label, label_names, with_label_order
-from .errors import weights_readable
+from .errors import refuse_contradictions, weights_readable
 from .feature_extraction_fastast import FastASTFeatureExtractor
 from .initialisation import initialised
 from .modeling_fastast import FastASTForAudioClassification
 from .statistics import corpus_statistics
 
 logger = logging.getLogger(__name__)
+
+
+_SIZES = {"hidden_size": 192, "layers": 12, "heads": 3, "stride": 10}  # of a model from nothing
 
 
 @dataclass
@@ -38,21 +41,29 @@ class ModelArguments:
         default=None, metadata={"help": "constant, decreasing or increasing (default: the checkpoint's, or constant)"}
     )
     train_r: list[int] = field(default_factory=list, metadata={"help": "draw r from these at every training step"})
-    hidden_size: int = field(default=192, metadata={"help": "of a model from nothing"})
-    layers: int = field(default=12, metadata={"help": "of a model from nothing"})
-    heads: int = field(default=3, metadata={"help": "of a model from nothing"})
-    stride: int = field(default=10, metadata={"help": "of a model from nothing: from one patch to the next"})
+    hidden_size: int | None = field(default=None, metadata={"help": "of a model from nothing (default: 192)"})
+    layers: int | None = field(default=None, metadata={"help": "of a model from nothing (default: 12)"})
+    heads: int | None = field(default=None, metadata={"help": "of a model from nothing (default: 3)"})
+    stride: int | None = field(
+        default=None, metadata={"help": "of a model from nothing: from one patch to the next (default: 10)"}
+    )
 
     def __post_init__(self) -> None:
         if min([0, *self.train_r]) < 0:
             raise ValueError(f"train_r holds {min(self.train_r)}: give numbers of tokens to merge, 0 or more")
-        if self.layers < 1 or self.heads < 1 or self.hidden_size % self.heads:
+        layers, heads, width = (self.of_new(name) for name in ("layers", "heads", "hidden_size"))
+        if layers < 1 or heads < 1 or width % heads:
             raise ValueError(
-                f"{self.layers} layers, hidden_size {self.hidden_size} and {self.heads} heads: give 1 or more, and a "
+                f"{layers} layers, hidden_size {width} and {heads} heads: give 1 or more, and a "
                 "hidden size that the heads divide"
             )
         if self.std is not None and self.std <= 0:
             raise ValueError(f"std is {self.std}: give the standard deviation of the log-mel values, above 0")
+
+    def of_new(self, size: str) -> int:
+        """`hidden_size`, `layers`, `heads` or `stride` of a model from nothing."""
+        given: int | None = getattr(self, size)
+        return _SIZES[size] if given is None else given
 
     @property
     def merging(self) -> dict[str, Any]:
@@ -71,7 +82,7 @@ def build_model(
     """The model to start from, and the corpus in the order of its labels where it knows the same ones.
 
     Raises:
-        ValueError: A checkpoint that is no AST, that lacks weights, or a wrong setting.
+        ValueError: A checkpoint that is no AST, that lacks weights or contradicts a setting, or a wrong setting.
         OSError: No such checkpoint.
     """
     names = label_names(corpus)
@@ -83,12 +94,12 @@ def build_model(
     length: dict[str, Any] = {} if settings.frames is None else {"max_length": settings.frames}
     if settings.model is None:
         config = FastASTConfig(
-            hidden_size=settings.hidden_size,
-            num_attention_heads=settings.heads,
-            num_hidden_layers=settings.layers,
-            intermediate_size=4 * settings.hidden_size,
-            frequency_stride=settings.stride,
-            time_stride=settings.stride,
+            hidden_size=settings.of_new("hidden_size"),
+            num_attention_heads=settings.of_new("heads"),
+            num_hidden_layers=settings.of_new("layers"),
+            intermediate_size=4 * settings.of_new("hidden_size"),
+            frequency_stride=settings.of_new("stride"),
+            time_stride=settings.of_new("stride"),
             layer_norm_eps=1e-6,
             problem_type=problem,
             **settings.merging,
@@ -100,13 +111,16 @@ def build_model(
         from .deit import fastast_from_deit
 
         name = settings.model.removeprefix("timm/")
-        return fastast_from_deit(name, problem_type=problem, **settings.merging, **labels, **length), corpus
+        model = fastast_from_deit(name, problem_type=problem, **settings.merging, **labels, **length)
+        refuse_contradictions(settings, settings.model, _sizes(model.config))
+        return model, corpus
     with weights_readable(settings.model):
         model, info = FastASTForAudioClassification.from_pretrained(
             settings.model, output_loading_info=True, **settings.merging, **length
         )
     if lost := sorted(name for name in info["missing_keys"] if not name.startswith("classifier.")):
         raise ValueError(f"{settings.model} lacks {len(lost)} weights, {lost[0]} among them: give a whole checkpoint")
+    refuse_contradictions(settings, settings.model, _sizes(model.config))
     model.config.problem_type = problem
     known = [model.config.id2label[index] for index in range(model.config.num_labels)]
     if sorted(known) == sorted(names) and not info["missing_keys"]:
@@ -117,6 +131,15 @@ def build_model(
     model.classifier = ASTMLPHead(model.config)
     model.classifier.apply(model._init_weights)
     return model, corpus
+
+
+def _sizes(config: FastASTConfig) -> dict[str, int]:
+    return {
+        "hidden_size": config.hidden_size,
+        "layers": config.num_hidden_layers,
+        "heads": config.num_attention_heads,
+        "stride": config.time_stride,
+    }
 
 
 def extractor_of(settings: ModelArguments) -> FastASTFeatureExtractor:

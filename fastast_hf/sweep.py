@@ -116,13 +116,7 @@ class Sweep:
         for corpus in self.corpora.values():
             if self.split not in corpus:
                 raise ValueError(f"there is no split {self.split!r} in this corpus: give one of {', '.join(corpus)}")
-        cells = [
-            (method, schedule, r)
-            for method, r_values in self.methods
-            for schedule in schedules
-            for r in dict.fromkeys(r_values)
-            if r or schedule == schedules[0]  # at r = 0 schedules are the same
-        ]
+        cells = planned(self.methods, schedules)
         tasks = [
             (method.folder(r, schedule, fold), fold, r, schedule)
             for method, schedule, r in cells
@@ -205,6 +199,19 @@ class Sweep:
             self._configs[checkpoint] = model.config
             self._loaded[checkpoint] = (model, extractor, stamp.hexdigest())
         return self._loaded[checkpoint]
+
+
+def planned(
+    methods: Sequence[tuple[Method, Sequence[int]]], schedules: Sequence[str]
+) -> list[tuple[Method, str, int]]:
+    """The cells that are to be scored: method, schedule and r."""
+    return [
+        (method, schedule, r)
+        for method, r_values in methods
+        for schedule in schedules
+        for r in dict.fromkeys(r_values)
+        if r or schedule == schedules[0]  # at r = 0 schedules are the same
+    ]
 
 
 @torch.inference_mode()

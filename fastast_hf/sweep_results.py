@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import math
 import platform
 from collections.abc import Sequence
 from contextlib import suppress
@@ -19,7 +18,8 @@ from .complexity import complexity
 from .modeling_fastast import FastASTForAudioClassification
 from .runs import write_json
 from .sweep_plots import plot_comparison, plot_merging
-from .sweep_rows import MEAN_AVERAGE_PRECISION, ComparisonRow, SweepRow
+from .sweep_rows import ComparisonRow, SweepRow
+from .sweep_tables import explanation, lines, markdown_table, what_was_scored
 
 Row = TypeVar("Row", bound=SweepRow)
 
@@ -80,10 +80,8 @@ def write_results(rows: Sequence[SweepRow], stem: Path, facts: dict[str, Any], c
     }
     content = facts | environment | {"rows": [asdict(row) for row in rows]}
     write_json(stem.with_suffix(".json"), content)
-    what = ", ".join(
-        f"{name}: {facts[name]}" for name in ("corpus", "split", "folds", "checkpoints") if facts.get(name)
-    )
-    stem.with_suffix(".md").write_text(f"{markdown_table(lines(rows))}\n\n{what}\n", encoding="utf-8")
+    notes = f"{what_was_scored(rows, facts)} Scores are in percent, {explanation(rows)}."
+    stem.with_suffix(".md").write_text(f"{markdown_table(lines(rows))}\n\n{notes}\n", encoding="utf-8")
     with suppress(ImportError):
         name = corpus if facts.get("classes") is None else f"{corpus}, {facts['classes']} classes"
         compared = [row for row in rows if isinstance(row, ComparisonRow)]
@@ -91,76 +89,3 @@ def write_results(rows: Sequence[SweepRow], stem: Path, facts: dict[str, Any], c
             plot_comparison(compared, stem.with_suffix(".png"), name)
         else:
             plot_merging(rows, stem.with_suffix(".png"), corpus, name)
-
-
-def lines(rows: Sequence[SweepRow]) -> list[dict[str, str]]:
-    """The table as it is shown: cells by column, scores in percent, and what was not measured left out."""
-    compared = [row for row in rows if isinstance(row, ComparisonRow)]
-    if not compared:
-        return [_merging_line(row) for row in rows]
-    return [_comparison_line(*pair) for pair in zip(compared[::2], compared[1::2], strict=True)]
-
-
-def _merging_line(row: SweepRow) -> dict[str, str]:
-    metric = "mAP" if row.metric == MEAN_AVERAGE_PRECISION else row.metric
-    return {
-        "method": row.method,
-        "schedule": row.schedule if row.tome_r else "",
-        "r": str(row.tome_r),
-        "tokens": f"{row.tokens_in} → {row.tokens_out}",
-        "GMACs": f"{row.gmacs:.3g}",
-        "MAC ratio": f"{row.mac_ratio:.2f}×",
-        metric: f"{100 * row.score:.1f}",
-        "95 %": f"{100 * row.low:.1f} to {100 * row.high:.1f}",
-        "change": in_points(row.change),
-        "95 % of it": interval(row.change_low, row.change_high),
-        **_speeds(row),
-    }
-
-
-def _comparison_line(*metrics: ComparisonRow) -> dict[str, str]:
-    row = metrics[0]
-    shown = {
-        "method": row.method,
-        "schedule": row.schedule if row.tome_r else "",
-        "r": str(row.tome_r),
-        "tokens": f"{row.tokens_in} → {row.tokens_out}",
-        "MAC ratio": f"{row.mac_ratio:.2f}×",
-    }
-    for part in metrics:
-        name = "mAP" if part.metric == MEAN_AVERAGE_PRECISION else "acc"
-        shown |= {
-            name: f"{100 * part.score:.1f}",
-            f"{name} 95 %": f"{100 * part.low:.1f} to {100 * part.high:.1f}",
-            f"{name} drop": in_points(part.change),
-            f"{name} drop 95 %": interval(part.change_low, part.change_high) if row.tome_r else "",
-            f"{name} gain": "" if part.gain is None else in_points(part.gain),
-            f"{name} gain 95 %": interval(part.gain_low, part.gain_high),
-        }
-    speed = _speeds(row).get("clips/s")
-    return shown if speed is None else shown | {"clips/s": speed}
-
-
-def _speeds(row: SweepRow) -> dict[str, str]:
-    speeds = {"front end/s": row.front_end_samples_per_sec, "model/s": row.model_samples_per_sec}
-    speeds["clips/s"] = row.samples_per_sec
-    known = {name: speed for name, speed in speeds.items() if speed is not None}
-    return {name: f"{speed:.3g}" if speed < 1000 else f"{speed:.0f}" for name, speed in known.items()}
-
-
-def interval(low: float | None, high: float | None) -> str:
-    """An interval of a change, in percentage points; empty where it can't be told."""
-    if low is None or high is None or math.isnan(low):
-        return ""
-    return f"{in_points(low)} to {in_points(high)}"
-
-
-def in_points(share: float) -> str:
-    """A change in percentage points; no less than nothing by nothing."""
-    return f"{round(100 * share, 1) + 0.0:+.1f}"
-
-
-def markdown_table(shown: Sequence[dict[str, str]]) -> str:
-    """Cells by column, in markdown."""
-    head = ["| " + " | ".join(shown[0]) + " |", "|" + "---|" * len(shown[0])]
-    return "\n".join(head + ["| " + " | ".join(row.values()) + " |" for row in shown])

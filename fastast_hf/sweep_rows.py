@@ -75,7 +75,8 @@ class ComparisonRow(SweepRow):
     """A row of Table 2, where each method has two of them, one for each metric.
 
     Attributes:
-        change: The score less that of the same method at r = 0: the paper's drop, below 0 where the score falls.
+        change: The score less that of the same method at r = 0, below 0 where the score falls; the paper's
+            column "Drop".
         gain: The score less that of the first method at the same r; None for the first method itself.
         gain_low: Of the gain's 95 % interval, on the same clips.
         gain_high: Of the same.
@@ -96,14 +97,14 @@ def merging_rows(cells: Sequence[Cell], multi_label: bool) -> list[SweepRow]:
 
 
 def comparison_rows(cells: Sequence[Cell]) -> list[ComparisonRow]:
-    """Table 2: accuracy and mean average precision of each cell, their drop from r = 0 and gain on the first method.
+    """Table 2: accuracy and mean average precision of each cell, their change from r = 0 and gain on the first.
 
     Accuracy counts a clip as right whose best-scored class is one of its own, mean average precision is over classes
     (macro), and both are of the clips of all folds together: for a corpus of one label for each clip as for AudioSet.
     The paper does not say what its "Acc" is.
 
     Raises:
-        ValueError: A method is not scored at r = 0, from which its drop is told.
+        ValueError: A method is not scored at r = 0, from which its change is told.
     """
     by_place = {(cell.method, cell.schedule if cell.tome_r else "", cell.tome_r): cell for cell in cells}
     first = cells[0].method
@@ -111,7 +112,7 @@ def comparison_rows(cells: Sequence[Cell]) -> list[ComparisonRow]:
     for cell in cells:
         start = by_place.get((cell.method, "", 0))
         if start is None:
-            raise ValueError("the drop of a score is told from r = 0: put 0 among the values of r")
+            raise ValueError("the change of a score is told from r = 0: put 0 among the values of r")
         plain = by_place[first, cell.schedule if cell.tome_r else "", cell.tome_r]
         for metric in (ACCURACY, MEAN_AVERAGE_PRECISION):
             scored = _Scored(cell, metric)

@@ -13,6 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
+import torch
+from safetensors.torch import load_file
+
 ROOT = Path(__file__).parents[1]
 TIMEOUT = 400  # seconds, for a machine that does something else as well
 CPU = ["--use_cpu", "--report_to", "none", "--disable_tqdm", "true"]
@@ -48,6 +51,35 @@ def run_until(file: Path, script: str, *arguments: object) -> None:
         time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
     process.wait()
+
+
+def check_killed_equals_whole(
+    script: str, settings: Sequence[object], killed_at: int, folder: Path
+) -> tuple[Path, Path]:
+    """Train without a stop, and killed at a checkpoint and resumed: check that both end with the same weights.
+
+    Args:
+        script: Of training.
+        settings: All but the output folder.
+        killed_at: Step of the checkpoint.
+        folder: For both runs.
+
+    Returns:
+        The output folders of the run without a stop and of the other.
+    """
+    whole, killed = folder / "whole", folder / "killed"
+    done = run(script, *settings, "--output_dir", whole)
+    assert done.returncode == 0, done.stderr
+    # Of all that is in a checkpoint it is written last.
+    run_until(killed / f"checkpoint-{killed_at}" / "trainer_state.json", script, *settings, "--output_dir", killed)
+    assert not (killed / "results.json").is_file()
+    resumed = run(script, *settings, "--output_dir", killed, "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    expected, made = (load_file(out / "model.safetensors") for out in (whole, killed))
+    assert expected.keys() == made.keys()
+    for name, weight in expected.items():
+        assert torch.equal(weight, made[name]), name
+    return whole, killed
 
 
 def in_new_process(command: Sequence[str], **variables: str) -> subprocess.CompletedProcess[str]:

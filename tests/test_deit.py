@@ -248,6 +248,14 @@ def test_pretrained_weights_are_timms_to_load(monkeypatch: pytest.MonkeyPatch) -
     assert asked == [(f"{DISTILLED}.fb_in1k", True), (DISTILLED, False)]
 
 
+def test_weights_that_cannot_be_fetched_are_named_with_the_ways_out() -> None:
+    with pytest.raises(
+        OSError, match=r"of deit_tiny_patch16_224 can't be fetched .*--model FOLDER.*--model none"
+    ) as caught:
+        fastast_from_deit("deit_tiny_patch16_224")  # the tests are without a network
+    assert "\n" not in str(caught.value)
+
+
 def test_without_timm_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(ImportError, match=r"pip install 'fastast-hf\[train\]'"):

@@ -195,6 +195,11 @@ def test_a_teacher_with_random_weights_has_the_students_labels_and_input(
     assert labels_of(kind) is None
 
 
+@pytest.mark.parametrize("teacher", ["timm/efficientnet_b2", "passt.pt", "psla.pth"])
+def test_what_is_no_checkpoint_has_no_labels(teacher: str) -> None:
+    assert labels_of(teacher) is None
+
+
 def test_a_teacher_of_other_labels_or_of_none_is_refused(
     student: FastASTForAudioClassification, teachers: dict[str, str], tmp_path: Path
 ) -> None:

@@ -63,6 +63,17 @@ def test_a_checkpoint_of_other_labels_gets_a_new_head(
     assert model.config.max_length == 64 and model.config.problem_type == "single_label_classification"
 
 
+@pytest.mark.parametrize(("size", "given"), [("hidden_size", 96), ("layers", 3), ("heads", 4), ("stride", 12)])
+def test_a_size_that_the_checkpoint_has_otherwise_is_refused(
+    size: str, given: int, esc50: CorpusArguments, tmp_path: Path
+) -> None:
+    config = save_ast(tmp_path / "ast", ["dog", "rain"]).config
+    own = {"hidden_size": config.hidden_size, "layers": 2, "heads": config.num_attention_heads, "stride": 10}
+    build_model(ModelArguments(model=str(tmp_path / "ast"), frames=64, **own), esc50.load(1))
+    with pytest.raises(ValueError, match=f"{size} is {given}, and .*ast has {own[size]}: leave it out, or start from"):
+        build_model(ModelArguments(model=str(tmp_path / "ast"), frames=64, **{size: given}), esc50.load(1))
+
+
 def test_statistics_are_given_the_checkpoints_or_measured(esc50: CorpusArguments, tmp_path: Path) -> None:
     save_ast(tmp_path / "ast", ["dog", "rain"])
     corpus = esc50.load(1)

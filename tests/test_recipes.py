@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from transformers import TrainingArguments
+import torch
+from transformers import TrainingArguments, get_scheduler
 
 from fastast_hf.distillation import DistillationArguments
 from fastast_hf.finetuning import CorpusArguments, LearningArguments
@@ -47,7 +48,7 @@ EXTENDING = {
     "kd_esc50": "esc50",
     "kd_speech_commands": "speech_commands",
 }
-# PSLA's egs/audioset/run.sh and PaSST's ex_esc50.py; nothing is published for the other two.
+# PSLA's egs/audioset/run.sh, PaSST's ex_audioset.py and ex_esc50.py; nothing is published for the other three.
 TEACHERS: dict[str, dict[str, Any]] = {
     "teacher_cnn_audioset": {
         "learning_rate": 1e-3, "num_train_epochs": 60, "decay": 0.5, "decay_start": 35, "decay_every": 5,
@@ -57,6 +58,16 @@ TEACHERS: dict[str, dict[str, Any]] = {
     "teacher_passt_esc50": {
         "learning_rate": 1e-5, "num_train_epochs": 10, "per_device_train_batch_size": 12, "time_patchout": 10,
         "frequency_patchout": 3, "frequency_mask": 48, "time_mask": 80, "average_from": 2,
+    },
+    "teacher_passt_audioset": {
+        "subset": "full", "balanced_sampling": True, "model": "timm/deit_base_distilled_patch16_384", "frames": None,
+        "learning_rate": 2e-5, "weight_decay": 1e-4, "per_device_train_batch_size": 12, "time_patchout": 40,
+        "frequency_patchout": 4, "mixup": 1.0, "mixup_beta": 0.3, "frequency_mask": 48, "time_mask": 192,
+        "loss": "bce", "max_steps": 130 * 100_000 // 12, "adam_l2": False,
+    },
+    "teacher_passt_speech_commands": {
+        "architecture": "passt", "classes": 35, "frames": 100, "learning_rate": 1e-5, "mixup": 0.5, "loss": "bce",
+        "frequency_mask": 48, "time_mask": 48, "roll": True, "time_patchout": 2, "frequency_patchout": 3,
     },
     "teacher_cnn_esc50": {"architecture": "cnn", "fold": "all", "frames": 512},
     "teacher_cnn_speech_commands": {"architecture": "cnn", "classes": 35, "frames": 128},
@@ -109,6 +120,18 @@ def test_teachers_have_their_published_settings(name: str, expected: dict[str, A
     settings = {key: value for part in parts for key, value in vars(part).items()}
     for key, value in expected.items():
         assert settings[key] == value, key
+
+
+@pytest.mark.filterwarnings("ignore:Both num_training_steps and num_stable_steps")
+def test_passts_learning_rate_is_as_published() -> None:
+    """Of its epochs of 100,000 clips: whole from the 5th, after the warm-up, to the 50th, a hundredth from 100 on."""
+    classes = (CorpusArguments, TeacherModelArguments, *CLASSES[2:])
+    args = parse_with_recipe(RecipeParser(classes), ["--recipe", "teacher_passt_audioset", "--use_cpu"])[-1]
+    steps = (args.get_warmup_steps(args.max_steps), args.max_steps)
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+    scheduler: Any = get_scheduler(args.lr_scheduler_type, optimizer, *steps, args.lr_scheduler_kwargs)
+    factors = [scheduler.lr_lambdas[0](round(epoch * 100_000 / 12)) for epoch in (5, 30, 50, 75, 100, 129)]
+    assert factors == pytest.approx([1, 1, 1, 0.505, 0.01, 0.01], abs=1e-4)
 
 
 def test_a_recipe_that_extends_another_replaces_its_settings(tmp_path: Path) -> None:
@@ -192,6 +215,25 @@ def test_a_wrong_option_is_one_line(argv: list[str], said: str, capsys: pytest.C
     message = capsys.readouterr().err if isinstance(stop.value, SystemExit) else str(stop.value)
     assert said in message.replace("--learning_rate/--learning-rate", "--learning_rate")
     assert message.count("\n") <= 1
+
+
+def test_help_has_our_settings_first_under_headings_and_no_default_twice() -> None:
+    parser = RecipeParser(CLASSES, prog="train")
+    parser.add_argument("--recipe", help="yaml file of settings")
+    text = parser.format_help()
+    lines = [line.strip() for line in text.splitlines()]
+    assert lines[0] == "usage: train [--recipe RECIPE] [--setting VALUE …]" and lines[1] == ""
+    headings = ["options:", "What to train on:", "How to learn, beside transformers' arguments:",
+                "What happens to training clips:", "AST's learning rates:", "transformers' own settings:"]  # fmt: skip
+    places = [lines.index(heading) for heading in headings]
+    assert places == sorted(places)
+    for name in ("recipe", "data", "mixup", "decay", "learning_rate", "output_dir"):
+        assert sum(line.startswith(f"--{name} ") for line in lines) == 1
+    assert (
+        places[3] < lines.index("--mixup MIXUP         share of clips mixed with another (default: 0.0)") < places[4]
+    )
+    ours = " ".join(lines[: places[-1]])
+    assert "--tome-r" not in text and "(default: None)" not in ours and ") (default" not in ours
 
 
 def test_a_recipe_may_be_empty(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from fastast_hf import FastASTFeatureExtractor, FastASTForAudioClassification, l
 from fastast_hf.complexity import complexity
 from fastast_hf.corpora import load_corpus
 from fastast_hf.sweep import Method, Sweep, predict
-from fastast_hf.sweep_results import lines, markdown_table, write_results
+from fastast_hf.sweep_results import write_results
 from fastast_hf.sweep_rows import INFERENCE, TRAINED, SweepRow, merging_rows
 
 Make = Callable[..., Any]
@@ -170,12 +170,14 @@ def test_results_are_written_as_csv_json_markdown_and_picture(corpora: Any, save
     methods = [(Method(INFERENCE, str(save("one"))), (0, 4)), (Method(TRAINED, str(tmp_path / "one")), (0, 4))]
     rows = table(Sweep(corpora, methods, tmp_path / "out"), "decreasing")
     stem = tmp_path / "results" / "esc50-test"
-    write_results(rows, stem, {"corpus": "esc50"}, "esc50")
+    facts = {"corpus": "esc50", "folds": [1, 2], "checkpoints": {"Inf": "one"}}
+    write_results(rows, stem, facts, "esc50")
     with stem.with_suffix(".csv").open() as file:
         assert [line["tome_r"] for line in csv.DictReader(file)] == [str(row.tome_r) for row in rows]
     content = json.loads(stem.with_suffix(".json").read_text())
     assert content["corpus"] == "esc50" and len(content["rows"]) == len(rows) == 6
-    assert stem.with_suffix(".md").read_text().count("\n") == 10
+    markdown = stem.with_suffix(".md").read_text().splitlines()
+    assert markdown[0].startswith("| method | schedule | r | tokens |") and len(markdown) == 10
+    assert "| 50 → 38 |" in markdown[3]
+    assert markdown[-1].startswith("8 clips of esc50, folds 1 and 2. Inf is `one`. Scores are in percent, changes")
     assert stem.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
-    assert lines(rows)[1]["tokens"] == "50 → 38"
-    assert markdown_table(lines(rows)).splitlines()[0].startswith("| method | schedule | r | tokens |")

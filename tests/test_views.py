@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from small_corpora import write_esc50
@@ -159,10 +160,8 @@ def make_trainer(tmp_path: Path) -> Make:
     return make
 
 
-@pytest.mark.parametrize("teacher", TEACHERS.values(), ids=TEACHERS)
-def test_through_the_whole_pipeline_a_click_lands_at_one_time_behind_one_mask(
-    teacher: PasstFeatureExtractor, make_trainer: Make
-) -> None:
+def through_the_whole_pipeline(teacher: PasstFeatureExtractor, make_trainer: Make) -> tuple[Tensor, Tensor]:
+    """The student's spectrograms of six clips and the teacher's: a click at 0.7 s, mixed with one at 1.3 s."""
     trainer = make_trainer(mixup=1.0, roll=True, time_mask=60, frequency_mask=40, gain=6.0, shift=0.1)
     samples = STUDENT.samples_of(FRAMES)
     waveforms, partners = torch.zeros(6, samples), torch.zeros(6, samples)
@@ -175,7 +174,14 @@ def test_through_the_whole_pipeline_a_click_lands_at_one_time_behind_one_mask(
     view = trainer.view(inputs, augment=True)
     features = trainer.features(view)
     waveforms = upsample(view.waveforms, teacher.sampling_rate // 16000)
-    seen = spectrograms_for_another(STUDENT, features, teacher, view, waveforms)
+    return features, spectrograms_for_another(STUDENT, features, teacher, view, waveforms)
+
+
+@pytest.mark.parametrize("teacher", TEACHERS.values(), ids=TEACHERS)
+def test_through_the_whole_pipeline_a_click_lands_at_one_time_behind_one_mask(
+    teacher: PasstFeatureExtractor, make_trainer: Make
+) -> None:
+    features, seen = through_the_whole_pipeline(teacher, make_trainer)
     found = [
         [(clicks(row, extractor), hidden(row, extractor)) for row in rows]
         for rows, extractor in ((features, STUDENT), (seen, teacher))
@@ -186,6 +192,40 @@ def test_through_the_whole_pipeline_a_click_lands_at_one_time_behind_one_mask(
         assert other_mask == pytest.approx(own_mask, abs=0.013)
         counted += len(own_clicks)
     assert counted >= 10  # of 12, which masks may hide
+
+
+@pytest.mark.parametrize(
+    ("teacher", "highest"), [(TEACHERS["32 kHz"], 15000), (TEACHERS["16 kHz"], 7000)], ids=TEACHERS
+)
+def test_through_the_whole_pipeline_a_frequency_mask_covers_the_same_hertz(
+    teacher: PasstFeatureExtractor, highest: float, make_trainer: Make
+) -> None:
+    """To within a mel bin of either scale: bins that far inside the student's band are masked, and none outside."""
+    own, others = mel_middles(20, 8000), mel_middles(0, highest)
+    bin_width = min(own[1] - own[0], others[1] - others[0])
+    bands = inside = 0
+    for mask, other_mask in zip(*map(masked_bins, through_the_whole_pipeline(teacher, make_trainer)), strict=True):
+        places = own[mask]
+        if len(places) == 0:
+            assert not other_mask.any()
+            continue
+        assert len(places) < 40 and np.ptp(np.flatnonzero(mask)) == len(places) - 1
+        within = (others >= places[0] + bin_width) & (others <= places[-1] - bin_width)
+        beyond = (others <= places[0] - bin_width) | (others >= places[-1] + bin_width)
+        assert other_mask[within].all() and not other_mask[beyond].any()
+        bands, inside = bands + 1, inside + int(within.sum())
+    assert bands >= 5 and inside >= 40  # of six clips, whose bands are up to 39 bins wide
+
+
+def mel_middles(lowest: float, highest: float) -> np.ndarray:
+    """The middles of Kaldi's 128 triangles between two Hz, on its mel scale."""
+    low, high = (1127 * np.log(1 + hertz / 700) for hertz in (lowest, highest))
+    return np.linspace(low, high, 130)[1:-1]
+
+
+def masked_bins(features: Tensor) -> np.ndarray:
+    """Which bins (clips, mel bins) the frequency mask covers: those that are never as quiet as the silence is."""
+    return (features[:, 15:-15].amin(dim=1) > features.amin(dim=(1, 2)).unsqueeze(1) + 0.3).numpy()
 
 
 def is_hidden(features: Tensor, extractor: FastASTFeatureExtractor) -> Tensor:

@@ -26,6 +26,8 @@ import soundfile
 
 from fastast_hf.audio import load_audio
 from fastast_hf.corpora import CorpusError, label_names, load_corpus
+from fastast_hf.corpora.esc50 import FOLDS
+from fastast_hf.errors import one_line
 
 RATE = 16_000
 SCENE_SECONDS = 10
@@ -240,6 +242,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if min(counts.values()) < 1:
             raise ValueError(f"--train {args.train} and --eval {args.eval}; give at least one scene of each")
+        if args.eval_fold not in FOLDS:
+            raise ValueError(f"--eval-fold {args.eval_fold}; give one of {', '.join(map(str, FOLDS))}")
         if args.out_dir.exists() and (not args.out_dir.is_dir() or any(args.out_dir.iterdir())):
             raise ValueError(f"{args.out_dir}: is not empty; give a new folder")
         clips = clips_by_category(args.esc_folder, args.eval_fold)
@@ -249,7 +253,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         readme = README.format(**counts, eval_fold=args.eval_fold, settings=settings)
         (args.out_dir / "README.txt").write_text(readme)
     except (OSError, ValueError, soundfile.SoundFileError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"mix_scenes.py: {one_line(error)}", file=sys.stderr)
         return 2
     print(f"{args.train} training and {args.eval} evaluation mixtures, {classes} classes, in {args.out_dir}")
     return 0

@@ -59,32 +59,35 @@ def run(args: argparse.Namespace) -> int:
 
     from ..benchmark_circumstances import processor_name
     from ..sweep import Sweep
-    from ..sweep_results import lines, with_speed, write_results
+    from ..sweep_checks import check_checkpoints, check_classes, check_output
+    from ..sweep_results import with_speed, write_results
     from ..sweep_rows import SweepRow, comparison_rows, merging_rows
+    from ..sweep_tables import explanation, schedules_named, terminal_tables
     from ..tagging import load_classifier, usable_device
 
     methods = compared(args) if args.compare else merging_methods(args)
-    if min(args.r) < 0:
-        raise ValueError(f"r is {min(args.r)}: give 0 or more")
-    if args.compare and 0 not in args.r:
-        raise ValueError("--r has no 0: put it in, for --compare tells each score's drop from r = 0")
+    check_numbers(args)
     settings, (scored, first_r) = corpus_arguments(args), methods[0]
+    folds, device = settings.folds(), str(usable_device(args.device))
+    check_output(args.output)
+    known = check_checkpoints(methods, args.schedule, folds, args.split)
     sweep = Sweep(
-        {fold: settings.load(fold, scored.folder(first_r[0], args.schedule[0], fold)) for fold in settings.folds()},
+        {fold: settings.load(fold, scored.folder(first_r[0], args.schedule[0], fold)) for fold in folds},
         methods,
         args.output,
         split=args.split,
         batch_size=args.batch_size,
-        device=str(usable_device(args.device)),
+        device=device,
         workers=args.workers,
     )
+    check_classes(known, sweep.label_names)
     cells = sweep.cells(args.schedule)
     rows: Sequence[SweepRow] = comparison_rows(cells) if args.compare else merging_rows(cells, sweep.multi_label)
     if args.rounds:
         first = methods[0][0].folder(rows[0].tome_r, args.schedule[0], next(iter(sweep.corpora)))
         rows = with_speed(rows, load_classifier(first).to(sweep.device).eval(), args.batch_size, args.rounds)
-    shown = lines(rows)
-    print(format_table(list(shown[0]), [list(row.values()) for row in shown]))
+    for shown in terminal_tables(rows):
+        print(format_table(list(shown[0]), [list(row.values()) for row in shown]), end="\n\n")
     missing = sum(corpus.missing.get(args.split, 0) for corpus in sweep.corpora.values())
     facts = {
         "corpus": args.corpus,
@@ -106,15 +109,22 @@ def run(args: argparse.Namespace) -> int:
     table = f"{args.corpus}-{args.split}{one_fold}{'-compared' if args.compare else ''}"
     write_results(rows, args.output / table, facts, args.corpus)
     left_out = sum(row.unreadable for row in rows[:1])
-    if args.compare:
-        told = f"drops are from r = 0, gains over {rows[0].method} at the same r, both in points"
-    else:
-        told = f"changes are from {rows[0].method} at r = {rows[0].tome_r}"
-    print(
-        f"\n{rows[0].clips} clips ({left_out} unreadable and {missing} missing left out); {told}; "
-        f"written to {args.output}"
-    )
+    counted = f"{rows[0].clips} clips ({left_out} unreadable and {missing} missing left out)"
+    print("; ".join(part for part in (counted, schedules_named(rows)) if part))
+    print(explanation(rows))
+    print(f"written to {args.output}")
     return 0
+
+
+def check_numbers(args: argparse.Namespace) -> None:
+    """Raise a ValueError for numbers that nothing can be scored or timed with."""
+    least = {"r": (min(args.r), 0), "batch-size": (args.batch_size, 1), "rounds": (args.rounds, 0)}
+    least |= {"workers": (args.workers, 0), "trained-r": (min(args.trained_r or [0]), 0)}
+    for name, (given, wanted) in least.items():
+        if given < wanted:
+            raise ValueError(f"{name} is {given}: give {wanted} or more")
+    if args.compare and 0 not in args.r:
+        raise ValueError("--r has no 0: put it in, for --compare tells each score's change from r = 0")
 
 
 def merging_methods(args: argparse.Namespace) -> list[tuple[Method, list[int]]]:

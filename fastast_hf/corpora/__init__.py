@@ -76,7 +76,10 @@ def load_corpus(
     if name not in _LOADERS:
         raise CorpusError(f"corpus {name!r}; give one of {', '.join(CORPORA)}")
     if (root is None) == (hub_id is None):
-        raise CorpusError(f"{name}: {'neither' if root is None else 'both'} root and hub_id given; give one of them")
+        given = "no corpus to read" if root is None else "two to read from"
+        raise CorpusError(
+            f"{name}: {given}; give its folder (--data, in Python root) or a copy on the Hub (--hub_id, hub_id)"
+        )
     loader: Any = _LOADERS[name]
     known = set(signature(loader).parameters) - {"root", "hub_id", "streaming"}
     if fold is not None:

@@ -61,6 +61,15 @@ def with_label_order(corpus: AnyCorpus, names: Sequence[str]) -> AnyCorpus:
         [0, 1]
     """
     names, own = list(names), label_names(corpus)
+    check_label_names(names, own)
+    if names == own:
+        return corpus
+    ids = {index: names.index(name) for index, name in enumerate(own)}
+    return type(corpus)({split: replace_labels(data, ids, names) for split, data in corpus.items()}, corpus.missing)
+
+
+def check_label_names(names: Sequence[str], own: Sequence[str]) -> None:
+    """Raise a [`CorpusError`] for names that are not those of a corpus' own classes, in whatever order."""
     if len(set(names)) < len(names):
         twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
         raise CorpusError(f"label order with {_listed(twice)} twice; give each class once")
@@ -71,10 +80,6 @@ def with_label_order(corpus: AnyCorpus, names: Sequence[str]) -> AnyCorpus:
             f"{_listed(only_order)}; only in the corpus: {_listed(only_corpus)}; give the corpus that the checkpoint "
             "was trained on, or train a new head"
         )
-    if names == own:
-        return corpus
-    ids = {index: names.index(name) for index, name in enumerate(own)}
-    return type(corpus)({split: replace_labels(data, ids, names) for split, data in corpus.items()}, corpus.missing)
 
 
 def _label_feature(dataset: Any) -> Any:

@@ -185,6 +185,11 @@ def cnn_from_imagenet(
     except RuntimeError as error:  # no weights of that name
         reason = str(error).strip().partition("\n")[0]
         raise ValueError(f"timm can't make {name!r} with its weights ({reason})") from error
+    except OSError as error:
+        raise OSError(
+            f"the ImageNet weights of {name} can't be fetched ({type(error).__name__}): check the network, give a "
+            "file of them (--imagenet_weights FILE), or start from nothing (--model none)"
+        ) from error
     state = picture_network.state_dict()
     if weights is not None:
         state |= _read_weights(Path(weights), name, state)

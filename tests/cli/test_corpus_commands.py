@@ -54,9 +54,9 @@ def test_evaluate_prints_the_table_and_writes_the_results(
     argv = ["evaluate", "esc50", "--data", str(esc50), "--model", str(checkpoint), "--r", "0", "4", "--rounds", "1"]
     assert main([*argv, "--output", str(tmp_path / "out"), "--device", "cpu"]) == 0
     printed = capsys.readouterr()
-    assert re.search(r"^Inf +0 +50 → 50", printed.out, re.MULTILINE)
-    assert re.search(r"^Inf +constant +4 +50 → 38", printed.out, re.MULTILINE)
-    assert "18 clips (1 unreadable and 1 missing left out)" in printed.out
+    assert re.search(r"^Inf +0 +50→50", printed.out, re.MULTILINE)
+    assert re.search(r"^Inf +4 +50→38", printed.out, re.MULTILINE)
+    assert "18 clips (1 unreadable and 1 missing left out); schedule constant\n" in printed.out
     results = json.loads((tmp_path / "out" / "esc50-test.json").read_text())
     assert results["missing"] == 1 and results["rows"][0]["unreadable"] == 1
     assert results["rows"][1]["samples_per_sec"] > 0
@@ -71,7 +71,7 @@ def test_evaluate_compares_checkpoints_as_table_2_does(
     compared = [f"FastAST={checkpoint}", f"FastAST + KD (CNN)={checkpoint}"]
     assert main([*argv, "--output", str(tmp_path / "out"), "--compare", *compared]) == 0
     printed = capsys.readouterr().out
-    assert re.search(r"^FastAST \+ KD \(CNN\) +constant +4 +50 → 38 .* \+0.0 +\+0.0 to \+0.0", printed, re.MULTILINE)
+    assert re.search(r"^FastAST \+ KD \(CNN\) +4 +50→38 .* \+0.0 \(\+0.0 to \+0.0\)", printed, re.MULTILINE)
     assert "gains over FastAST at the same r" in printed
     results = json.loads((tmp_path / "out" / "esc50-test-compared.json").read_text())
     rows = [(row["method"], row["tome_r"], row["metric"], row["gain"]) for row in results["rows"]]
@@ -87,7 +87,21 @@ MISTAKES = [
     ([*COMPARE, "a=x", "a=y"], "--compare names two checkpoints 'a'"),
     ([*COMPARE, "a={model}", "--r", "4"], "--r has no 0"),
     ([*COMPARE, "a=x", "--model", "{model}"], "leave --model, --trained, --trained-r and --random-r out"),
-    ([*COMPARE, "a=gone/gone"], "gone/gone"),
+    ([*COMPARE, "a={model}", "b=gone/gone"], "evaluate: b, gone/gone: no such folder here, and from the Hub: "),
+    ([*COMPARE, "a={model}", "--batch-size", "0"], "batch-size is 0: give 1 or more"),
+    ([*COMPARE, "a={model}", "--rounds", "-1"], "rounds is -1: give 0 or more"),
+    (
+        ["evaluate", "esc50", "--data", "gone", "--output", "{out}", "--compare", "a={model}", "b=./gone"],
+        "evaluate: b: gone does not exist",  # found before the corpus is looked for
+    ),
+    (
+        ["evaluate", "esc50", "--data", "gone", "--output", "{esc50}/README", "--compare", "a={model}"],
+        "README can't hold the results, for",
+    ),
+    (
+        ["evaluate", "speech_commands", "--data", "{words}", "--output", "{out}", "--compare", "a b={model}"],
+        "evaluate: a b, ",  # and the classes that differ
+    ),
     (["evaluate", "esc50", "--data", "{esc50}", "--output", "{out}"], "no checkpoint to score: give --model"),
     (["evaluate", "esc50", "--data", "{esc50}", "--trained", "x", "--output", "{out}"], "write {r} where"),
     (["evaluate", "esc50", "--data", "{esc50}", "--model", "{model}", "--r", "-1", "--output", "{out}"], "r is -1"),
@@ -133,7 +147,8 @@ def test_a_mistake_is_one_line_and_exit_code_2(
     places = {"esc50": esc50, "model": checkpoint, "out": tmp_path / "out", "words": tmp_path / "words"}
     if "{words}" in argv:
         write_speech_commands(places["words"])
-    filled = [re.sub(r"^\{(\w+)\}$", lambda m: str(places[m[1]]), part) for part in argv]
+    (esc50 / "README").touch()
+    filled = [re.sub(r"\{(esc50|model|out|words)\}", lambda m: str(places[m[1]]), part) for part in argv]
     try:
         code = main(filled)
     except SystemExit as stop:

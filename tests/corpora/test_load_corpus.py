@@ -16,8 +16,16 @@ from fastast_hf.corpora import CORPORA, Corpus, CorpusError, StreamingCorpus, lo
 Write = Callable[..., None]
 REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("esc10", {"root": "x"}, "corpus 'esc10'; give one of esc50, speech_commands, audioset, audiofolder"),
-    ("esc50", {}, "esc50: neither root and hub_id given"),
-    ("esc50", {"root": "x", "hub_id": "a/b"}, "esc50: both root and hub_id given"),
+    (
+        "esc50",
+        {},
+        "esc50: no corpus to read; give its folder (--data, in Python root) or a copy on the Hub (--hub_id, hub_id)",
+    ),
+    (
+        "esc50",
+        {"root": "x", "hub_id": "a/b"},
+        "esc50: two to read from; give its folder (--data, in Python root) or a copy on the Hub",
+    ),
     ("esc50", {"root": "x", "classes": 12}, "esc50: unknown option classes; this corpus has fold"),
     ("audioset", {"root": "x", "fold": 1}, "audioset: unknown option fold; this corpus has labels, subset"),
     ("audiofolder", {"root": "x", "b": 1, "a": 1}, "audiofolder: unknown option a, b; this corpus has none"),

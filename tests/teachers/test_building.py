@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -152,17 +153,18 @@ def test_a_passt_from_imagenet_has_its_weights(esc50: Any, monkeypatch: pytest.M
         return made[0]
 
     monkeypatch.setattr(timm, "create_model", without_download)
-    settings = {**PASST, "model": "timm/deit_tiny_distilled_patch16_224", "time_patchout": 2, "rate": 16000}
+    settings = {"architecture": "passt", "model": "timm/deit_tiny_distilled_patch16_224", "stride": 16, "frames": 64,
+                "time_patchout": 2, "rate": 16000, "mean": -6.0}  # fmt: skip
     model, extractor, _ = build(esc50, **settings)
     sizes = {"hidden_size": 192, "num_hidden_layers": 1, "max_length": 64, "time_stride": 16, "time_patchout": 2}
     assert_fields(model.config, sizes)
-    assert (extractor.max_length, extractor.sampling_rate) == (64, 16000)
+    assert (extractor.max_length, extractor.sampling_rate, extractor.mean) == (64, 16000, -6.0)
     assert torch.equal(model.layers[0].mlp.fc1.weight, made[0].blocks[0].mlp.fc1.weight)
 
 
 @pytest.mark.parametrize(
     ("settings", "frames"),
-    [({}, 1000), ({"frames": 500, "time_patchout": 10, "frequency_patchout": 3}, 500), ({"stride": 12}, 1000)],
+    [({}, 1000), ({"frames": 500, "time_patchout": 10, "frequency_patchout": 3}, 500), ({"stride": 10}, 1000)],
     ids=str,
 )
 def test_a_released_passt_keeps_its_sizes_and_gets_a_new_head(
@@ -246,6 +248,54 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"model": "{}/ast"}, "is a 'audio-spectrogram-transformer' checkpoint: give one of a cnn"),
     ({"architecture": "passt", "model": "{}/encoder"}, "encoder lacks"),
 ]
+
+
+BESIDE: list[tuple[dict[str, Any], str]] = [
+    # settings that the start leaves no room for (with {} for the folder of checkpoints), what is said
+    (
+        {"model": "{}/cnn", "backbone": "resnet18"},
+        f"backbone is 'resnet18', and {{}}/cnn has '{NET}': leave it out, or start from nothing, by --model none",
+    ),
+    ({"model": "{}/cnn", "head": "psla"}, "head is 'psla', and {}/cnn has 'mean'"),
+    (
+        {"model": "timm/efficientnet_b2.ra_in1k", "backbone": NET},
+        f"backbone is '{NET}', and timm/efficientnet_b2.ra_in1k has 'efficientnet_b2'",
+    ),
+    ({"architecture": "passt", "model": "{}/passt", "rate": 32000}, "rate is 32000, and {}/passt has 16000"),
+    ({"architecture": "passt", "model": "{}/passt", "stride": 10}, "stride is 10, and {}/passt has 16"),
+    ({"architecture": "passt", "model": "{}/passt", "hidden_size": 96}, "hidden_size is 96, and {}/passt has 24"),
+    ({"architecture": "passt", "model": "{}/passt", "layers": 2}, "layers is 2, and {}/passt has 1"),
+    ({"architecture": "passt", "model": "{}/passt", "heads": 4}, "heads is 4, and {}/passt has 3"),
+    (
+        {"model": "{}/cnn", "imagenet_weights": "b2"},
+        "imagenet_weights is 'b2', and the teacher starts from {}/cnn: leave it out, or give --model timm/NAME",
+    ),
+    ({**CNN, "imagenet_weights": "b2"}, "imagenet_weights is 'b2', and the teacher starts from nothing"),
+    (
+        {**CNN, "time_patchout": 4},
+        "time_patchout is 4, which a cnn has none of: leave it out, or give --architecture passt",
+    ),
+    ({**CNN, "rate": 16000}, "rate is 16000, which a cnn has none of"),
+    ({**PASST, "backbone": NET}, f"backbone is '{NET}', which a passt has none of"),
+    ({**PASST, "drop_path_rate": 0.2}, "drop_path_rate is 0.2, which a passt has none of"),
+]
+
+
+@pytest.mark.parametrize(("settings", "said"), BESIDE, ids=[said for _, said in BESIDE])
+def test_a_setting_that_would_have_no_effect_is_refused(
+    settings: dict[str, Any], said: str, esc50: Any, checkpoints: Path
+) -> None:
+    filled = {n: value.format(checkpoints) if isinstance(value, str) else value for n, value in settings.items()}
+    with pytest.raises(ValueError, match=re.escape(said.format(checkpoints))):
+        build(esc50, **filled)
+
+
+def test_what_a_checkpoint_has_may_be_given_again(esc50: Any, checkpoints: Path) -> None:
+    model, *_ = build(esc50, model=str(checkpoints / "cnn"), backbone=NET, head="mean")
+    assert model.config.backbone == NET
+    sizes = {"hidden_size": 24, "layers": 1, "heads": 3, "stride": 16, "rate": 16000}
+    model, *_ = build(esc50, architecture="passt", model=str(checkpoints / "passt"), **sizes)
+    assert model.config.hidden_size == 24
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from pickles_with_code import Touch
 from torch import Tensor, nn
 
 from fastast_hf.teachers.cnn import CNNForAudioClassification
@@ -216,32 +217,22 @@ def test_labels_of_another_number_are_refused(psla: dict[str, Tensor], file: Pat
     assert "\n" not in str(caught.value)
 
 
-class Bomb:
-    """What a pickle runs when it is read as usual."""
-
-    def __init__(self, trace: Path) -> None:
-        self.trace = trace
-
-    def __reduce__(self) -> tuple[Callable[..., object], tuple[str, str]]:
-        return open, (str(self.trace), "w")
+def as_saved(file: Path, code: Touch) -> None:
+    torch.save({"module.effnet._conv_stem.weight": torch.zeros(1), "code": code}, file)
 
 
-def as_saved(file: Path, bomb: Bomb) -> None:
-    torch.save({"module.effnet._conv_stem.weight": torch.zeros(1), "code": bomb}, file)
+def as_saved_long_ago(file: Path, code: Touch) -> None:
+    torch.save({"code": code}, file, _use_new_zipfile_serialization=False)
 
 
-def as_saved_long_ago(file: Path, bomb: Bomb) -> None:
-    torch.save({"code": bomb}, file, _use_new_zipfile_serialization=False)
-
-
-def as_a_pickle(file: Path, bomb: Bomb) -> None:
-    file.write_bytes(pickle.dumps(bomb, protocol=2))
+def as_a_pickle(file: Path, code: Touch) -> None:
+    file.write_bytes(pickle.dumps(code, protocol=2))
 
 
 @pytest.mark.parametrize("write", [as_saved, as_saved_long_ago, as_a_pickle])
-def test_code_is_refused_and_not_run(file: Path, tmp_path: Path, write: Callable[[Path, Bomb], None]) -> None:
+def test_code_is_refused_and_not_run(file: Path, tmp_path: Path, write: Callable[[Path, Touch], None]) -> None:
     trace = tmp_path / "trace"
-    write(file, Bomb(trace))
+    write(file, Touch(trace))
     with pytest.raises(
         ValueError, match=r"as_mdl.pth holds .*code.* and was not read: give a file of weights"
     ) as caught:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from pickles_with_code import Touch
 from torch import Tensor
 from transformers import (
     ASTConfig,
@@ -168,16 +169,6 @@ def test_a_teacher_of_a_rate_that_the_students_does_not_divide_is_refused(rate: 
     else:
         with pytest.raises(ValueError, match=f"the teacher takes {rate} Hz and the student hears {student} Hz"):
             teacher.check_rate(student)
-
-
-class Touch:
-    """Unpickled carelessly, it writes a file."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> Any:
-        return Path.touch, (self.path,)
 
 
 def test_a_pickled_checkpoint_with_code_in_it_is_refused_and_nothing_is_run(tmp_path: Path) -> None:

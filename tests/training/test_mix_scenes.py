@@ -244,7 +244,7 @@ def one_corpus(folder: Path) -> list[str]:
         (one_class, "1 class to mix for train; give a corpus of two classes at least"),
         (lost_clip, "1 listed clips are not there; fetch the corpus again"),
         (silent_clip, "1-0-A-0.wav: the clip is silent"),
-        (no_fold, "fold 6; give one of 1, 2, 3, 4, 5"),
+        (no_fold, "--eval-fold 6; give one of 1, 2, 3, 4, 5\n"),
         (no_scenes, "--eval 0; give at least one scene of each"),
         (full_folder, "out: is not empty; give a new folder"),
         (file_for_folder, "out: is not empty; give a new folder"),
@@ -260,7 +260,7 @@ def test_what_is_wrong_is_said_in_one_line(
     given = arguments(tmp_path)
     assert script.main(given) == 2
     printed = capsys.readouterr()
-    assert printed.out == "" and printed.err.startswith("error: ") and printed.err.count("\n") == 1
+    assert printed.out == "" and printed.err.startswith("mix_scenes.py: ") and printed.err.count("\n") == 1
     assert message in printed.err
     assert not list((tmp_path / "out").glob("*.csv")) or arguments is silent_clip
 

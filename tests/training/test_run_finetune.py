@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from running_scripts import SMALL, run, run_in_two, run_until
+from running_scripts import SMALL, check_killed_equals_whole, run, run_in_two
 from safetensors.torch import load_file
 from small_corpora import write_esc50, write_speech_commands
 
@@ -60,18 +60,8 @@ def test_a_run_killed_in_mid_epoch_ends_with_the_same_weights(tmp_path: Path) ->
     settings = [*SMALL, "--corpus", "esc50", "--data", data, "--fold", 1, "--num_train_epochs", 3, "--mixup", 0.5]
     settings += ["--frequency_mask", 20, "--time_mask", 20, "--train_r", 0, 4, "--save_steps", 3, "--shift", 0.05]
     settings += ["--average_from", 1, "--seed", 3, "--roll", "--save_total_limit", 2]
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert run("run_finetune.py", *settings, "--output_dir", whole).returncode == 0
-
-    newest = killed / "checkpoint-12" / "trainer_state.json"  # of 24 steps, in the second epoch of 8
-    run_until(newest, "run_finetune.py", *settings, "--output_dir", killed)
-    assert not (killed / "results.json").is_file()
-    resumed = run("run_finetune.py", *settings, "--output_dir", killed, "--resume")
-    assert resumed.returncode == 0, resumed.stderr
-    one, other = (load_file(folder / "model.safetensors") for folder in (whole, killed))
-    assert one.keys() == other.keys()
-    for name, weight in one.items():
-        assert (weight == other[name]).all(), name
+    # Of 24 steps, in the second epoch of 8.
+    check_killed_equals_whole("run_finetune.py", settings, killed_at=12, folder=tmp_path)
 
 
 @pytest.mark.slow

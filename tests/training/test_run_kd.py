@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from running_scripts import CPU, SMALL, STATISTICS, run, run_in_two, run_until
+from running_scripts import CPU, SMALL, STATISTICS, check_killed_equals_whole, run, run_in_two
 from safetensors.torch import load_file
 from small_corpora import write_audioset, write_esc50, write_speech_commands
 from torch import Tensor
@@ -172,15 +172,6 @@ def test_accumulated_steps_equal_one_big_batch(distilling: list[Any], tmp_path: 
 
 def test_a_run_killed_in_mid_epoch_ends_with_the_same_weights(distilling: list[Any], tmp_path: Path) -> None:
     settings = [*distilling, *AUGMENT, "--train_r", 0, 4, "--num_train_epochs", 6, "--save_steps", 3, "--seed", 3]
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert run("run_kd.py", *settings, "--output_dir", whole).returncode == 0
-    newest = killed / "checkpoint-9" / "trainer_state.json"  # of 24 steps, in the third epoch of 4
-    run_until(newest, "run_kd.py", *settings, "--output_dir", killed)
-    assert not (killed / "results.json").is_file()
-    resumed = run("run_kd.py", *settings, "--output_dir", killed, "--resume")
-    assert resumed.returncode == 0, resumed.stderr
-    expected, made = weights(whole), weights(killed)
-    assert expected.keys() == made.keys()
-    for name, weight in expected.items():
-        assert torch.equal(weight, made[name]), name
+    # Of 24 steps, in the third epoch of 4.
+    whole, killed = check_killed_equals_whole("run_kd.py", settings, killed_at=9, folder=tmp_path)
     assert logged(whole / "checkpoint-24") == logged(killed / "checkpoint-24")

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from pickles_with_code import Touch
 from running_scripts import CPU, SMALL, STATISTICS, load_script, run
 from small_corpora import write_esc50
 
@@ -20,16 +21,6 @@ from fastast_hf.teachers.cnn import CNNConfig, CNNForAudioClassification
 from fastast_hf.teachers.teacher import Teacher
 
 Spoil = Callable[[Path], None]
-
-
-class Touch:
-    """Unpickled carelessly, it writes a file."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> Any:
-        return Path.touch, (self.path,)
 
 
 def ran(teacher: Path) -> Path:
@@ -111,6 +102,14 @@ SETTINGS = [
     (["--teacher", "{teacher}", "--teacher_dtype", "int8"], "teacher_dtype is 'int8': choose one of float32"),
     (["--teacher", "{teacher}", "--lam", "2"], "lam is 2.0: give the share of the ground truth, 0 to 1"),
     (["--teacher", "{teacher}", "--tau", "0"], "tau is 0.0: give a temperature above 0"),
+    (
+        ["--teacher", "resnet"],
+        "resnet does not exist: give a checkpoint's folder, or a model id of the Hub (owner/name)",
+    ),
+    (
+        ["--teacher", "owner/resnet"],
+        "owner/resnet is no folder here, and the Hub can't be reached: give a checkpoint's",
+    ),
     (["--teacher", "{teacher}/model.safetensors"], "is a file: give a checkpoint's folder"),
 ]
 
