@@ -17,6 +17,12 @@ NUMBER = re.compile(r"(?<![\w.])(?<![A-Za-z]-)[-+]?\d[\d,]*(?:\.\d+)?")
 # A share shown in percent, a count in thousands, frames of 10 ms in seconds …
 SCALES = (1.0, 100.0, 1e-2, 1e-3, 1e-6, 1e-9)
 
+# Absolute ones of two parts and more, those from here or home, and Windows'; not within an address.
+_PATH = re.compile(
+    r"(?<![\w.~/])(?:file://)?(?:(?:~[\w.-]*|\.\.?)(?:/[^\s/\"'`,;|()\[\]]+)+|(?:/(?!/)[^\s/\"'`,;|()\[\]]+){2,})/?"
+    r"|\b[A-Za-z]:\\[^\s\"'`,;|()\[\]]+"
+)
+
 
 @dataclass(frozen=True)
 class CardFacts:
@@ -46,7 +52,7 @@ class CardFacts:
             OSError: A file of a checkpoint is not there.
             ValueError: A file is not JSON, or a table holds no rows.
         """
-        tables = {path.name: read_json(path) for path in sorted((folder / TABLES).glob("*.json"))}
+        tables = {path.name: without_folders(read_json(path)) for path in sorted((folder / TABLES).glob("[!.]*.json"))}
         for name, table in tables.items():
             if not table.get("rows"):
                 raise ValueError(f"{folder / TABLES / name} has no rows: give what fastast evaluate wrote")
@@ -117,12 +123,24 @@ def without_folders(content: Any) -> Any:
         {'data': 'ESC-50', 'model': 'MIT/ast'}
     """
     if isinstance(content, dict):
-        return {key: without_folders(value) for key, value in content.items()}
+        return {without_folders(key): without_folders(value) for key, value in content.items()}
     if isinstance(content, list):
         return [without_folders(value) for value in content]
-    if isinstance(content, str) and (Path(content).is_absolute() or content.startswith(("~", "..", "./"))):
+    if not isinstance(content, str):
+        return content
+    if Path(content).is_absolute() or content.startswith(("~", "..", "./")):
         return Path(content).name
-    return content
+    return strip_folders(content)
+
+
+def strip_folders(text: str) -> str:
+    """A text with each path of this machine in it as its last part; addresses and names of the Hub stay.
+
+    Example:
+        >>> strip_folders("FastAST=/home/me/out/a, from ../b/c and MIT/ast (https://hf.co/MIT/ast)")
+        'FastAST=a, from c and MIT/ast (https://hf.co/MIT/ast)'
+    """
+    return _PATH.sub(lambda found: re.split(r"[/\\]", found[0].rstrip("/\\"))[-1], text)
 
 
 def numbers_in(content: Any) -> Iterator[float]:
