@@ -70,14 +70,14 @@ def commit(
         api.create_repo(repo_id, private=private, repo_type=repo_type, space_sdk=sdk, exist_ok=True)
         if revision is not None:
             api.create_branch(repo_id, branch=revision, repo_type=repo_type, exist_ok=True)
-        there = api.repo_info(repo_id, revision=revision, repo_type=repo_type)
+        there: Any = api.repo_info(repo_id, revision=revision, repo_type=repo_type)
         old = {file.rfilename for file in there.siblings or ()}
         stale: set[str] = set()
         if repo_type == "model":
             stale = {name for name in old - set(content) if matches(name, OF_OLD_WEIGHTS)}
             if CARD in old:
                 content = content | {CARD: _merged_card(api, repo_id, content[CARD], there.sha)}
-        operations = [
+        operations: list[CommitOperationAdd | CommitOperationDelete] = [
             *(CommitOperationAdd(name, value) for name, value in sorted(content.items())),
             *(CommitOperationDelete(name, is_folder=False) for name in sorted(stale)),
         ]

@@ -80,7 +80,7 @@ def push(
     content[CARD] = with_fields(_text(content[CARD]), fields).encode()
     api = client(token)
     shared: dict[str, Any] = {"private": private, "commit_message": commit_message or "Upload FastAST"}
-    message = {"commit_description": commit_description, "create_pr": create_pr}
+    message: dict[str, Any] = {"commit_description": commit_description, "create_pr": create_pr}
     made = commit(api, repo_id, content, revision=revision, **shared, **message)
     if plain:
         files = plain_files(folder, repo_id, license_id)
@@ -116,7 +116,7 @@ def push_model(
         TypeError: A setting that [`push`] does not have.
         ValueError: No front end is given, and the model is not from a checkpoint.
     """
-    unknown = sorted(set(settings) - (set(push.__kwdefaults__) - {"only_model"}))
+    unknown = sorted(set(settings) - (set(push.__kwdefaults__ or {}) - {"only_model"}))
     if unknown:
         raise TypeError(f"push_to_hub of a FastAST takes no {', '.join(unknown)}: leave it out")
     check_name(repo_id)

@@ -1,38 +1,23 @@
-"""A push over what is there: cards that people wrote in, old weights, cut connections, and keys that stay here."""
+"""A push over what is there: cards that people wrote in, old weights; and what stays here."""
 
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import local_hub as local_hub_module
 import pytest
 import torch
 from huggingface_hub import HfApi, ModelCard
 from local_hub import Answer, Handler, LocalHub
+from pushing import change, commits, logits
 
-from fastast_hf import FastASTForAudioClassification
+from fastast_hf import FastASTForAudioClassification as Model
 from fastast_hf.cli.main import main
 from fastast_hf.hub.card_merge import with_hub_card
 from fastast_hf.hub.publish import push
 
 ROOT = Path(__file__).parents[2]
-Model = FastASTForAudioClassification
-
-
-def logits(model: Any) -> torch.Tensor:
-    with torch.no_grad():
-        return model.eval()(torch.linspace(-1, 1, 128 * 48).reshape(1, 128, 48)).logits
-
-
-def commits(hub: LocalHub) -> list[str]:
-    return [commit.title for commit in hub.repository("me/tiny").branches["main"]]
 
 
 def card(hub: LocalHub, name: str = "me/tiny") -> str:
@@ -43,18 +28,6 @@ def edit(hub: LocalHub, old: str, new: str) -> None:
     text = card(hub)
     assert old in text
     HfApi().upload_file(path_or_fileobj=text.replace(old, new).encode(), path_in_repo="README.md", repo_id="me/tiny")
-
-
-def change(checkpoint: Path, seed: int = 1, **saving: str) -> torch.Tensor:
-    """Other weights in the folder, and their logits."""
-    for file in checkpoint.glob("model*"):
-        file.unlink()
-    model = Model(Model.config_class.from_pretrained(checkpoint))
-    torch.manual_seed(seed)
-    for weight in model.parameters():
-        weight.data.normal_(0, 0.3)
-    model.save_pretrained(checkpoint, **saving)
-    return logits(Model.from_pretrained(checkpoint))
 
 
 def with_results(checkpoint: Path) -> None:
@@ -226,114 +199,3 @@ def test_a_model_pushes_with_what_transformers_takes(
     pattern = rf"{local_hub_module.API}/commit/{local_hub_module.REVISION}"
     monkeypatch.setattr(local_hub_module, "ROUTES", [("POST", pattern, propose), *local_hub_module.ROUTES])
     assert model.push_to_hub("me/tiny", create_pr=True).pr_num == 1
-
-
-# Connections
-
-
-@pytest.mark.parametrize("where", ["/preupload/", "/lfs/", "/commit/"])
-def test_a_connection_cut_at_any_step_leaves_the_old_revision(
-    where: str, hub: LocalHub, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("huggingface_hub.utils._http.time", SimpleNamespace(sleep=lambda seconds: None))
-    monkeypatch.setattr(local_hub_module, "LFS_FROM", 20_000)
-    push(checkpoint, "me/tiny")
-    before, old = dict(hub.files("me/tiny")), logits(Model.from_pretrained("me/tiny"))
-    expected = change(checkpoint)
-
-    def cut_off(method: str, path: str) -> None:
-        if where in path and method in ("PUT", "POST"):
-            raise ConnectionError
-
-    hub.before = cut_off
-    with pytest.raises(OSError, match="the push of me/tiny was cut off"):
-        push(checkpoint, "me/tiny")
-    hub.before = lambda method, path: None
-    assert hub.files("me/tiny") == before
-    assert torch.equal(logits(Model.from_pretrained("me/tiny", force_download=True)), old)
-    push(checkpoint, "me/tiny")
-    assert torch.equal(logits(Model.from_pretrained("me/tiny")), expected)
-
-
-@pytest.mark.slow
-def test_a_process_killed_while_it_pushes_leaves_the_old_revision(
-    hub: LocalHub, checkpoint: Path, tmp_path: Path
-) -> None:
-    push(checkpoint, "me/tiny")
-    before, old = dict(hub.files("me/tiny")), logits(Model.from_pretrained("me/tiny"))
-    expected = change(checkpoint)
-    environment = os.environ | {"HF_ENDPOINT": hub.url, "HF_TOKEN": "hf_local", "HF_HUB_DISABLE_XET": "1"}
-    environment |= {"HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path / "home"), "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "fastast_hf.cli.main", "push", str(checkpoint), "me/tiny"]
-    children: list[subprocess.Popen[bytes]] = []
-
-    def kill(method: str, path: str) -> None:
-        if "/commit/" in path:
-            children[0].kill()
-            raise ConnectionError
-
-    hub.before = kill
-    children.append(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE))
-    children[0].communicate(timeout=120)
-    assert children[0].returncode == -signal.SIGKILL
-    hub.before = lambda method, path: None
-    assert hub.files("me/tiny") == before
-    assert torch.equal(logits(Model.from_pretrained("me/tiny", force_download=True)), old)
-    push(checkpoint, "me/tiny")
-    assert torch.equal(logits(Model.from_pretrained("me/tiny")), expected)
-
-
-# Keys
-
-TOKEN = "hf_TopSecretTopSecret"
-FAILURES = [
-    "/api/repos/create",
-    "/api/models/me/tiny",
-    "/preupload/",
-    "/commit/",
-    "/resolve/",
-    "strange",
-    "wrong name",
-]
-
-
-CASES = [(where, status) for where in FAILURES for status in (None, 401, 500)]
-
-
-@pytest.mark.parametrize(("where", "status"), [case for case in CASES if case != ("/api/repos/create", 401)])
-def test_no_error_shows_the_token(
-    where: str,
-    status: int | None,
-    hub: LocalHub,
-    checkpoint: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.setattr("huggingface_hub.utils._http.time", SimpleNamespace(sleep=lambda seconds: None))
-    monkeypatch.setenv("HF_TOKEN", TOKEN)
-    push(checkpoint, "me/tiny")
-    if where == "strange":
-        (checkpoint / ".env").write_text(TOKEN)
-
-    def fail(handler: Handler, body: bytes, **place: str) -> None:
-        raise Answer(status or 500, {"error": "no"})
-
-    def cut_off(method: str, path: str) -> None:
-        if where in path:
-            raise ConnectionError
-
-    if status is None:
-        hub.before = cut_off
-    else:
-        verbs = "GET HEAD POST"
-        monkeypatch.setattr(local_hub_module, "ROUTES", [(verbs, f".*{where}.*", fail), *local_hub_module.ROUTES])
-    change(checkpoint)
-    assert main(["push", str(checkpoint), "wrong" if where == "wrong name" else "me/tiny"]) == 2
-    printed = capfd.readouterr()
-    assert TOKEN not in printed.out + printed.err and printed.err.count("\n") == 1
-
-
-def test_a_token_that_cannot_be_sent_is_not_shown(hub: LocalHub, checkpoint: Path) -> None:
-    with pytest.raises(ValueError, match="characters that no token has") as told:
-        push(checkpoint, "me/tiny", token=f"{TOKEN}\n")
-    assert TOKEN not in str(told.value)
