@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
 from operator import index
 from typing import Any
 
@@ -352,16 +354,28 @@ class FastASTForAudioClassification(FastASTPreTrainedModel, ASTForAudioClassific
             merge_map=outputs.merge_map,
         )
 
-    def push_to_hub(self, repo_id: str, *args: Any, **kwargs: Any) -> str:
+    def push_to_hub(self, repo_id: str, **settings: Any) -> Any:
         """Upload model, front end, code, card and endpoint handler in one commit: `hub.publish.push_model`.
 
         Code that travels with a checkpoint, without the package, uploads what transformers does.
+
+        Args:
+            repo_id: `USER/NAME`.
+            settings: Those of transformers (`commit_message`, `private`, `token`, `revision`, `create_pr`,
+                `max_shard_size`, `tags` …), and of the package `feature_extractor`, `license_id`, `plain`, `space`.
+
+        Returns:
+            The commit.
+
+        Raises:
+            OSError: The Hub can't be reached or refuses.
+            TypeError: A setting of neither.
+            ValueError: There is no front end, or the name is wrong.
         """
-        try:
-            from fastast_hf.hub.publish import push_model
-        except ImportError:
-            return super().push_to_hub(repo_id, *args, **kwargs)
-        return push_model(self, repo_id, *args, **kwargs)
+        if find_spec("fastast_hf") is None:
+            return super().push_to_hub(repo_id, **settings)
+        # Not by an import statement: transformers would ask for the package before it loads this code without it.
+        return import_module("fastast_hf.hub.publish").push_model(self, repo_id, **settings)
 
 
 FastASTModel.register_for_auto_class("AutoModel")

@@ -164,8 +164,16 @@ def run_folds(
         resume: Whether to go on with what was stopped, and to leave out what is finished.
         settings: Dataclasses to be written down in the results.
         build: The trainer for a corpus and its fold.
+
+    Raises:
+        ValueError: Several folds are to be pushed, each over the one before.
     """
     root, folds = Path(args.output_dir), corpus_settings.folds()
+    if len(folds) > 1 and args.push_to_hub:
+        raise ValueError(
+            f"--push_to_hub would push {len(folds)} folds over each other into one repository: give --fold N, or "
+            "leave it out and push a fold's folder with fastast push"
+        )
     for fold in folds:
         args.output_dir = str(root if len(folds) == 1 else root / f"fold-{fold}")
         run = Run(Path(args.output_dir), resume, fold)

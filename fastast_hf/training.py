@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, IterableDataset, Sampler
-from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from . import augmentation
 from .feature_extraction_fastast import FastASTFeatureExtractor
+from .hub.trainer import HubTrainer
 from .metrics import UNREADABLE
-from .modeling_fastast import FastASTForAudioClassification
 from .streaming import ClipStream, steps_per_epoch
 from .training_arguments import AugmentationArguments, ScheduleArguments, decay_factor
 from .training_data import ClipSampler, collate
@@ -43,7 +43,7 @@ def clip_losses(logits: Tensor, targets: Tensor, loss: str) -> Tensor:
     return F.cross_entropy(logits, targets, reduction="none")
 
 
-class FastASTTrainer(Trainer):
+class FastASTTrainer(HubTrainer):
     """transformers' Trainer for batches of waveforms (`training_data`).
 
     - Augmentation and front end run batched on the training device.
@@ -245,40 +245,6 @@ class FastASTTrainer(Trainer):
             published = folder.parent != Path(self.args.output_dir)
             model.save_pretrained(folder, state_dict=state_dict, save_original_format=published)
             self.extractor.save_pretrained(folder)
-
-    def push_to_hub(
-        self,
-        commit_message: str | None = "End of training",
-        blocking: bool = True,
-        token: str | None = None,
-        revision: str | None = None,
-        private: bool | None = None,
-        **settings: Any,
-    ) -> Any:
-        """Upload the model with its front end, code, results and card in one commit; see [`hub.publish.push`].
-
-        The output folder's other files, checkpoints to resume from among them, stay where they are. Models that are no
-        FastAST, teachers, go as transformers pushes any model.
-        """
-        from .hub.publish import push
-
-        if not isinstance(self.accelerator.unwrap_model(self.model), FastASTForAudioClassification):
-            return super().push_to_hub(commit_message, blocking, token, revision, private, **settings)
-        if self.hub_model_id is None:
-            self.init_hf_repo(token=token, private=private)
-        self.save_model(_internal_call=True)
-        if not self.is_world_process_zero():
-            return None
-        return push(
-            Path(self.args.output_dir),
-            self.hub_model_id,
-            private=self.args.hub_private_repo if private is None else private,
-            only_model=True,
-            revision=revision or self.args.hub_revision,
-            commit_message=commit_message or "Upload FastAST",
-            token=token or self.args.hub_token,
-            **settings,
-        )
 
     def _save_rng_state(self, output_dir: str) -> None:
         super()._save_rng_state(output_dir)

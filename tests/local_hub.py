@@ -185,7 +185,8 @@ class Handler(BaseHTTPRequestHandler):
         url = f"{self.hub.url}/{'' if kind == 'model' else kind + 's/'}{repo_id}"
         if (kind, repo_id) in self.hub.repositories:
             raise Answer(409, {"error": "You already created this repo", "url": url})
-        made = Repository(repo_id, kind, bool(given.get("private")), given.get("sdk"))
+        private = bool(given.get("private")) or given.get("visibility") == "private"
+        made = Repository(repo_id, kind, private, given.get("sdk"))
         self.hub.repositories[kind, repo_id] = made
         raise Answer(200, {"url": url, "name": repo_id, "id": repo_id})
 

@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     """Push, and say where it is."""
     from ..hub.publish import push
 
-    url = push(
+    made = push(
         args.folder,
         args.repo_id,
         private=args.private,
@@ -44,6 +44,7 @@ def run(args: argparse.Namespace) -> int:
         revision=args.revision,
         commit_message=args.message,
     )
+    url = str(made.repo_url)
     print(url)
     if args.plain:
         print(f"{url}-ast")

@@ -14,6 +14,12 @@ from .card_schema import CONFIG, EXTRACTOR, check, check_evaluation, check_train
 
 TABLES = "results"  # the folder of what `fastast evaluate` wrote
 
+# Absolute ones of two parts and more, those from here or home, and Windows'; not within an address.
+_PATH = re.compile(
+    r"(?<![\w.~/])(?:file://)?(?:(?:~[\w.-]*|\.\.?)(?:/[^\s/\"'`,;|()\[\]]+)+|(?:/(?!/)[^\s/\"'`,;|()\[\]]+){2,})/?"
+    r"|\b[A-Za-z]:\\[^\s\"'`,;|()\[\]]+"
+)
+
 
 @dataclass(frozen=True)
 class CardFacts:
@@ -45,7 +51,7 @@ class CardFacts:
             OSError: A file of a checkpoint is not there.
             ValueError: A file is not JSON, or lacks what a card says of it; the message names file and key.
         """
-        tables = {path.name: read_json(path) for path in sorted((folder / TABLES).glob("*.json"))}
+        tables = {path.name: without_folders(read_json(path)) for path in sorted((folder / TABLES).glob("[!.]*.json"))}
         for name, table in tables.items():
             check_evaluation(folder / TABLES / name, table)
         training = read_json(folder / RESULTS) if (folder / RESULTS).is_file() else {}
@@ -115,12 +121,24 @@ def without_folders(content: Any) -> Any:
         {'data': 'ESC-50', 'model': 'MIT/ast'}
     """
     if isinstance(content, dict):
-        return {key: without_folders(value) for key, value in content.items()}
+        return {without_folders(key): without_folders(value) for key, value in content.items()}
     if isinstance(content, list):
         return [without_folders(value) for value in content]
-    if isinstance(content, str) and (Path(content).is_absolute() or content.startswith(("~", "..", "./"))):
+    if not isinstance(content, str):
+        return content
+    if Path(content).is_absolute() or content.startswith(("~", "..", "./")):
         return Path(content).name
-    return content
+    return strip_folders(content)
+
+
+def strip_folders(text: str) -> str:
+    """A text with each path of this machine in it as its last part; addresses and names of the Hub stay.
+
+    Example:
+        >>> strip_folders("FastAST=/home/me/out/a, from ../b/c and MIT/ast (https://hf.co/MIT/ast)")
+        'FastAST=a, from c and MIT/ast (https://hf.co/MIT/ast)'
+    """
+    return _PATH.sub(lambda found: re.split(r"[/\\]", found[0].rstrip("/\\"))[-1], text)
 
 
 def seconds_of(frames: int) -> float:

@@ -132,7 +132,7 @@ def test_each_repository_has_its_address_said(
 
 
 def test_a_hub_that_does_not_answer_is_named(hub: LocalHub, checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fastast_hf.hub.publish.HfApi", partial(HfApi, endpoint="http://127.0.0.1:9"))
+    monkeypatch.setattr("fastast_hf.hub.committing.HfApi", partial(HfApi, endpoint="http://127.0.0.1:9"))
     with pytest.raises(OSError, match=r"the Hub at http://127.0.0.1:9 can't be reached"):
         push(checkpoint, "me/tiny")
 

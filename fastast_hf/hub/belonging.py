@@ -1,0 +1,84 @@
+"""Which files of a folder belong to a checkpoint: what is listed here goes to the Hub, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from .card_facts import RESULTS, TABLES
+from .model_card import CARD, SAMPLES
+
+WEIGHTS = ("model.safetensors", "model-*-of-*.safetensors", "model.safetensors.index.json")
+CLIPS = tuple(f"{SAMPLES}/*{ending}" for ending in (".wav", ".flac", ".mp3", ".ogg"))
+# Tables are made again without paths of this machine; those in markdown, which name checkpoints by them, stay here.
+TABLES_READ = (f"{TABLES}/*.json", f"{TABLES}/*.csv")
+PICTURES = (f"{TABLES}/*.png",)
+MADE = ("config.json", "preprocessor_config.json", CARD, RESULTS, "handler.py", "requirements.txt")
+# Known, and of no use to others: what a table was made of.
+STAYING = (f"{TABLES}/*.md", f"{TABLES}/predictions/*")
+# In a repository that has new weights, these are of the old ones unless they are pushed with them; so is any pickle.
+OF_OLD_WEIGHTS = (*WEIGHTS, *TABLES_READ, *PICTURES, RESULTS, "*.bin")
+
+
+def matches(name: str, patterns: Sequence[str]) -> bool:
+    """Whether a file's name is one of the patterns, part by part; no hidden file is.
+
+    Example:
+        >>> matches("samples/dog.wav", CLIPS), matches("samples/deep/dog.wav", CLIPS), matches("samples/.wav", CLIPS)
+        (True, False, False)
+    """
+    parts = name.split("/")
+    if any(part.startswith(".") for part in parts):
+        return False
+    wanted = (pattern.split("/") for pattern in patterns)
+    return any(len(w) == len(parts) and all(map(fnmatchcase, parts, w)) for w in wanted)
+
+
+def names(folder: Path) -> Iterator[str]:
+    """Files of a folder and the folders in it, relative to it."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            yield path.relative_to(folder).as_posix()
+
+
+def check_checkpoint(folder: Path) -> None:
+    """Raise a FileNotFoundError for what is no checkpoint's folder."""
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is no folder: give one that holds a checkpoint")
+    for name in ("config.json", "preprocessor_config.json"):
+        if not (folder / name).is_file():
+            raise FileNotFoundError(
+                f"{folder} has no {name}: give a folder that training wrote, or save_pretrained of model and front end"
+            )
+
+
+def check_files(folder: Path, only_model: bool, code: Sequence[str] = ()) -> None:
+    """Refuse a folder with files that do not belong to a checkpoint: optimizer states, keys, caches.
+
+    Args:
+        folder: The checkpoint's.
+        only_model: Whether they are to be left out instead.
+        code: Names of modules that belong to it.
+
+    Raises:
+        ValueError: There are such files, or one that belongs is a link to somewhere else.
+    """
+    known = (*WEIGHTS, *CLIPS, *TABLES_READ, *PICTURES, *MADE, *STAYING, *code)
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        belongs = name in (SAMPLES, TABLES) or matches(name, known)
+        if belongs and path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
+            raise ValueError(f"{folder / name} is a link that leads out of the folder: put there what it leads to")
+    strange = [name for name in names(folder) if not matches(name, known)]
+    # A folder of nothing that belongs by its own name; one of ours by what is in it.
+    parts = ((name, *name.partition("/")) for name in strange)
+    others = list(
+        dict.fromkeys(name if not slash or top in (SAMPLES, TABLES) else f"{top}/" for name, top, slash, _ in parts)
+    )
+    if others and not only_model:
+        listed = ", ".join(others[:5]) + (f" and {len(others) - 5} more" if len(others) > 5 else "")
+        raise ValueError(
+            f"{folder} holds files that do not belong to a checkpoint: {listed}. Remove them, or add --only-model to "
+            "push the checkpoint without them"
+        )

@@ -1,0 +1,125 @@
+"""One commit to a repository of the Hub: new files, old ones that would stand against them, the card that is there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+from huggingface_hub.utils import validate_repo_id
+
+from .. import __version__
+from .belonging import OF_OLD_WEIGHTS, matches
+from .card_merge import with_hub_card
+from .model_card import CARD
+
+Content = dict[str, "bytes | Path"]
+
+
+def client(token: str | bool | None = None) -> HfApi:
+    """The Hub's client.
+
+    Raises:
+        ValueError: The token can't be sent; the client's own error would show it.
+    """
+    if isinstance(token, str) and not (token.isascii() and token.isprintable() and " " not in token):
+        raise ValueError("the token has characters that no token has: log in with `hf auth login`")
+    return HfApi(token=token, library_name="fastast-hf", library_version=__version__)
+
+
+def check_name(repo_id: str) -> None:
+    """Raise a ValueError for what is no `USER/NAME`."""
+    try:
+        validate_repo_id(repo_id)
+    except HFValidationError as error:
+        raise ValueError(f"{repo_id!r} is no name of a repository: {error}") from error
+    if "/" not in repo_id:
+        raise ValueError(f"{repo_id!r} has no owner: give USER/NAME")
+
+
+def commit(
+    api: HfApi,
+    repo_id: str,
+    content: Content,
+    *,
+    private: bool | None = None,
+    revision: str | None = None,
+    repo_type: str = "model",
+    **message: Any,
+) -> CommitInfo:
+    """Commit files; of a model, files of its old weights go, and what a person wrote into its card stays.
+
+    Args:
+        api: The client.
+        repo_id: `USER/NAME`; made where there is none.
+        content: Files by name.
+        private: Whether a new repository is.
+        revision: Branch; made where there is none.
+        repo_type: `"model"` or `"space"`.
+        message: Of the commit: `commit_message`, `commit_description`, `create_pr`.
+
+    Raises:
+        OSError: The Hub can't be reached, or refuses.
+        ValueError: The metadata of the card that is there is no YAML.
+    """
+    sdk = "gradio" if repo_type == "space" else None
+    try:
+        api.create_repo(repo_id, private=private, repo_type=repo_type, space_sdk=sdk, exist_ok=True)
+        if revision is not None:
+            api.create_branch(repo_id, branch=revision, repo_type=repo_type, exist_ok=True)
+        there: Any = api.repo_info(repo_id, revision=revision, repo_type=repo_type)
+        old = {file.rfilename for file in there.siblings or ()}
+        stale: set[str] = set()
+        if repo_type == "model":
+            stale = {name for name in old - set(content) if matches(name, OF_OLD_WEIGHTS)}
+            if CARD in old:
+                content = content | {CARD: _merged_card(api, repo_id, content[CARD], there.sha)}
+        operations: list[CommitOperationAdd | CommitOperationDelete] = [
+            *(CommitOperationAdd(name, value) for name, value in sorted(content.items())),
+            *(CommitOperationDelete(name, is_folder=False) for name in sorted(stale)),
+        ]
+        # Of the commit whose card was read: one that was changed since would be lost.
+        return api.create_commit(
+            repo_id, operations, repo_type=repo_type, revision=revision, parent_commit=there.sha, **message
+        )
+    except Exception as error:
+        told = _in_words(error, repo_id, api.endpoint)
+        if told is None:
+            raise
+        raise told from error
+
+
+def _merged_card(api: HfApi, repo_id: str, card: bytes | Path, sha: str | None) -> bytes:
+    with TemporaryDirectory() as folder:
+        old = Path(api.hf_hub_download(repo_id, CARD, revision=sha, local_dir=folder)).read_text(encoding="utf-8")
+    text = card.decode() if isinstance(card, bytes) else card.read_text(encoding="utf-8")
+    return with_hub_card(text, old, repo_id.rpartition("/")[2]).encode()
+
+
+def _in_words(error: Exception, repo_id: str, endpoint: str) -> OSError | None:
+    """What a person can do about it; None for an error that is neither the Hub's nor the network's."""
+    causes = list(_causes(error))
+    refused = next((e for e in causes if isinstance(e, HfHubHTTPError) and e.response is not None), None)
+    if refused is not None:
+        status = refused.response.status_code
+        if status in (401, 403):
+            return OSError(f"the Hub does not let you write to {repo_id}: log in with `hf auth login`")
+        if status == 412:
+            return OSError(f"{repo_id} was changed while this was pushed; it is as it was changed: run it again")
+        return OSError(f"the Hub refused {repo_id}: {str(refused).splitlines()[0]}")
+    # The client's own, under another name in each series; uploads of large files wrap it.
+    broken = next((cause for cause in causes if type(cause).__module__.startswith("httpx")), None)
+    if broken is None:
+        return None
+    if "ConnectError" in {kind.__name__ for kind in type(broken).__mro__}:
+        return OSError(f"the Hub at {endpoint} can't be reached ({broken}): try again when it can")
+    return OSError(f"the push of {repo_id} was cut off ({broken}); the repository is as it was: run it again")
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

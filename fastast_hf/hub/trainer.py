@@ -1,0 +1,118 @@
+"""How a trainer pushes: what is listed in `belonging`, and never its arguments, optimizer or random states."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from transformers import Trainer
+from transformers.trainer_utils import HubStrategy, SaveStrategy
+
+from ..modeling_fastast import FastASTForAudioClassification
+
+logger = logging.getLogger(__name__)
+
+RESUMING = (HubStrategy.CHECKPOINT, HubStrategy.ALL_CHECKPOINTS)
+
+
+class HubTrainer(Trainer):
+    """transformers' Trainer that pushes its model as [`hub.publish.push`] does.
+
+    With `hub_strategy="end"` that happens once, after training. With `every_save`, and alike with `checkpoint` and
+    `all_checkpoints`, the model of each checkpoint is pushed when it is saved, too, while training waits. What a run
+    is resumed from stays in the output folder whatever the strategy: much of it is pickles, which nobody should load
+    from a stranger.
+    """
+
+    def push_to_hub(
+        self,
+        commit_message: str | None = "End of training",
+        blocking: bool = True,
+        token: str | None = None,
+        revision: str | None = None,
+        private: bool | None = None,
+        **settings: Any,
+    ) -> Any:
+        """Upload the model with its front end, code, results and card in one commit.
+
+        The output folder's other files, checkpoints to resume from among them, stay where they are. A model that is no
+        FastAST, a teacher, goes with its front end, results and a short card: [`hub.teacher.push_teacher`].
+
+        Args:
+            commit_message: Of the commit.
+            blocking: Whether to wait until it is made.
+            token: Instead of `args.hub_token`.
+            revision: Branch, instead of `args.hub_revision`.
+            private: Whether a new repository is, instead of `args.hub_private_repo`.
+            settings: `license`, `language` and `tags` of the card; other settings of `push`.
+
+        Returns:
+            The commit, or a future of it; None on all processes but the first.
+
+        Raises:
+            OSError: The Hub can't be reached or refuses.
+            TypeError: A setting that can't be followed.
+        """
+        from huggingface_hub import HfApi
+
+        if "license" in settings:
+            settings["license_id"] = settings.pop("license")
+        pushing = self._pushing(settings)
+        self.callback_handler.on_push_begin(self.args, self.state, self.control)
+        if self.hub_model_id is None:
+            self.init_hf_repo(token=token, private=private)
+        self.save_model(_internal_call=True)
+        if not self.is_world_process_zero():
+            return None
+        settings |= {"commit_message": commit_message, "token": token or self.args.hub_token}
+        settings |= {"revision": revision or self.args.hub_revision}
+        settings["private"] = self.args.hub_private_repo if private is None else private
+        folder = Path(self.args.output_dir)
+        if not blocking:
+            return HfApi().run_as_future(pushing, folder, self.hub_model_id, **settings)
+        return pushing(folder, self.hub_model_id, **settings)
+
+    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
+        """Push the model of a checkpoint; where that fails, training goes on, and at its end is another try."""
+        if not self.is_world_process_zero() or self.args.hub_strategy == HubStrategy.END:
+            return
+        if self.args.hub_strategy in RESUMING:
+            logger.warning(
+                "hub_strategy=%s pushes the model alone: what a run is resumed from stays in %s",
+                self.args.hub_strategy.value,
+                checkpoint_folder,
+            )
+        steps = self.args.save_strategy == SaveStrategy.STEPS
+        place = f"step {self.state.global_step}" if steps else f"epoch {int(self.state.epoch or 0)}"
+        self.callback_handler.on_push_begin(self.args, self.state, self.control)
+        try:
+            self._pushing({})(
+                Path(checkpoint_folder),
+                self.hub_model_id,
+                commit_message=f"Training in progress, {place}",
+                token=self.args.hub_token,
+                revision=self.args.hub_revision,
+                private=self.args.hub_private_repo,
+            )
+        except (OSError, ValueError) as error:
+            logger.warning("%s was not pushed, and training goes on: %s", checkpoint_folder, error)
+
+    def _pushing(self, settings: dict[str, Any]) -> Any:
+        """What pushes a folder with this trainer's model.
+
+        Raises:
+            TypeError: It has no such settings.
+        """
+        from .publish import push
+        from .teacher import push_teacher
+
+        is_student = isinstance(self.accelerator.unwrap_model(self.model), FastASTForAudioClassification)
+        known = set((push if is_student else push_teacher).__kwdefaults__ or {}) - {"only_model"}
+        if unknown := sorted(set(settings) - known):
+            raise TypeError(
+                f"push_to_hub takes no {', '.join(unknown)} for this model, whose card is made of its results: "
+                f"leave out, or choose among {', '.join(sorted(known))}"
+            )
+        return partial(push, only_model=True) if is_student else push_teacher

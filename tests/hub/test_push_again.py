@@ -1,0 +1,201 @@
+"""A push over what is there: cards that people wrote in, old weights; and what stays here."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import local_hub as local_hub_module
+import pytest
+import torch
+from huggingface_hub import HfApi, ModelCard
+from local_hub import Answer, Handler, LocalHub
+from pushing import change, commits, logits
+
+from fastast_hf import FastASTForAudioClassification as Model
+from fastast_hf.cli.main import main
+from fastast_hf.hub.card_merge import with_hub_card
+from fastast_hf.hub.publish import push
+
+ROOT = Path(__file__).parents[2]
+
+
+def card(hub: LocalHub, name: str = "me/tiny") -> str:
+    return hub.files(name)["README.md"].decode()
+
+
+def edit(hub: LocalHub, old: str, new: str) -> None:
+    text = card(hub)
+    assert old in text
+    HfApi().upload_file(path_or_fileobj=text.replace(old, new).encode(), path_in_repo="README.md", repo_id="me/tiny")
+
+
+def with_results(checkpoint: Path) -> None:
+    settings = {"corpus": "esc50", "data": "/home/alice/ESC-50", "model": "/home/alice/ast", "teacher": None}
+    settings |= {"lam": 0.1, "tau": 1.0, "tome_r": [4]}
+    training = {"learning_rate": 1e-4, "num_train_epochs": 3, "max_steps": -1, "per_device_train_batch_size": 4}
+    training |= {"gradient_accumulation_steps": 1, "weight_decay": 0.0, "seed": 1, "bf16": False, "fp16": False}
+    results = {"settings": settings, "training": training | {"world_size": 1}, "metric": "accuracy", "fold": 1}
+    results |= {"clips": {"train": 20}, "missing": {}, "test": {"last": {"accuracy": 0.75}}}
+    results["note"] = "went on from /home/alice/out/checkpoint-5 and ../bob/b"
+    (checkpoint / "results.json").write_text(json.dumps(results))
+
+
+# Cards
+
+
+@pytest.mark.parametrize("own_card", [False, True], ids=["no card in the folder", "a card in the folder"])
+def test_what_a_person_wrote_on_the_hub_stays(own_card: bool, hub: LocalHub, checkpoint: Path) -> None:
+    push(checkpoint, "me/tiny")
+    if own_card:
+        (checkpoint / "README.md").write_text(card(hub) + "\n## At home\n\nWritten here.\n")
+    edit(hub, "## Use\n", "## Thanks\n\nTo Bob.\n\n```bash\ncode\n\nof his\n```\n\n## Use\n")
+    edit(hub, "tags:\n", "language: de\ntags:\n- birds\n")
+    edit(hub, "3 layers", "99 layers")
+    push(checkpoint, "me/tiny", commit_message="again")
+    text = card(hub)
+    assert "```bash\ncode\n\nof his\n```\n\n## Use" in text and text.count("To Bob.") == text.count("## Use\n") == 1
+    assert ("Written here." in text) == own_card
+    assert "3 layers" in text and "99 layers" not in text  # generated
+    data = ModelCard(text).data
+    assert data["language"] == "de" and {"birds", "fastast"} <= set(data.tags or [])
+    count = len(commits(hub))
+    push(checkpoint, "me/tiny")
+    assert len(commits(hub)) == count
+
+
+def test_a_card_of_a_persons_own_gets_the_generated_sections(hub: LocalHub, checkpoint: Path) -> None:
+    HfApi().create_repo("me/tiny")
+    HfApi().upload_file(path_or_fileobj=b"# Barks\n\nMy dog.\n", path_in_repo="README.md", repo_id="me/tiny")
+    Model.from_pretrained(checkpoint).push_to_hub("me/tiny")
+    text = card(hub)
+    assert text.count("\n# ") == 1 and "# Barks\n\nMy dog.\n\n<!-- generated: model -->" in text
+
+
+MERGES = [
+    ("# t\n\na\n\nb\n", "# t\n\na\n\nx\n\nb\n", "# t\n\na\n\nx\n\nb\n"),  # theirs after what it follows
+    ("# t\n\na, mended\n", "# t\n\na\n", "# t\n\na\n\na, mended\n"),  # changed on one side: both
+    ("# Mine\n\na\n", "# Theirs\n\na\n", "# Theirs\n\n# Mine\n\na\n"),
+    ("# t\n\nb\n\na\n", "# t\n\na\n\nb\n", "# t\n\nb\n\na\n"),  # moved
+    ("# t\n\na\n", "# t\r\n\r\na\r\n\r\nx\r\n", "# t\n\na\n\nx\n"),
+]
+
+
+@pytest.mark.parametrize(("mine", "theirs", "both"), MERGES)
+def test_two_cards_become_one_with_all_that_is_in_either(mine: str, theirs: str, both: str) -> None:
+    assert with_hub_card(mine, theirs, "t") == both
+    assert with_hub_card(mine, both, "t") == both
+
+
+def test_a_model_takes_the_numbers_of_its_folder_along_unless_it_has_changed(hub: LocalHub, checkpoint: Path) -> None:
+    with_results(checkpoint)
+    (checkpoint / "samples").mkdir()
+    (checkpoint / "samples" / "dog.wav").write_bytes(b"RIFF")
+    (checkpoint / "README.md").write_text("# Dogs\n\nMy words.\n")
+    model = Model.from_pretrained(checkpoint)
+    model.push_to_hub("me/tiny")
+    assert "My words." in card(hub) and "75.0" in card(hub) and "samples/dog.wav" in hub.files("me/tiny")
+    model.classifier.dense.bias.data += 1
+    model.push_to_hub("me/tiny")
+    assert "My words." in card(hub) and "75.0" not in card(hub) and "results.json" not in hub.files("me/tiny")
+
+
+# Files
+
+
+STRANGE = ["samples/.env", "samples/deep/optimizer.pt", "samples/notes.txt", "results/deep/secret.json"]
+
+
+@pytest.mark.parametrize("name", [*STRANGE, "results/.hidden.json", "deep/model.safetensors"])
+def test_hidden_and_deeper_files_do_not_belong(name: str, hub: LocalHub, checkpoint: Path) -> None:
+    (checkpoint / name).parent.mkdir(parents=True)
+    (checkpoint / name).write_bytes(b"secret")
+    with pytest.raises(ValueError, match="do not belong"):
+        push(checkpoint, "me/tiny")
+    push(checkpoint, "me/tiny", only_model=True)
+    assert name not in hub.files("me/tiny")
+
+
+@pytest.mark.parametrize("name", ["README.md", "samples/a.wav", "results", "model.safetensors"])
+def test_a_link_out_of_the_folder_is_refused(name: str, hub: LocalHub, checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "secret").write_bytes(b"secret")
+    (checkpoint / name).unlink(missing_ok=True)
+    (checkpoint / name).parent.mkdir(exist_ok=True)
+    (checkpoint / name).symlink_to(tmp_path / "elsewhere" / ("" if name == "results" else "secret"))
+    for only_model in (False, True):
+        with pytest.raises(ValueError, match="a link that leads out of the folder"):
+            push(checkpoint, "me/tiny", only_model=only_model)
+    assert not hub.repositories
+
+
+def test_no_pushed_file_has_a_path_of_this_machine(hub: LocalHub, checkpoint: Path) -> None:
+    with_results(checkpoint)
+    folder = checkpoint / "results"
+    folder.mkdir()
+    row = {"method": "at=/home/alice/b", "tome_r": 4}
+    bundled = ROOT / "fastast_hf" / "checkpoints" / "speech-commands-tiny" / "results"
+    table = json.loads((bundled / "speech_commands-test.json").read_text())
+    table["checkpoints"] = {"Inf": str(checkpoint), "home": "~/x/y"}
+    (folder / "speech_commands-test.json").write_text(json.dumps(table))
+    (folder / "speech_commands-test.md").write_text(f"checkpoints: {checkpoint}\n")
+    (folder / "speech_commands-test.csv").write_text(f"method,r\n{row['method']},4\n{checkpoint},8\n")
+    push(checkpoint, "me/tiny", plain=True)
+    files = {**hub.files("me/tiny"), **{f"ast/{n}": c for n, c in hub.files("me/tiny-ast").items()}}
+    assert json.loads(files["results/speech_commands-test.json"])["checkpoints"] == {"Inf": "tiny", "home": "y"}
+    assert files["results/speech_commands-test.csv"] == b"method,r\nat=b,4\ntiny,8\n"
+    assert "results/speech_commands-test.md" not in files
+    for name, content in files.items():
+        assert str(checkpoint.parent).encode() not in content and b"alice" not in content and b"bob" not in content, (
+            name
+        )
+
+
+def test_new_weights_win_whether_in_one_file_or_in_several(hub: LocalHub, checkpoint: Path) -> None:
+    push(checkpoint, "me/tiny")
+    HfApi().upload_file(path_or_fileobj=b"old", path_in_repo="pytorch_model.bin", repo_id="me/tiny")
+    HfApi().upload_file(path_or_fileobj=b"kept", path_in_repo="notes.txt", repo_id="me/tiny")
+    for seed, saving in ((1, {"max_shard_size": "50KB"}), (2, {})):
+        expected = change(checkpoint, seed, **saving)
+        push(checkpoint, "me/tiny")
+        names = set(hub.files("me/tiny"))
+        assert ("model.safetensors.index.json" in names) == bool(saving) != ("model.safetensors" in names)
+        assert "pytorch_model.bin" not in names and "notes.txt" in names
+        assert torch.equal(logits(Model.from_pretrained("me/tiny")), expected)
+        count = len(commits(hub))
+        push(checkpoint, "me/tiny")
+        assert len(commits(hub)) == count
+
+
+# Settings
+
+
+def test_a_branch_and_a_private_repository(hub: LocalHub, checkpoint: Path) -> None:
+    assert main(["push", str(checkpoint), "me/tiny", "--revision", "v2", "--private"]) == 0
+    assert hub.repository("me/tiny").private and not hub.files("me/tiny")
+    assert Model.from_pretrained("me/tiny", revision="v2").config.tome_r == 4
+    push(checkpoint, "me/open")
+    assert not hub.repository("me/open").private
+
+
+def test_a_model_pushes_with_what_transformers_takes(
+    hub: LocalHub, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = Model.from_pretrained(checkpoint)
+    made = model.push_to_hub(
+        "me/tiny", commit_message="m", commit_description="d", max_shard_size="50KB", tags=["birds"], private=True
+    )
+    assert (made.commit_message, made.commit_description, str(made.repo_url)) == ("m", "d", f"{hub.url}/me/tiny")
+    assert "model.safetensors.index.json" in hub.files("me/tiny")
+    assert {"birds", "fastast"} <= set(ModelCard(card(hub)).data.tags or [])
+    with pytest.raises(TypeError, match="takes no use_temp_dir"):
+        model.push_to_hub("me/tiny", use_temp_dir=True)
+
+    def propose(handler: Handler, body: bytes, **place: str) -> None:
+        assert handler.query["create_pr"] == ["1"]
+        urls = {"commitUrl": f"{hub.url}/me/tiny/commit/0a", "pullRequestUrl": f"{hub.url}/me/tiny/discussions/1"}
+        raise Answer(200, {"success": True, "commitOid": "0a", "hookOutput": "", **urls})
+
+    pattern = rf"{local_hub_module.API}/commit/{local_hub_module.REVISION}"
+    monkeypatch.setattr(local_hub_module, "ROUTES", [("POST", pattern, propose), *local_hub_module.ROUTES])
+    assert model.push_to_hub("me/tiny", create_pr=True).pr_num == 1

@@ -1,0 +1,130 @@
+"""Pushes that fail: a connection or a process that ends, a Hub that refuses; and no key in what is said of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import local_hub as local_hub_module
+import pytest
+import torch
+from local_hub import Answer, Handler, LocalHub
+from pushing import change, logits
+
+from fastast_hf import FastASTForAudioClassification as Model
+from fastast_hf.cli.main import main
+from fastast_hf.hub.publish import push
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("where", ["/preupload/", "/lfs/", "/commit/"])
+def test_a_connection_cut_at_any_step_leaves_the_old_revision(
+    where: str, hub: LocalHub, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.utils._http.time", SimpleNamespace(sleep=lambda seconds: None))
+    monkeypatch.setattr(local_hub_module, "LFS_FROM", 20_000)
+    push(checkpoint, "me/tiny")
+    before, old = dict(hub.files("me/tiny")), logits(Model.from_pretrained("me/tiny"))
+    expected = change(checkpoint)
+
+    def cut_off(method: str, path: str) -> None:
+        if where in path and method in ("PUT", "POST"):
+            raise ConnectionError
+
+    hub.before = cut_off
+    with pytest.raises(OSError, match="the push of me/tiny was cut off"):
+        push(checkpoint, "me/tiny")
+    hub.before = lambda method, path: None
+    assert hub.files("me/tiny") == before
+    assert torch.equal(logits(Model.from_pretrained("me/tiny", force_download=True)), old)
+    push(checkpoint, "me/tiny")
+    assert torch.equal(logits(Model.from_pretrained("me/tiny")), expected)
+
+
+@pytest.mark.slow
+def test_a_process_killed_while_it_pushes_leaves_the_old_revision(
+    hub: LocalHub, checkpoint: Path, tmp_path: Path
+) -> None:
+    push(checkpoint, "me/tiny")
+    before, old = dict(hub.files("me/tiny")), logits(Model.from_pretrained("me/tiny"))
+    expected = change(checkpoint)
+    environment = os.environ | {"HF_ENDPOINT": hub.url, "HF_TOKEN": "hf_local", "HF_HUB_DISABLE_XET": "1"}
+    environment |= {"HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path / "home"), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "fastast_hf.cli.main", "push", str(checkpoint), "me/tiny"]
+    children: list[subprocess.Popen[bytes]] = []
+
+    def kill(method: str, path: str) -> None:
+        if "/commit/" in path:
+            children[0].kill()
+            raise ConnectionError
+
+    hub.before = kill
+    children.append(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE))
+    children[0].communicate(timeout=120)
+    assert children[0].returncode == -signal.SIGKILL
+    hub.before = lambda method, path: None
+    assert hub.files("me/tiny") == before
+    assert torch.equal(logits(Model.from_pretrained("me/tiny", force_download=True)), old)
+    push(checkpoint, "me/tiny")
+    assert torch.equal(logits(Model.from_pretrained("me/tiny")), expected)
+
+
+# Keys
+
+TOKEN = "hf_TopSecretTopSecret"
+FAILURES = [
+    "/api/repos/create",
+    "/api/models/me/tiny",
+    "/preupload/",
+    "/commit/",
+    "/resolve/",
+    "strange",
+    "wrong name",
+]
+
+
+CASES = [(where, status) for where in FAILURES for status in (None, 401, 500)]
+
+
+@pytest.mark.parametrize(("where", "status"), [case for case in CASES if case != ("/api/repos/create", 401)])
+def test_no_error_shows_the_token(
+    where: str,
+    status: int | None,
+    hub: LocalHub,
+    checkpoint: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("huggingface_hub.utils._http.time", SimpleNamespace(sleep=lambda seconds: None))
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    push(checkpoint, "me/tiny")
+    if where == "strange":
+        (checkpoint / ".env").write_text(TOKEN)
+
+    def fail(handler: Handler, body: bytes, **place: str) -> None:
+        raise Answer(status or 500, {"error": "no"})
+
+    def cut_off(method: str, path: str) -> None:
+        if where in path:
+            raise ConnectionError
+
+    if status is None:
+        hub.before = cut_off
+    else:
+        verbs = "GET HEAD POST"
+        monkeypatch.setattr(local_hub_module, "ROUTES", [(verbs, f".*{where}.*", fail), *local_hub_module.ROUTES])
+    change(checkpoint)
+    assert main(["push", str(checkpoint), "wrong" if where == "wrong name" else "me/tiny"]) == 2
+    printed = capfd.readouterr()
+    assert TOKEN not in printed.out + printed.err and printed.err.count("\n") == 1
+
+
+def test_a_token_that_cannot_be_sent_is_not_shown(hub: LocalHub, checkpoint: Path) -> None:
+    with pytest.raises(ValueError, match="characters that no token has") as told:
+        push(checkpoint, "me/tiny", token=f"{TOKEN}\n")
+    assert TOKEN not in str(told.value)
