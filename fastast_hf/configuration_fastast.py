@@ -8,6 +8,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import transformers
+from packaging.version import Version
+
+# Before all other imports, which would only tell what an older one lacks. A checkpoint's code starts with this module.
+if Version(transformers.__version__).release < (5, 17):
+    raise ImportError(
+        f"FastAST needs transformers 5.17 or newer, and {transformers.__version__} is installed: "
+        "pip install -U 'transformers>=5.17'"
+    )
+
 from huggingface_hub.dataclasses import strict
 from transformers import ASTConfig
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
+import runpy
 from pathlib import Path
 from typing import Any
 
 import pytest
+import transformers
 from transformers import ASTConfig, BertConfig
 
 from fastast_hf.configuration_fastast import FastASTConfig
@@ -135,3 +138,15 @@ def test_patch_grid_follows_size_and_stride(frames: int, fields: dict[str, int],
 def test_a_clip_shorter_than_a_patch_is_refused() -> None:
     with pytest.raises(ValueError, match="a clip of 15 frames is shorter than one patch of 16: pad it"):
         FastASTConfig().patch_grid_of(15)
+
+
+@pytest.mark.parametrize("version", ["4.51.3", "5.16.2", "5.0.0rc1"])
+def test_an_older_transformers_is_told_which_one_is_needed(version: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `trust_remote_code=True` runs the file, alone and first of a checkpoint's code."""
+    monkeypatch.setattr(transformers, "__version__", version)
+    file = Path(__file__).parents[1] / "fastast_hf" / "configuration_fastast.py"
+    said = f"FastAST needs transformers 5.17 or newer, and {version} is installed: pip install -U 'transformers>=5.17'"
+    with pytest.raises(ImportError, match=f"^{re.escape(said)}$"):
+        runpy.run_path(str(file))
+    setup = (file.parents[1] / "setup.cfg").read_text()
+    assert "transformers>=5.17," in setup

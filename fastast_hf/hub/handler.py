@@ -1,14 +1,16 @@
 """Inference Endpoints: a sound in, labels out. It stands in the checkpoint's repository and needs no other file.
 
-A request is the bytes of an audio file, or JSON: `{"inputs": BASE64, "parameters": {"top_k": 5, "tome_r": 20,
-"window": 10.0, "hop": 5.0}}`; window and hop are seconds. The answer is a list of labels with scores, or `{"error"}`.
+A request is the bytes of an audio file, with parameters in the address (`?top_k=3&hop=0.5`), or JSON: `{"inputs":
+BASE64, "parameters": {"top_k": 5, "tome_r": 20, "window": 10.0, "hop": 5.0}}`; window and hop are seconds. The answer
+is a list of labels with scores. What is wrong is raised in one line, which the endpoint sends as `{"error": …}` with
+status 400: as an answer with status 200, clients would take it for labels.
 """
 
 from __future__ import annotations
 
 import base64
-import binascii
 import io
+import logging
 import math
 from typing import Any
 
@@ -18,8 +20,11 @@ import soxr
 import torch
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
 
-BATCH = 16
-HOP_SECONDS = 0.01  # from one frame of a spectrogram to the next
+logger = logging.getLogger(__name__)
+
+BATCH = 8  # windows at once
+MOST_WINDOWS = 4096  # of one recording: at the default ones, 11 hours for windows of 10 s
+SHORTEST = 0.025  # seconds: one frame of a spectrogram
 PARAMETERS = ("top_k", "tome_r", "window", "hop")
 
 
@@ -35,75 +40,119 @@ class EndpointHandler:
         self.model = AutoModelForAudioClassification.from_pretrained(path, trust_remote_code=True).to(device).eval()
         self.extractor = AutoFeatureExtractor.from_pretrained(path, trust_remote_code=True)
 
-    def __call__(self, data: dict[str, Any]) -> list[dict[str, Any]] | dict[str, str]:
-        """Labels of one sound, the likeliest first; or what is wrong with the request."""
+    def __call__(self, data: dict[str, Any]) -> list[dict[str, Any]]:
+        """Labels of one sound, the likeliest first.
+
+        Raises:
+            ValueError: What is wrong with the request, in one line.
+            RuntimeError: The model failed; why is in the endpoint's log.
+        """
         try:
             parameters = self._parameters(data.get("parameters") or {})
             return self._classify(decoded(data.get("inputs"), self.extractor.sampling_rate), **parameters)
-        except (ValueError, TypeError) as error:
-            return {"error": " ".join(str(error).split())}
-        except Exception as error:  # a stack trace is nothing to send to a stranger
-            return {"error": f"the model failed on this input ({type(error).__name__})"}
+        except ValueError as error:
+            raise ValueError(" ".join(str(error).split())) from None
+        except Exception as error:  # how it came about is nothing to send to a stranger
+            logger.exception("the model failed")
+            raise RuntimeError(f"the model failed on this input ({type(error).__name__})") from None
 
-    def _parameters(self, given: dict[str, Any]) -> dict[str, Any]:
+    def _parameters(self, given: Any) -> dict[str, Any]:
+        """What was asked for, checked; window and hop in samples."""
         if not isinstance(given, dict):
             raise ValueError(
                 f"parameters is {type(given).__name__}: give an object with some of {', '.join(PARAMETERS)}"
             )
         if unknown := sorted(set(given) - set(PARAMETERS)):
             raise ValueError(f"unknown parameters: {', '.join(unknown)}; give some of {', '.join(PARAMETERS)}")
-        own = self.extractor.max_length * HOP_SECONDS
-        window = _positive("window", given.get("window", own))
+        given = {name: _number(value) for name, value in given.items() if value is not None}
+        rate, longest = self.extractor.sampling_rate, self.extractor.samples_of(self.extractor.max_length)
+        window = round(_seconds("window", given.get("window", longest / rate)) * rate)
+        if not round(SHORTEST * rate) <= window <= longest:
+            raise ValueError(f"window is {given['window']} s: the model takes {SHORTEST:g} to {longest / rate:g} s")
+        hop = max(round(_seconds("hop", given["hop"]) * rate), 1) if "hop" in given else window
         top_k = given.get("top_k", 5)
         if isinstance(top_k, bool) or not isinstance(top_k, int) or top_k < 1:
             raise ValueError(f"top_k is {top_k!r}: give a whole number from 1")
-        if window > own:
-            raise ValueError(f"window is {window:g} s and the model takes {own:g} s at most")
-        hop = _positive("hop", given.get("hop", window))
         return {"top_k": top_k, "tome_r": given.get("tome_r"), "window": window, "hop": hop}
 
     @torch.inference_mode()
     def _classify(
-        self, waveform: np.ndarray, top_k: int, tome_r: int | list[int] | None, window: float, hop: float
+        self, waveform: np.ndarray, top_k: int, tome_r: int | list[int] | None, window: int, hop: int
     ) -> list[dict[str, Any]]:
-        rate = self.extractor.sampling_rate
-        length, step = round(window * rate), max(round(hop * rate), 1)
-        count = max(math.ceil((len(waveform) - length) / step) + 1, 1)
-        clips = [waveform[index * step : index * step + length] for index in range(count)]
+        starts = range(0, max(1, len(waveform) - window + 1), hop)
+        if len(starts) >= MOST_WINDOWS:
+            raise ValueError(
+                f"a window every {hop / self.extractor.sampling_rate:g} s makes more than {MOST_WINDOWS} of this "
+                "recording: give a longer hop, or a shorter recording"
+            )
+        # The last window ends where the recording does.
+        tail = [len(waveform) - window] if starts[-1] + window < len(waveform) else []
+        clips = [waveform[start : start + window] for start in (*starts, *tail)]
         kwargs = {} if tome_r is None else {"tome_r": tome_r}
         scores = []
-        for start in range(0, count, BATCH):
-            inputs = self.extractor(clips[start : start + BATCH], sampling_rate=rate, return_tensors="pt")
-            logits = self.model(inputs["input_values"].to(self.model.device), **kwargs).logits.float()
-            several = self.model.config.problem_type == "multi_label_classification"
-            scores.append(logits.sigmoid() if several else logits.softmax(dim=-1))
+        for start in range(0, len(clips), BATCH):
+            inputs = self.extractor(
+                clips[start : start + BATCH],
+                sampling_rate=self.extractor.sampling_rate,
+                return_tensors="pt",
+                device=self.model.device,
+            )
+            scores.append(self._scores(self.model(**inputs, **kwargs).logits.float().cpu()))
         mean = torch.cat(scores).mean(dim=0)
+        if not mean.isfinite().all():
+            raise ValueError("the scores are not finite: the samples are too large by far, scale them to [-1, 1]")
         best = mean.topk(min(top_k, len(mean)))
         names = self.model.config.id2label
         return [{"label": names[int(i)], "score": float(s)} for s, i in zip(best.values, best.indices, strict=True)]
 
+    def _scores(self, logits: torch.Tensor) -> torch.Tensor:
+        """Logits (B, labels) to the scores that the pipeline makes of them."""
+        problem = self.model.config.problem_type
+        if problem == "regression":
+            return logits
+        return logits.sigmoid() if problem == "multi_label_classification" else logits.softmax(dim=-1)
+
 
 def decoded(inputs: Any, rate: int) -> np.ndarray:
-    """Bytes of an audio file, or base64 of them, as mono float32 at `rate`."""
+    """An audio file's bytes, base64 of them, or an open file, as mono float32 at `rate`.
+
+    A text is never a path or an address: a stranger's request opens nothing on this machine.
+    """
+    if hasattr(inputs, "read"):
+        inputs = inputs.read()
     if isinstance(inputs, str):
         try:
-            inputs = base64.b64decode(inputs.rpartition("base64,")[2], validate=True)
-        except binascii.Error as error:
-            raise ValueError("inputs is a text that is not base64: give the bytes of an audio file") from error
+            inputs = base64.b64decode("".join(inputs.rpartition("base64,")[2].split()), validate=True)
+        except ValueError:
+            raise ValueError("inputs is a text that is not base64: give the bytes of an audio file") from None
     if isinstance(inputs, (bytes, bytearray)) and not inputs:
         raise ValueError("inputs is empty: give the bytes of an audio file, or base64 of them")
     if not isinstance(inputs, (bytes, bytearray)):
         raise ValueError(f"inputs is {type(inputs).__name__}: give the bytes of an audio file, or base64 of them")
     try:
         samples, own_rate = soundfile.read(io.BytesIO(inputs), dtype="float32", always_2d=True)
-    except soundfile.LibsndfileError as error:
-        raise ValueError("inputs is no audio file that can be read: give wav, flac, ogg or mp3") from error
+    except (soundfile.LibsndfileError, TypeError):  # TypeError: what it would take for headerless samples
+        raise ValueError("inputs is no audio file that can be read: give wav, flac, ogg or mp3") from None
     if not len(samples) or not np.isfinite(samples).all():
         raise ValueError("inputs holds no samples, or some that are no numbers: give a sound")
-    return soxr.resample(samples.mean(axis=1), own_rate, rate)
+    mono = samples.mean(axis=1)
+    mono = mono if own_rate == rate else soxr.resample(mono, own_rate, rate, quality="HQ")
+    if len(mono) < SHORTEST * rate:
+        raise ValueError(f"inputs is a sound of {len(samples) / own_rate:g} s: give {SHORTEST:g} s or more")
+    return mono
 
 
-def _positive(name: str, value: Any) -> float:
+def _number(value: Any) -> Any:
+    """The number that a text holds, for in an address all is text; whatever else is given, as it is."""
+    for kind in (int, float) if isinstance(value, str) else ():
+        try:
+            return kind(value)
+        except ValueError:
+            pass
+    return value
+
+
+def _seconds(name: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
         raise ValueError(f"{name} is {value!r}: give seconds above 0")
     return float(value)
