@@ -71,7 +71,7 @@ scenes)
   for from in none cnn; do
     ! wanted "kd-$from" || distil $from --model "$esc/base/fold-5" --output_dir "$out/kd-$from"
   done
-  table=(audioset --data "$esc/scenes" --batch-size 8)
+  table=(audioset --data "$esc/scenes" --title "mixtures of ESC-10" --batch-size 8)
   ;;
 esac
 

@@ -83,7 +83,8 @@ def write_results(rows: Sequence[SweepRow], stem: Path, facts: dict[str, Any], c
     notes = f"{what_was_scored(rows, facts)} Scores are in percent, {explanation(rows)}."
     stem.with_suffix(".md").write_text(f"{markdown_table(lines(rows))}\n\n{notes}\n", encoding="utf-8")
     with suppress(ImportError):
-        name = corpus if facts.get("classes") is None else f"{corpus}, {facts['classes']} classes"
+        title = facts.get("title", corpus)
+        name = title if facts.get("classes") is None else f"{title}, {facts['classes']} classes"
         compared = [row for row in rows if isinstance(row, ComparisonRow)]
         if compared:
             plot_comparison(compared, stem.with_suffix(".png"), name)

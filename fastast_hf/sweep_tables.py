@@ -76,7 +76,7 @@ def schedules_named(rows: Sequence[SweepRow]) -> str:
 
 def what_was_scored(rows: Sequence[SweepRow], facts: Mapping[str, Any]) -> str:
     """The corpus and the checkpoints in two sentences, from a sweep's facts."""
-    corpus = facts["corpus"] + (f" ({facts['classes']} classes)" if facts.get("classes") else "")
+    corpus = facts.get("title", facts["corpus"]) + (f" ({facts['classes']} classes)" if facts.get("classes") else "")
     parts = [f"{rows[0].clips} clips of {corpus}"]
     if facts.get("split"):
         parts.append(f"split {facts['split']}")

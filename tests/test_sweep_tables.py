@@ -139,6 +139,7 @@ def test_changes_are_told_from_inf_at_r_0_which_has_none() -> None:
         ),
         ({"corpus": "esc50", "folds": [3]}, "400 clips of esc50, fold 3."),
         ({"corpus": "audioset", "folds": [], "checkpoints": {}}, "400 clips of audioset."),
+        ({"corpus": "audioset", "title": "mixtures of ESC-10"}, "400 clips of mixtures of ESC-10."),
     ],
 )
 def test_what_was_scored_is_told_in_words(facts: dict[str, Any], said: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,6 +44,9 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument(
         "--schedule", nargs="+", default=["constant"], choices=("constant", "decreasing", "increasing")
+    )
+    parser.add_argument(
+        "--title", metavar="TEXT", help="what the clips are called in tables and pictures (default: the corpus' name)"
     )
     parser.add_argument("--split", default="test", help="train, validation or test (default: test)")
     parser.add_argument("--batch-size", type=int, default=16, metavar="B", help="clips at once (default: 16)")
@@ -91,6 +95,7 @@ def run(args: argparse.Namespace) -> int:
     missing = sum(corpus.missing.get(args.split, 0) for corpus in sweep.corpora.values())
     facts = {
         "corpus": args.corpus,
+        "title": args.title or args.corpus,
         "classes": len(sweep.label_names),
         "split": args.split,
         "missing": missing,
@@ -106,7 +111,8 @@ def run(args: argparse.Namespace) -> int:
         "level": 0.95,  # of the intervals
     }
     one_fold = f"-fold-{args.fold}" if args.fold not in (None, "all") else ""
-    table = f"{args.corpus}-{args.split}{one_fold}{'-compared' if args.compare else ''}"
+    named = re.sub(r"[^a-z0-9_]+", "-", (args.title or args.corpus).lower()).strip("-")
+    table = f"{named}-{args.split}{one_fold}{'-compared' if args.compare else ''}"
     write_results(rows, args.output / table, facts, args.corpus)
     left_out = sum(row.unreadable for row in rows[:1])
     counted = f"{rows[0].clips} clips ({left_out} unreadable and {missing} missing left out)"
@@ -123,6 +129,8 @@ def check_numbers(args: argparse.Namespace) -> None:
     for name, (given, wanted) in least.items():
         if given < wanted:
             raise ValueError(f"{name} is {given}: give {wanted} or more")
+    if args.title is not None and not re.search(r"[A-Za-z0-9]", args.title):
+        raise ValueError(f"--title is {args.title!r}: give a name with a letter or digit, for files are called by it")
     if args.compare and 0 not in args.r:
         raise ValueError("--r has no 0: put it in, for --compare tells each score's change from r = 0")
 

@@ -69,16 +69,18 @@ def test_evaluate_compares_checkpoints_as_table_2_does(
 ) -> None:
     argv = ["evaluate", "esc50", "--data", str(esc50), "--r", "0", "4", "--rounds", "1", "--device", "cpu"]
     compared = [f"FastAST={checkpoint}", f"FastAST + KD (CNN)={checkpoint}"]
-    assert main([*argv, "--output", str(tmp_path / "out"), "--compare", *compared]) == 0
+    named = ["--title", "Two sounds", "--output", str(tmp_path / "out")]
+    assert main([*argv, *named, "--compare", *compared]) == 0
     printed = capsys.readouterr().out
     assert re.search(r"^FastAST \+ KD \(CNN\) +4 +50→38 .* \+0.0 \(\+0.0 to \+0.0\)", printed, re.MULTILINE)
     assert "gains over FastAST at the same r" in printed
-    results = json.loads((tmp_path / "out" / "esc50-test-compared.json").read_text())
+    results = json.loads((tmp_path / "out" / "two-sounds-test-compared.json").read_text())
     rows = [(row["method"], row["tome_r"], row["metric"], row["gain"]) for row in results["rows"]]
     assert rows[:2] == [("FastAST", 0, "accuracy", None), ("FastAST", 0, "mean_average_precision", None)]
     assert rows[-1] == ("FastAST + KD (CNN)", 4, "mean_average_precision", 0.0)
     assert results["rows"][-1]["samples_per_sec"] > 0
-    assert (tmp_path / "out" / "esc50-test-compared.png").stat().st_size > 10_000
+    assert (tmp_path / "out" / "two-sounds-test-compared.png").stat().st_size > 10_000
+    assert " clips of Two sounds (2 classes)" in (tmp_path / "out" / "two-sounds-test-compared.md").read_text()
 
 
 COMPARE = ["evaluate", "esc50", "--data", "{esc50}", "--output", "{out}", "--compare"]
@@ -90,6 +92,7 @@ MISTAKES = [
     ([*COMPARE, "a={model}", "b=gone/gone"], "evaluate: b, gone/gone: no such folder here, and from the Hub: "),
     ([*COMPARE, "a={model}", "--batch-size", "0"], "batch-size is 0: give 1 or more"),
     ([*COMPARE, "a={model}", "--rounds", "-1"], "rounds is -1: give 0 or more"),
+    ([*COMPARE, "a={model}", "--title", "…"], "--title is '…': give a name with a letter or digit"),
     (
         ["evaluate", "esc50", "--data", "gone", "--output", "{out}", "--compare", "a={model}", "b=./gone"],
         "evaluate: b: gone does not exist",  # found before the corpus is looked for
