@@ -136,6 +136,8 @@ def make_commit(hub: LocalHub, asked: Request, kind: str, repo: str, revision: s
         value = line["value"]
         if line["key"] == "header":
             title = value["summary"]
+            if value.get("parentCommit") not in (None, old.sha):
+                raise Answer(412, {"error": "A commit has happened since. Please refresh and try again."})
         elif line["key"] == "file":
             files[value["path"]] = base64.b64decode(value["content"])
         elif line["key"] == "lfsFile":

@@ -9,7 +9,7 @@ from typing import Any
 from huggingface_hub import ModelCard
 from yaml import YAMLError
 
-from .model_card import HEADINGS
+from .card_text import HEADINGS
 
 _GENERATED = re.compile(r"<!-- generated: (.+) -->")
 # Told from results and clips, which the old card's were others.

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import local_hub as local_hub_module
+import local_hub_routes
 import pytest
 import torch
 from huggingface_hub import HfApi, ModelCard
-from local_hub import Answer, Handler, LocalHub
+from local_hub import LocalHub
+from local_hub_routes import Answer, Request
 from pushing import change, commits, logits
 
 from fastast_hf import FastASTForAudioClassification as Model
@@ -191,11 +192,11 @@ def test_a_model_pushes_with_what_transformers_takes(
     with pytest.raises(TypeError, match="takes no use_temp_dir"):
         model.push_to_hub("me/tiny", use_temp_dir=True)
 
-    def propose(handler: Handler, body: bytes, **place: str) -> None:
-        assert handler.query["create_pr"] == ["1"]
+    def propose(hub: LocalHub, asked: Request, **place: str) -> None:
+        assert asked.query["create_pr"] == ["1"]
         urls = {"commitUrl": f"{hub.url}/me/tiny/commit/0a", "pullRequestUrl": f"{hub.url}/me/tiny/discussions/1"}
         raise Answer(200, {"success": True, "commitOid": "0a", "hookOutput": "", **urls})
 
-    pattern = rf"{local_hub_module.API}/commit/{local_hub_module.REVISION}"
-    monkeypatch.setattr(local_hub_module, "ROUTES", [("POST", pattern, propose), *local_hub_module.ROUTES])
+    pattern = rf"{local_hub_routes.API}/commit/{local_hub_routes.REVISION}"
+    monkeypatch.setattr(local_hub_routes, "ROUTES", [("POST", pattern, propose), *local_hub_routes.ROUTES])
     assert model.push_to_hub("me/tiny", create_pr=True).pr_num == 1

@@ -9,10 +9,12 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
-import local_hub as local_hub_module
+import local_hub_routes
 import pytest
 import torch
-from local_hub import Answer, Handler, LocalHub
+from local_hub import LocalHub
+from local_hub_repositories import Commit
+from local_hub_routes import Answer, Request
 from pushing import change, logits
 
 from fastast_hf import FastASTForAudioClassification as Model
@@ -27,7 +29,6 @@ def test_a_connection_cut_at_any_step_leaves_the_old_revision(
     where: str, hub: LocalHub, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("huggingface_hub.utils._http.time", SimpleNamespace(sleep=lambda seconds: None))
-    monkeypatch.setattr(local_hub_module, "LFS_FROM", 20_000)
     push(checkpoint, "me/tiny")
     before, old = dict(hub.files("me/tiny")), logits(Model.from_pretrained("me/tiny"))
     expected = change(checkpoint)
@@ -44,6 +45,24 @@ def test_a_connection_cut_at_any_step_leaves_the_old_revision(
     assert torch.equal(logits(Model.from_pretrained("me/tiny", force_download=True)), old)
     push(checkpoint, "me/tiny")
     assert torch.equal(logits(Model.from_pretrained("me/tiny")), expected)
+
+
+def test_a_change_made_while_it_was_pushed_is_not_lost(hub: LocalHub, checkpoint: Path) -> None:
+    push(checkpoint, "me/tiny")
+    history = hub.repository("me/tiny").branches["main"]
+    edited = Commit("e" * 40, "Edited on the page", {**history[-1].files, "README.md": b"Mine.\n"})
+
+    def edit(method: str, path: str) -> None:
+        if "/commit/" in path and history[-1] is not edited:
+            history.append(edited)
+
+    change(checkpoint)
+    hub.before = edit
+    with pytest.raises(OSError, match="me/tiny was changed while this was pushed; it is as it was changed: run it"):
+        push(checkpoint, "me/tiny")
+    assert history[-1] is edited
+    push(checkpoint, "me/tiny")
+    assert b"Mine." in hub.files("me/tiny")["README.md"]
 
 
 @pytest.mark.slow
@@ -102,11 +121,12 @@ def test_no_error_shows_the_token(
 ) -> None:
     monkeypatch.setattr("huggingface_hub.utils._http.time", SimpleNamespace(sleep=lambda seconds: None))
     monkeypatch.setenv("HF_TOKEN", TOKEN)
+    monkeypatch.setattr(local_hub_routes, "TOKEN", TOKEN)  # or else it would let nobody in
     push(checkpoint, "me/tiny")
     if where == "strange":
         (checkpoint / ".env").write_text(TOKEN)
 
-    def fail(handler: Handler, body: bytes, **place: str) -> None:
+    def fail(hub: LocalHub, asked: Request, **place: str) -> None:
         raise Answer(status or 500, {"error": "no"})
 
     def cut_off(method: str, path: str) -> None:
@@ -117,7 +137,7 @@ def test_no_error_shows_the_token(
         hub.before = cut_off
     else:
         verbs = "GET HEAD POST"
-        monkeypatch.setattr(local_hub_module, "ROUTES", [(verbs, f".*{where}.*", fail), *local_hub_module.ROUTES])
+        monkeypatch.setattr(local_hub_routes, "ROUTES", [(verbs, f".*{where}.*", fail), *local_hub_routes.ROUTES])
     change(checkpoint)
     assert main(["push", str(checkpoint), "wrong" if where == "wrong name" else "me/tiny"]) == 2
     printed = capfd.readouterr()
