@@ -75,7 +75,7 @@ def build_demo(model: str | None = None) -> Blocks:
 
     with gradio.Blocks(title=TITLE, analytics_enabled=False) as page:
         names = list(tagger.model.config.id2label.values())
-        known = ", ".join(names[:12]) + (f" … {len(names)} in all" if len(names) > 12 else "")
+        known = ", ".join(f"`{name}`" for name in names[:12]) + (f" … {len(names)} in all" if len(names) > 12 else "")
         gradio.Markdown(
             f"# {TITLE}\nLabels, tokens and milliseconds of the same weights, without and with merging. "
             f"The model is {model or 'the bundled checkpoint'} and knows: {known}."
@@ -97,5 +97,7 @@ def build_demo(model: str | None = None) -> Blocks:
         table = gradio.Markdown(elem_id="table")
         picture = gradio.Plot(label="patches coloured by the token they ended in", elem_id="picture")
         for change in (sound.change, r.change):
-            change(answer, [sound, r], [stock, fast, table, picture])
+            # A small sign of progress in one place: drawing the full animation would slow the model that is timed.
+            shown = {"show_progress": "minimal", "show_progress_on": [table]}
+            change(answer, [sound, r], [stock, fast, table, picture], **shown)
     return page
