@@ -97,7 +97,7 @@ def build_demo(model: str | None = None) -> Blocks:
         table = gradio.Markdown(elem_id="table")
         picture = gradio.Plot(label="patches coloured by the token they ended in", elem_id="picture")
         for change in (sound.change, r.change):
-            # A small sign of progress in one place: drawing the full animation would slow the model that is timed.
-            shown = {"show_progress": "minimal", "show_progress_on": [table]}
-            change(answer, [sound, r], [stock, fast, table, picture], **shown)
+            # Words and no animation, for the drawing of one would slow the model that is timed.
+            begun = change(lambda: "Listening …", None, [table], show_progress="hidden")
+            begun.then(answer, [sound, r], [stock, fast, table, picture], show_progress="hidden")
     return page
