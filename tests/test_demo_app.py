@@ -36,7 +36,7 @@ def test_labels_tokens_and_times_stand_side_by_side() -> None:
         assert list(shown) == list(scores_of(r, 3)) and shown == pytest.approx(scores_of(r, 3), abs=1e-5)
     assert stock != pytest.approx(fast, abs=1e-4)
     assert "| tokens entering each layer | 146 | 146, 138, 130," in table
-    assert re.search(r"\| milliseconds \| [\d.]+ \| [\d.]+ \([\d.]+×\) \|", table)
+    assert re.search(r"\| milliseconds a clip, 16 at once \| [\d.]+ \| [\d.]+ \([\d.]+×\) \|", table)
     assert figure is not None and len(figure.axes) == 4
 
 
