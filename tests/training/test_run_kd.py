@@ -132,7 +132,8 @@ def test_a_teacher_and_then_its_student_are_trained(
         assert entry["loss_distillation"] > 0 and 0 <= entry["teacher_agreement"] <= 1
         assert all(f"'{name}'" in done.stdout for name in LOGGED)
 
-    assert {file.name for file in out.iterdir() if file.is_file()} == {
+    # Its code beside it, for those who load it from the Hub without the package.
+    assert {file.name for file in out.iterdir() if file.is_file() and file.suffix != ".py"} == {
         "config.json", "model.safetensors", "preprocessor_config.json", "results.json"
     }  # fmt: skip
     for folder in (out, out / f"checkpoint-{STEPS}"):
