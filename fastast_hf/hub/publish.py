@@ -50,7 +50,7 @@ def push(
     commit: they are of other weights. The card there is renewed and not replaced: see [`card_merge.with_hub_card`].
 
     Args:
-        folder: That `save_pretrained`, a training run or [`push`]'s reader wrote.
+        folder: What `save_pretrained` of model and front end, or a training run, wrote.
         repo_id: `USER/NAME`; made where there is none.
         private: Whether a new repository is.
         space: Push the demo to the Space of the same name, too.
