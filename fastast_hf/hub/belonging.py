@@ -17,7 +17,7 @@ PICTURES = (f"{TABLES}/*.png",)
 MADE = ("config.json", "preprocessor_config.json", CARD, RESULTS, "handler.py", "requirements.txt")
 # Known, and of no use to others: what a table was made of.
 STAYING = (f"{TABLES}/*.md", f"{TABLES}/predictions/*")
-# In a repository that has new weights, these are of the old ones unless they are pushed with them; so is any pickle.
+# In a repository that has new weights, these are of the old ones unless they are pushed with them; pickled ones, too.
 OF_OLD_WEIGHTS = (*WEIGHTS, *TABLES_READ, *PICTURES, RESULTS, "*.bin")
 
 

@@ -9,11 +9,12 @@ from typing import Any
 from huggingface_hub import ModelCard
 from yaml import YAMLError
 
-from .card_text import HEADINGS
+from .card_text import HEADINGS, check_markers
 
 _GENERATED = re.compile(r"<!-- generated: (.+) -->")
 # Told from results and clips, which the old card's were others.
-_TOLD_ANEW = ("model-index", "model_name", "metrics", "widget")
+_TOLD_ANEW = ("model-index", "model_name", "widget")
+_JOINED = ("datasets", "metrics", "tags")
 
 
 def with_hub_card(card: str, old: str, title: str) -> str:
@@ -21,7 +22,8 @@ def with_hub_card(card: str, old: str, title: str) -> str:
 
     Generated sections are the new card's. Paragraphs of the old card that the new one lacks are put in after what
     they follow there; a paragraph that was changed on one side is therefore there twice, and one is gone when it was
-    removed on both. Metadata: the old card's fields that the new one lacks, and the tags of both.
+    removed on both. Metadata: the old card's fields that the new one lacks, and the datasets, metrics and tags of
+    both; results and widget examples are the new card's.
 
     Args:
         card: That is to be pushed.
@@ -29,7 +31,7 @@ def with_hub_card(card: str, old: str, title: str) -> str:
         title: That cards are generated with; a person's goes before it.
 
     Raises:
-        ValueError: The old card's metadata is no YAML.
+        ValueError: The old card's metadata is no YAML, or its markers of generated sections do not come in pairs.
 
     Example:
         >>> with_hub_card("---\ntags: [a]\n---\n# tiny\n\nNew.\n", "# tiny\n\nMine.\n", "tiny").splitlines()
@@ -37,6 +39,10 @@ def with_hub_card(card: str, old: str, title: str) -> str:
     """
     front, body = _split(card)
     _, old_body = _split(old)
+    try:
+        check_markers(old_body)
+    except ValueError as error:
+        raise ValueError(f"of the card on the Hub: {error}") from error
     blocks = _with_paragraphs(_blocks(body), _blocks(old_body), title)
     return front_matter(card, front, old) + "\n\n".join(blocks) + "\n"
 
@@ -64,8 +70,10 @@ def front_matter(card: str, front: str, old: str) -> str:
         raise ValueError(f"the metadata of the card on the Hub can't be read ({error}): mend it there") from error
     ours = ModelCard(card).data.to_dict()
     lacking = {key: value for key, value in theirs.items() if key not in ours and key not in _TOLD_ANEW}
-    if set(_listed(theirs.get("tags"))) - set(_listed(ours.get("tags"))):
-        lacking["tags"] = _listed(theirs["tags"])
+    for key in _JOINED:
+        both = sorted({*_listed(ours.get(key)), *_listed(theirs.get(key))})
+        if both != sorted(_listed(ours.get(key))):
+            lacking[key] = both
     return _split(with_fields(card, lacking))[0] if lacking else front
 
 

@@ -77,7 +77,9 @@ def _recipe(training: dict[str, Any], settings: dict[str, Any]) -> str:
     merging = (
         f"r drawn at each step from {', '.join(map(str, drawn))}"
         if drawn
-        else f"`tome_r` {_r(settings.get('tome_r'))} in training, too"
+        else f"`tome_r` {_r(settings['tome_r'])} in training, too"
+        if settings.get("tome_r")
+        else "merging in training, too, by the `tome_r` that it began with"
     )
     augmented = [
         words.format(f"{settings[k]:g}") for k, words in AUGMENTATION.items() if settings.get(k) not in NOTHING

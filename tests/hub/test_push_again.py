@@ -82,6 +82,11 @@ MERGES = [
 ]
 
 
+def test_a_card_on_the_hub_with_half_a_marker_is_refused_and_kept() -> None:
+    with pytest.raises(ValueError, match="of the card on the Hub: the card's markers of its section 'results'"):
+        with_hub_card("# tiny\n", "# tiny\n\n<!-- generated: results -->\n\nPrecious words.\n", "tiny")
+
+
 @pytest.mark.parametrize(("mine", "theirs", "both"), MERGES)
 def test_two_cards_become_one_with_all_that_is_in_either(mine: str, theirs: str, both: str) -> None:
     assert with_hub_card(mine, theirs, "t") == both
