@@ -297,7 +297,7 @@ def usable_device(device: str | torch.device | None = None) -> torch.device:
         probe = torch.zeros(1, device=device)
         probe.item()  # which `meta` cannot
         return probe.device
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, AssertionError) as error:
         raise ValueError(f"device {device!s} can't be used here ({str(error).splitlines()[0]}): try cpu") from error
 
 

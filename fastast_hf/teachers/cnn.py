@@ -235,7 +235,7 @@ def _create(config: CNNConfig) -> tuple[Any, int]:
     try:
         features = copy.deepcopy(backbone).to("meta").eval()(picture)
         is_cnn = features.dim() == 4 and features.shape[1] in (backbone.num_features, backbone.head_hidden_size)
-    except (RuntimeError, AssertionError, NotImplementedError):
+    except (RuntimeError, AssertionError):
         is_cnn = False
     if not is_cnn:
         raise ValueError(
