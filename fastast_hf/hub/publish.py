@@ -169,6 +169,8 @@ def model_files(folder: Path, repo_id: str, license_id: str | None = None) -> Co
     config = FastASTConfig.from_pretrained(folder)
     if not list(folder.glob("model*.safetensors")):
         raise ValueError(f"{folder} has no safetensors weights: save the model with save_pretrained")
+    if (folder / "model.safetensors").is_file() and list(folder.glob("model-*")):
+        raise ValueError(f"{folder} has weights twice, in model.safetensors and in parts: remove the old ones")
     files: Content = {name: folder / name for name in names(folder) if matches(name, (*WEIGHTS, *CLIPS, *PICTURES))}
     for name in names(folder):
         if matches(name, TABLES_READ):
@@ -177,9 +179,9 @@ def model_files(folder: Path, repo_id: str, license_id: str | None = None) -> Co
             files[name] = (
                 json_bytes(without_folders(read_json(folder / name))) if is_json else strip_folders(text).encode()
             )
-    files["config.json"] = json_bytes(
-        read_json(folder / "config.json") | {"model_type": config.model_type, "auto_map": AUTO_MAP}
-    )
+    fields = read_json(folder / "config.json") | {"model_type": config.model_type, "auto_map": AUTO_MAP}
+    fields.pop("_name_or_path", None)  # in configs of older series: where the model lay on somebody's machine
+    files["config.json"] = json_bytes(fields)
     extractor = read_json(folder / "preprocessor_config.json")
     auto_map = {"AutoFeatureExtractor": "feature_extraction_fastast.FastASTFeatureExtractor"}
     files["preprocessor_config.json"] = json_bytes(

@@ -19,30 +19,22 @@ def push_teacher(
     folder: Path,
     repo_id: str,
     *,
-    private: bool | None = None,
     license_id: str | None = None,
     language: str | list[str] | None = None,
     tags: str | list[str] | None = None,
-    revision: str | None = None,
-    commit_message: str | None = None,
-    commit_description: str | None = None,
-    create_pr: bool = False,
     token: str | bool | None = None,
+    **of_commit: Any,
 ) -> CommitInfo:
     """Upload weights, config, front end, results and card of a teacher, as [`push`] does a FastAST's.
 
     Args:
         folder: Of the run that trained it; its other files stay there.
         repo_id: `USER/NAME`; made where there is none.
-        private: Whether a new repository is.
         license_id: As the Hub names it.
         language: Of the card's metadata.
         tags: Added to the card's.
-        revision: Branch; made where there is none.
-        commit_message: By default "Upload teacher".
-        commit_description: What is said below the message.
-        create_pr: Propose the commit in a pull request instead of making it.
         token: Of the Hub; by default the one that `hf auth login` keeps.
+        of_commit: `private`, `revision` and what is said of the commit, as [`push`] takes them.
 
     Raises:
         OSError: A file of a checkpoint is not there, or the Hub can't be reached or refuses.
@@ -54,16 +46,8 @@ def push_teacher(
     content = teacher_files(folder, repo_id)
     fields: dict[str, Any] = {"license": license_id, "language": language, "tags": tags}
     content[CARD] = with_fields(content[CARD].decode(), fields).encode()  # type: ignore[union-attr]  # made here
-    return commit(
-        client(token),
-        repo_id,
-        content,
-        private=private,
-        revision=revision,
-        commit_message=commit_message or "Upload teacher",
-        commit_description=commit_description,
-        create_pr=create_pr,
-    )
+    of_commit["commit_message"] = of_commit.get("commit_message") or "Upload teacher"
+    return commit(client(token), repo_id, content, **of_commit)
 
 
 def teacher_files(folder: Path, repo_id: str) -> Content:

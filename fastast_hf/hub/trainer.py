@@ -109,7 +109,9 @@ class HubTrainer(Trainer):
         from .teacher import push_teacher
 
         is_student = isinstance(self.accelerator.unwrap_model(self.model), FastASTForAudioClassification)
-        known = set((push if is_student else push_teacher).__kwdefaults__ or {}) - {"only_model"}
+        known = set(push.__kwdefaults__ or {}) - {"only_model"}
+        if not is_student:
+            known -= {"space", "plain"}
         if unknown := sorted(set(settings) - known):
             raise TypeError(
                 f"push_to_hub takes no {', '.join(unknown)} for this model, whose card is made of its results: "

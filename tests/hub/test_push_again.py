@@ -82,6 +82,15 @@ MERGES = [
 ]
 
 
+def test_weights_of_two_models_in_one_folder_are_refused(hub: LocalHub, checkpoint: Path) -> None:
+    Model.from_pretrained(checkpoint).save_pretrained(checkpoint / "parts", max_shard_size="50KB")
+    for part in (checkpoint / "parts").glob("model*"):
+        part.rename(checkpoint / part.name)
+    with pytest.raises(ValueError, match=r"has weights twice, in model.safetensors and in parts"):
+        push(checkpoint, "me/tiny", only_model=True)
+    assert not hub.repositories
+
+
 def test_a_card_on_the_hub_with_half_a_marker_is_refused_and_kept() -> None:
     with pytest.raises(ValueError, match="of the card on the Hub: the card's markers of its section 'results'"):
         with_hub_card("# tiny\n", "# tiny\n\n<!-- generated: results -->\n\nPrecious words.\n", "tiny")
