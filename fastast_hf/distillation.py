@@ -13,10 +13,10 @@ from torch.nn import functional as F
 from transformers import TrainingArguments
 
 from .corpora import Corpus, StreamingCorpus, label_names
+from .devices import DTYPES
 from .feature_extraction_fastast import FastASTFeatureExtractor
 from .finetuning import CorpusArguments
 from .runs import check_fold, write_json
-from .tagging import DTYPES
 from .teachers.logit_cache import LogitCache
 from .teachers.teacher import Teacher, teacher_probabilities
 from .training import FastASTTrainer, clip_losses

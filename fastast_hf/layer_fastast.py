@@ -127,9 +127,7 @@ class FastASTLayer(ASTLayer):
         r = capped_merges(hidden_states.shape[1], r)
         # A model that merges nothing computes as stock AST does, to the bit.
         merging = r > 0 or token_size is not None
-        attended, _, keys = self.attention(self.layernorm_before(hidden_states), key_bias, merging, **kwargs)
-        hidden_states = self.dropout(attended) + hidden_states
-        del attended  # what the MLP finds free it need not ask the system for
+        hidden_states, keys = self.attend(hidden_states, key_bias, merging, **kwargs)
 
         assignment = None
         if r > 0:
@@ -139,7 +137,18 @@ class FastASTLayer(ASTLayer):
             hidden_states, token_size = merge_tokens(hidden_states, token_size, plan)
             if return_assignment:
                 assignment = merge_assignment(plan)
-        del keys
+        del keys  # what the MLP finds free it need not ask the system for
 
+        return self.feed_forward(hidden_states, merging), token_size, assignment
+
+    def attend(
+        self, hidden_states: Tensor, key_bias: Tensor | None, merging: bool, **kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
+        """The layer's first half: (B, N, C) with what attention adds, and the keys (B, heads, N, C / heads)."""
+        attended, _, keys = self.attention(self.layernorm_before(hidden_states), key_bias, merging, **kwargs)
+        return self.dropout(attended) + hidden_states, keys
+
+    def feed_forward(self, hidden_states: Tensor, merging: bool) -> Tensor:
+        """Its second half: (B, N, C) with what the MLP adds."""
         output = self.mlp(self.layernorm_after(hidden_states), merging)
-        return self.dropout(output) + hidden_states, token_size, assignment
+        return self.dropout(output) + hidden_states

@@ -17,12 +17,14 @@ from tqdm.auto import tqdm
 from transformers import ASTConfig, ASTPreTrainedModel, BatchFeature
 
 from .audio import AudioError, load_audio
+from .devices import usable_device
 from .errors import weights_readable
 from .feature_extraction_fastast import FastASTFeatureExtractor, num_frames
+from .int8 import to_int8
 from .modeling_fastast import FastASTForAudioClassification
+from .presets import fast_dtype, merges_of_share, preset_named, resolved_dtype
 
 BUNDLED_CHECKPOINT = Path(__file__).parent / "checkpoints" / "speech-commands-tiny"
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # Clips read ahead of the model: enough to fill batches of like length, few enough to stay in memory.
 READ_AHEAD_BATCHES = 4
 # At native length, clips are padded up to a whole number of these frames, whatever else is in their batch.
@@ -41,19 +43,24 @@ class Tagger:
         model: Any AST or FastAST checkpoint, local or of the Hub, or a model in memory; None for the checkpoint that
             comes with the package (ten spoken commands). A model in memory stays as it is; the tagger shares its
             weights, unless `device` or `dtype` calls for a copy.
-        tome_r: Tokens to merge in each layer; None for the checkpoint's own.
+        tome_r: Tokens to merge in each layer; None for the checkpoint's own, or what the preset merges.
         tome_schedule: How `tome_r` is spread over the layers; None for the checkpoint's own.
         top_k: How many labels to give; None for all.
         batch_size: Windows that go through the model at once.
         device: `"cpu"`, `"cuda"`, `"cuda:1"` …; None for a GPU where there is one.
-        dtype: `"float32"`, `"bfloat16"`, `"float16"` or a torch dtype; the front end always computes in float32.
+        dtype: `"float32"`, `"bfloat16"`, `"float16"`, a torch dtype, or on a CPU `"int8"` for linear layers in 8 bits;
+            None for the preset's. The front end always computes in float32.
         native_length: Feed short recordings at their own length, not padded to the model's. Faster, and not what
-            published checkpoints were trained on.
+            published checkpoints were trained on. None for the preset's.
         feature_extractor: None takes that of the checkpoint, or of the one that a model in memory came from; where
             there is none, one with AudioSet's statistics.
+        preset: `"exact"`: float32, and merging only where the checkpoint asks for it. `"balanced"`: half precision
+            where the device is fast in it, and half of the patches merged. `"fast"`: int8 on a CPU that has it (else
+            half precision), native length, and four patches of five merged. A checkpoint with a `tome_r` keeps to it,
+            and each part can be set by itself.
 
     Raises:
-        ValueError: A checkpoint that is no AST classifier, or a wrong `tome_r`, `device` or `dtype`.
+        ValueError: A checkpoint that is no AST classifier, or a wrong `tome_r`, `device`, `dtype` or `preset`.
         TypeError: A model in memory that is no AST classifier.
         OSError: No such checkpoint.
 
@@ -71,19 +78,25 @@ class Tagger:
         top_k: int | None = 5,
         batch_size: int = 8,
         device: str | torch.device | None = None,
-        dtype: str | torch.dtype = torch.float32,
-        native_length: bool = False,
+        dtype: str | torch.dtype | None = None,
+        native_length: bool | None = None,
         feature_extractor: FastASTFeatureExtractor | None = None,
+        preset: str = "exact",
     ) -> None:
         if top_k is not None and top_k < 1:
             raise ValueError(f"top_k is {top_k}: ask for 1 label or more, or None for all")
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}: a batch holds 1 clip or more")
-        self.top_k, self.batch_size, self.native_length = top_k, batch_size, native_length
-        self.device, self.dtype = usable_device(device), _dtype(dtype)
+        settings = preset_named(preset)
+        self.top_k, self.batch_size = top_k, batch_size
+        self.native_length = settings.native_length if native_length is None else native_length
+        self.device = usable_device(device)
+        wanted = fast_dtype(settings, self.device) if dtype is None else resolved_dtype(dtype, self.device)
+        self.dtype = torch.float32 if wanted is torch.int8 else wanted
         if isinstance(model, ASTPreTrainedModel):
             self.model = FastASTForAudioClassification.from_ast(model)
-            if any((p.device, p.dtype) != (self.device, self.dtype) for p in model.parameters()):
+            foreign = any((p.device, p.dtype) != (self.device, self.dtype) for p in model.parameters())
+            if foreign and wanted is not torch.int8:
                 self.model = copy.deepcopy(self.model)  # to() converts in place what the caller's model holds too
             config = model.config
             feature_extractor = feature_extractor or _extractor_of(config)
@@ -94,7 +107,8 @@ class Tagger:
         self.feature_extractor = feature_extractor
         if tome_r is not None or tome_schedule is not None:
             self.model.set_tome_r(self.model.config.tome_r if tome_r is None else tome_r, tome_schedule)
-        self.model.to(self.device, self.dtype).eval()
+        self._merged = 0.0 if tome_r is not None else settings.merged
+        self.model = to_int8(self.model) if wanted is torch.int8 else self.model.to(self.device, self.dtype).eval()
 
     def __call__(
         self,
@@ -190,6 +204,14 @@ class Tagger:
         )
         return inputs.to(self.dtype)  # of the floating-point ones
 
+    def merges(self, num_frames: int | None = None) -> list[int]:
+        """Tokens merged in each layer, before the cap, for clips of `num_frames` frames (the longest if None)."""
+        config = self.model.config
+        own = config.merges_per_layer()
+        if any(own) or not self._merged:
+            return own
+        return merges_of_share(config, self._merged, num_frames or self.feature_extractor.max_length)
+
     def _windows(self, samples: np.ndarray) -> Iterator[np.ndarray]:
         """Stretches of the model's input length; the last one ends where the recording does."""
         length = self.feature_extractor.samples_of(self.feature_extractor.max_length)
@@ -218,7 +240,9 @@ class Tagger:
             for start in range(0, len(indices), self.batch_size):
                 batch = indices[start : start + self.batch_size]
                 try:
-                    logits = self.model(**self.features([windows[i] for i in batch])).logits.float().cpu()
+                    inputs = self.features([windows[i] for i in batch])
+                    merges = self.merges(inputs["input_values"].shape[1])
+                    logits = self.model(**inputs, tome_r=merges).logits.float().cpu()
                 except torch.OutOfMemoryError as error:
                     raise MemoryError(
                         f"{len(batch)} clips at once do not fit into the memory of {self.device}: lower the batch size"
@@ -283,27 +307,3 @@ def load_classifier(model: str | os.PathLike[str]) -> FastASTForAudioClassificat
             f"{model} lacks {len(missing)} weights, {missing[0]} among them: give a checkpoint trained to classify"
         )
     return loaded
-
-
-def usable_device(device: str | torch.device | None = None) -> torch.device:
-    """The device that is named, or by default a GPU where there is one.
-
-    Raises:
-        ValueError: An unknown name, no such GPU, or torch built without any.
-    """
-    if device is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        probe = torch.zeros(1, device=device)
-        probe.item()  # which `meta` cannot
-        return probe.device
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device {device!s} can't be used here ({str(error).splitlines()[0]}): try cpu") from error
-
-
-def _dtype(dtype: str | torch.dtype) -> torch.dtype:
-    if isinstance(dtype, torch.dtype):
-        return dtype
-    if dtype not in DTYPES:
-        raise ValueError(f"dtype is {dtype!r}: choose one of {', '.join(DTYPES)}")
-    return DTYPES[dtype]

@@ -30,7 +30,8 @@ LOADS = [  # settings of the tiny model of 3 layers, tokens entering each layer 
 REFUSED = [
     ("top_k", 0, "top_k is 0"),
     ("batch_size", 0, "batch_size is 0"),
-    ("dtype", "int8", "dtype is 'int8'"),
+    ("dtype", "int4", "dtype is 'int4'"),
+    ("preset", "faster", "preset is 'faster': choose one of exact, balanced, fast"),
     ("device", "toaster", "device toaster can't be used here"),
     ("device", "meta", "device meta can't be used here"),
     ("tome_r", -1, "tome_r is -1"),
