@@ -209,6 +209,6 @@ def _rows(path: Path) -> Iterator[tuple[str, bytes]]:
 def _csv_line(cells: Sequence[str]) -> bytes:
     line = io.StringIO()
     # Python's readers take a bare \r for the end of a row, and its writer leaves one bare where rows end in \n.
-    quoting = csv.QUOTE_ALL if any("\r" in cell for cell in cells) else csv.QUOTE_MINIMAL
-    csv.writer(line, lineterminator="\n", quoting=quoting).writerow(cells)
+    quoted = any("\r" in cell for cell in cells)
+    csv.writer(line, lineterminator="\n", quoting=csv.QUOTE_ALL if quoted else csv.QUOTE_MINIMAL).writerow(cells)
     return line.getvalue().encode("utf-8", errors="surrogateescape")
