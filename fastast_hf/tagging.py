@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Sized
+from contextlib import closing
+from functools import partial
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from .feature_extraction_fastast import FastASTFeatureExtractor, num_frames
 from .int8 import to_int8
 from .modeling_fastast import FastASTForAudioClassification
 from .presets import fast_dtype, merges_of_share, preset_named, resolved_dtype
+from .reading import in_groups, read_ahead
 
 BUNDLED_CHECKPOINT = Path(__file__).parent / "checkpoints" / "speech-commands-tiny"
 # Clips read ahead of the model: enough to fill batches of like length, few enough to stay in memory.
@@ -116,6 +119,7 @@ class Tagger:
         *,
         on_error: str = "raise",
         progress: bool | None = None,
+        workers: int | None = None,
     ) -> list[Any]:
         """Label one recording or many.
 
@@ -123,6 +127,7 @@ class Tagger:
             sources: What [`load_audio`] takes (a file; samples with their rate), or any number of it.
             on_error: `"raise"` at the first recording that can't be used, or `"return"` its error in its place.
             progress: Whether to show a progress bar; None shows it for more than one batch on a terminal.
+            workers: Threads that read files while the model computes; 0 for none, None for one per core, up to 8.
 
         Returns:
             A list of `{"label": str, "score": float}`, best first; for a list of recordings, a list of those.
@@ -137,57 +142,60 @@ class Tagger:
         one = pair or isinstance(sources, (str, os.PathLike, dict))
         if not one and not isinstance(sources, Iterable):
             raise AudioError(f"a {type(sources).__name__} was given: give a file, samples with their rate, or a list")
-        results = list(self.stream([sources] if one else sources, on_error=on_error, progress=progress))
+        sources = [sources] if one else sources
+        results = list(self.stream(sources, on_error=on_error, progress=progress, workers=workers))
         return results[0] if one else results
 
     def stream(
-        self, sources: Iterable[Any], *, on_error: str = "raise", progress: bool | None = None
+        self,
+        sources: Iterable[Any],
+        *,
+        on_error: str = "raise",
+        progress: bool | None = None,
+        workers: int | None = None,
     ) -> Iterator[Any]:
         """Label recordings, and give the labels of each in turn as soon as they are known.
 
+        Files are read while the model computes, a few batches ahead: any number of them fits into memory.
+
         Args:
-            sources: As for a call, but always any number of them.
+            sources: As for a call, but always any number of them; a generator is drawn from as files are read.
             on_error: As for a call.
             progress: As for a call.
+            workers: As for a call.
 
         Yields:
             A list of `{"label": str, "score": float}` for each, or the error in its place.
         """
-        sources = list(sources)
-        results: list[Any] = [None] * len(sources)
+        total = len(sources) if isinstance(sources, Sized) else None
         # tqdm takes None as "not unless this is a terminal".
-        hidden = None if progress is None and len(sources) > self.batch_size else not progress
+        hidden = None if progress is None and (total is None or total > self.batch_size) else not progress
         ahead = self.batch_size * READ_AHEAD_BATCHES
-        windows: list[np.ndarray] = []
-        owners: list[int] = []
-        given = 0
-        with tqdm(total=len(sources), unit="clip", disable=hidden, leave=False) as bar:
-            for index, source in enumerate(sources):
-                try:
-                    samples = load_audio(source, self.feature_extractor.sampling_rate)
-                except AudioError as error:
-                    if on_error == "raise":
-                        raise
-                    results[index] = error
+        read = partial(self._read, on_error=on_error)
+        recordings = read_ahead(read, sources, workers=workers, most=ahead, room=ahead)
+        with tqdm(total=total, unit="clip", disable=hidden, leave=False) as bar, closing(recordings):
+            for group in in_groups(recordings, ahead):
+                scores = iter(self._scores([window for _, own in group if isinstance(own, list) for window in own]))
+                for source, own in group:
+                    result: list[Label] | AudioError
+                    if isinstance(own, AudioError):
+                        result = own
+                    else:
+                        mean = torch.stack([next(scores) for _ in own]).mean(dim=0)
+                        result = self._labels(mean) if mean.isfinite().all() else not_finite(source)
+                    if on_error == "raise" and isinstance(result, AudioError):
+                        raise result
                     bar.update()
-                else:
-                    own = list(self._windows(samples))
-                    windows += own
-                    owners += [index] * len(own)
-                if windows and (len(windows) >= ahead or index == len(sources) - 1):
-                    scores = defaultdict(list)
-                    for owner, score in zip(owners, self._scores(windows), strict=True):
-                        scores[owner].append(score)
-                    for owner, of_windows in scores.items():
-                        mean = torch.stack(of_windows).mean(dim=0)
-                        results[owner] = self._labels(mean) if mean.isfinite().all() else not_finite(sources[owner])
-                        if on_error == "raise" and isinstance(results[owner], AudioError):
-                            raise results[owner]
-                    bar.update(len(scores))
-                    windows, owners = [], []
-                if not windows:
-                    yield from results[given : index + 1]
-                    given = index + 1
+                    yield result
+                del group, own  # the windows, before the next ones are gathered
+
+    def _read(self, source: Any, on_error: str) -> list[np.ndarray] | AudioError:
+        try:
+            return list(self._windows(load_audio(source, self.feature_extractor.sampling_rate)))
+        except AudioError as error:
+            if on_error == "raise":
+                raise
+            return error
 
     def features(self, windows: Sequence[np.ndarray]) -> BatchFeature:
         """The model's inputs for windows that share a length bucket: spectrograms (B, frames, mel bins) in its dtype.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -305,7 +307,7 @@ def test_only_a_few_batches_are_decoded_ahead(make_tagger: Make, monkeypatch: py
     monkeypatch.setattr(tagger, "_scores", lambda windows: events.append("m") or [torch.ones(5)] * len(windows))
     ahead = 2 * READ_AHEAD_BATCHES
     clips = [clip] * (2 * ahead + 3)
-    assert len(tagger(clips)) == len(clips)
+    assert len(tagger(clips, workers=0)) == len(clips)
     # Read a few batches, answer them, read on: never the whole folder first.
     assert "".join(events) == ("r" * ahead + "m") * 2 + "rrrm"
 
@@ -319,8 +321,51 @@ def test_labels_come_as_soon_as_they_are_known(make_tagger: Make, monkeypatch: p
     assert isinstance(results[0], AudioError) and isinstance(results[-1], AudioError)
     decoded = []
     monkeypatch.setattr(tagging, "load_audio", lambda source, rate: decoded.append(1) or load_audio(source, rate))
-    assert next(tagger.stream(clips)) == expected[0]
+    assert next(tagger.stream(clips, workers=0)) == expected[0]
     assert len(decoded) == READ_AHEAD_BATCHES
+
+
+@pytest.mark.parametrize("native_length", [False, True])
+def test_reading_in_threads_changes_no_bit(native_length: bool, make_tagger: Make) -> None:
+    tagger, clips = make_tagger(batch_size=2, native_length=native_length), noises() * 3
+    clips[4] = (np.zeros(16000), 16000)
+    expected = tagger(clips, workers=0, on_error="return")
+    assert isinstance(expected[4], AudioError)
+    for results in (
+        tagger(clips, workers=4, on_error="return"),
+        list(tagger.stream((clip for clip in clips), workers=4, on_error="return")),
+    ):
+        assert results[:4] + results[5:] == expected[:4] + expected[5:]
+        assert str(results[4]) == str(expected[4])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("on_error", ["raise", "return"])
+def test_an_error_in_the_middle_or_an_early_end_leaves_no_thread(
+    on_error: str, workers: int, make_tagger: Make
+) -> None:
+    def endless() -> Iterator[tuple[np.ndarray, int]]:
+        yield from [*clips[:5], (np.zeros(3), 16000)]
+        yield from itertools.cycle(clips)
+
+    tagger, clips = make_tagger(batch_size=1), noises([4000, 5000])
+    clips *= 3
+    before = threading.active_count()
+    results = tagger.stream(endless(), on_error=on_error, workers=workers)
+    got = [next(results) for _ in range(READ_AHEAD_BATCHES)]
+    assert got == tagger(clips[:READ_AHEAD_BATCHES])
+    if on_error == "raise":
+        with pytest.raises(AudioError, match="too short"):
+            list(results)
+    else:
+        assert [isinstance(next(results), AudioError) for _ in range(4)] == [False, True, False, False]
+        results.close()
+    assert threading.active_count() == before
+
+
+def test_a_wrong_number_of_workers_is_refused(make_tagger: Make) -> None:
+    with pytest.raises(ValueError, match="workers is -1"):
+        make_tagger()(noises([4000]), workers=-1)
 
 
 def test_what_is_no_recording_is_refused(make_tagger: Make) -> None:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .output import Appender, Output, json_line
+from .processes import Processes
 from .tables import format_table
 
 if TYPE_CHECKING:
     from ..tagging import Tagger
+
+# What scores depend on: results of others are not mixed in one file.
+SETTINGS = ("model", "r", "speedup", "schedule", "top_k", "dtype", "native_length", "preset")
 
 
 def add_parser(commands: Any) -> None:
@@ -30,18 +36,93 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--device", help="cpu, cuda, cuda:1 … (default: a GPU where there is one)")
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16", "float16"))
     parser.add_argument("--native-length", action="store_true", help="do not pad short clips: faster, less exact")
-    parser.add_argument("--json", action="store_true", help="print a JSON object per file, one on a line")
+    parser.add_argument("--workers", type=int, metavar="W", help="threads that read files (default: one a core, ≤ 8)")
+    result = parser.add_mutually_exclusive_group()
+    result.add_argument("--json", action="store_true", help="print a JSON object per file, one on a line")
+    result.add_argument("-o", "--output", type=Path, metavar="FILE", help="write results to FILE.csv or FILE.jsonl")
+    parser.add_argument("--resume", action="store_true", help="go on with FILE: files that are in it are left out")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Label what was given; 2 if anything in it could not be used, though the rest is still labelled."""
     from ..audio import AudioError
-    from ..tagging import Tagger
 
+    if args.output is not None:
+        return run_to_file(args)
+    if args.resume:
+        raise ValueError("--resume goes on with a file of results: give it with -o")
+    if Processes().count > 1:
+        raise ValueError("several processes write their results to a file: give one with -o")
     files, failed = list_files(args.paths)
     if not files:
         return 2
+    tagger = make_tagger(args)
+    results: list[Any] = []  # for the table; of JSON only errors are kept
+    try:
+        for file, result in zip(files, stream(tagger, files, args), strict=True):
+            if args.json and not isinstance(result, AudioError):
+                print(json_line(str(file), result), flush=True)
+            else:
+                results.append(result)
+    finally:  # Ctrl-C or a want of memory does not lose what is labelled
+        failed = print_errors(results) or failed
+        if not args.json:
+            print_table(tagger, files[: len(results)], results)
+    return 2 if failed else 0
+
+
+def run_to_file(args: argparse.Namespace) -> int:
+    """Label what was given and is not in the output file yet, in all processes that there are."""
+    output = Output(args.output)
+    with Processes() as processes:
+        files, failed, todo = processes.of_first(partial(plan, args, output))
+        if not files:
+            return 2
+        # Every process takes the next file in turn, so that recordings of all lengths are spread evenly.
+        own = todo[processes.rank :: processes.count]
+        if args.device in (None, "cuda"):
+            args.device = processes.device() or args.device
+        tagger = make_tagger(args) if todo else None
+        errors: list[Any] = []
+        try:
+            if tagger is not None:
+                path = output.path if processes.count == 1 else output.part(processes.rank)
+                with Appender(path, output.path.suffix) as appender:
+                    shown = None if processes.rank == 0 else False
+                    for file, result in zip(own, stream(tagger, own, args, shown), strict=True):
+                        if isinstance(result, list):
+                            appender.add(str(file), result)
+                        else:
+                            errors.append(result)
+        finally:
+            failed = print_errors(errors) or failed
+        failed = any(processes.gather(failed))
+        if processes.rank == 0:
+            count = output.merge(list(map(str, files)))
+            earlier = f", {len(files) - len(todo)} of them before" if len(todo) < len(files) else ""
+            merging = f"; {describe_merging(tagger)}" if tagger is not None else ""
+            print(f"{output.path}: {count} file{'s' if count != 1 else ''}{earlier}{merging}")
+    return 2 if failed else 0
+
+
+def plan(args: argparse.Namespace, output: Output) -> tuple[list[Path], bool, list[Path]]:
+    """All files once, whether some of what was given has none, and the files that have no results yet."""
+    found, failed = list_files(args.paths)
+    files = list(dict.fromkeys(found))
+    if not files:
+        return [], failed, []
+    settings = {name: getattr(args, name, None) for name in SETTINGS}
+    if args.model is not None and Path(args.model).is_dir():
+        settings["model"] = str(Path(args.model).resolve())
+    done = output.begin(settings, args.resume)
+    return files, failed, [file for file in files if str(file) not in done]
+
+
+def make_tagger(args: argparse.Namespace) -> Tagger:
+    """With the model and merging that the arguments ask for."""
+    from ..tagging import Tagger
+
     tagger = Tagger(
         args.model,
         tome_r=args.r,
@@ -56,19 +137,12 @@ def run(args: argparse.Namespace) -> int:
         from ..complexity import solve_tome_r
 
         tagger.model.set_tome_r(solve_tome_r(tagger.model.config, args.speedup))
+    return tagger
 
-    results: list[Any] = []
-    try:
-        for file, result in zip(files, tagger.stream(files, on_error="return"), strict=True):
-            results.append(result)
-            if args.json and not isinstance(result, AudioError):
-                # In ASCII, so that it parses whatever the file's name and the terminal's encoding are.
-                print(json.dumps({"file": str(file), "labels": result}), flush=True)
-    finally:  # Ctrl-C or a want of memory does not lose what is labelled
-        failed = print_errors(results) or failed
-        if not args.json:
-            print_table(tagger, files[: len(results)], results)
-    return 2 if failed else 0
+
+def stream(tagger: Tagger, files: list[Path], args: argparse.Namespace, progress: bool | None = None) -> Iterator[Any]:
+    """Labels or the error of each file."""
+    return tagger.stream(files, on_error="return", progress=progress, workers=args.workers)
 
 
 def list_files(paths: list[Path]) -> tuple[list[Path], bool]:
@@ -105,9 +179,13 @@ def print_table(tagger: Tagger, files: list[Path], results: list[Any]) -> None:
         return
     places = ["1st", "2nd", "3rd", *(f"{k}th" for k in range(4, len(rows[0])))]
     print(format_table(["file", *places[: len(rows[0]) - 1]], rows))
-    schedule = tagger.model.token_schedule()
-    config = tagger.model.config
     count = f"{len(rows)} file" + ("s" if len(rows) > 1 else "")
+    print(f"\n{count}, {describe_merging(tagger)}")
+
+
+def describe_merging(tagger: Tagger) -> str:
+    """How much the model merged."""
+    schedule = tagger.model.token_schedule()
     of_longest = " (of clips that fill the model's input)" if tagger.native_length else ""
     tokens = f"{schedule[0]} tokens enter the first layer, {schedule[-1]} the last{of_longest}"
-    print(f"\n{count}, tome_r={config.tome_r}: {tokens}")
+    return f"tome_r={tagger.model.config.tome_r}: {tokens}"
