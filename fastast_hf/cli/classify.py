@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 # What scores depend on: results of others are not mixed in one file.
 SETTINGS = ("model", "r", "speedup", "schedule", "top_k", "dtype", "native_length", "preset")
+PRESETS = ("exact", "balanced", "fast")  # of fastast_hf.presets, which would bring torch for --help
 
 
 def add_parser(commands: Any) -> None:
@@ -34,8 +35,21 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--top-k", type=int, default=3, metavar="K", help="labels for each file (default: 3)")
     parser.add_argument("--batch-size", type=int, default=8, metavar="B", help="clips at once (default: 8)")
     parser.add_argument("--device", help="cpu, cuda, cuda:1 … (default: a GPU where there is one)")
-    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16", "float16"))
-    parser.add_argument("--native-length", action="store_true", help="do not pad short clips: faster, less exact")
+    parser.add_argument(
+        "--preset",
+        default="exact",
+        choices=PRESETS,
+        help="exact: float32, and the checkpoint's own r; balanced: half precision, half of the patches merged; fast: "
+        "int8, native length, four patches of five merged (default: exact)",
+    )
+    parser.add_argument(
+        "--dtype", choices=("float32", "bfloat16", "float16", "int8"), help="instead of the preset's; int8: CPU alone"
+    )
+    parser.add_argument(
+        "--native-length",
+        action=argparse.BooleanOptionalAction,
+        help="do not pad short clips: faster, less exact (default: the preset's)",
+    )
     parser.add_argument("--workers", type=int, metavar="W", help="threads that read files (default: one a core, ≤ 8)")
     result = parser.add_mutually_exclusive_group()
     result.add_argument("--json", action="store_true", help="print a JSON object per file, one on a line")
@@ -125,13 +139,14 @@ def make_tagger(args: argparse.Namespace) -> Tagger:
 
     tagger = Tagger(
         args.model,
-        tome_r=args.r,
+        tome_r=args.r if args.speedup is None else 0,
         tome_schedule=args.schedule,
         top_k=args.top_k,
         batch_size=args.batch_size,
         device=args.device,
         dtype=args.dtype,
         native_length=args.native_length,
+        preset=args.preset,
     )
     if args.speedup is not None:
         from ..complexity import solve_tome_r
@@ -185,7 +200,9 @@ def print_table(tagger: Tagger, files: list[Path], results: list[Any]) -> None:
 
 def describe_merging(tagger: Tagger) -> str:
     """How much the model merged."""
-    schedule = tagger.model.token_schedule()
+    merges, config = tagger.merges(), tagger.model.config
+    tokens = tagger.model.token_schedule(tome_r=merges)
     of_longest = " (of clips that fill the model's input)" if tagger.native_length else ""
-    tokens = f"{schedule[0]} tokens enter the first layer, {schedule[-1]} the last{of_longest}"
-    return f"tome_r={tagger.model.config.tome_r}: {tokens}"
+    by_preset = merges != config.merges_per_layer()
+    r = f"tome_r={merges} by the preset" if by_preset else f"tome_r={config.tome_r}"
+    return f"{r}: {tokens[0]} tokens enter the first layer, {tokens[-1]} the last{of_longest}"

@@ -17,7 +17,9 @@ from pickles_with_code import Touch
 from transformers import BertConfig, BertForSequenceClassification
 
 from fastast_hf import FastASTConfig, FastASTFeatureExtractor, FastASTForAudioClassification, Tagger
+from fastast_hf.cli import classify as classify_command
 from fastast_hf.cli.main import main
+from fastast_hf.presets import PRESETS
 
 DATA = Path(__file__).parents[1] / "data"
 GOOD = str(DATA / "speech" / "yes_rms.wav")
@@ -56,7 +58,8 @@ BAD_OPTIONS = [
     (["--top-k", "0"], "top_k is 0"),
     (["--batch-size", "0"], "batch_size is 0"),
     (["--device", "toaster"], "device toaster can't be used here"),
-    (["--dtype", "int8"], "invalid choice: 'int8'"),
+    (["--dtype", "int4"], "invalid choice: 'int4'"),
+    (["--preset", "faster"], "invalid choice: 'faster'"),
     (["--model", "no-such-owner/no-such-model"], "no-such-owner/no-such-model"),
 ]
 
@@ -163,12 +166,26 @@ def test_headers_count_the_labels(top_k: str, headers: str, classify) -> None:  
         (["--r", "20", "--schedule", "decreasing"], "tome_r=20: 146 tokens enter the first layer, 86 the last"),
         (["--r", "0", "--dtype", "bfloat16"], "tome_r=0: 146 tokens enter the first layer, 146 the last"),
         (["--native-length"], "130 the last (of clips that fill the model's input)"),
+        (["--preset", "fast", "--no-native-length"], "tome_r=8: 146 tokens enter the first layer, 130 the last"),
+        (["--preset", "fast", "--r", "20"], "106 the last (of clips that fill the model's input)"),
+        (["--preset", "balanced", "--speedup", "1"], "tome_r=0: 146 tokens enter the first layer, 146 the last"),
     ],
 )
 def test_what_was_merged_follows_the_options(options: list[str], said: str, classify) -> None:  # noqa: ANN001
     code, out, err = classify(GOOD, *options)
     assert (code, err) == (0, [])
     assert out[-1].endswith(said)
+
+
+def test_what_a_preset_merges_is_told(classify, checkpoint: Path) -> None:  # noqa: ANN001
+    edit_config(checkpoint, tome_r=0)
+    code, out, err = classify(GOOD, "--preset", "balanced")
+    assert (code, err) == (0, [])
+    assert out[-1].endswith("tome_r=[48, 24, 0] by the preset: 146 tokens enter the first layer, 74 the last")
+
+
+def test_the_presets_offered_are_those_that_there_are() -> None:
+    assert tuple(PRESETS) == classify_command.PRESETS
 
 
 def test_speedup_is_solved_for_r(classify) -> None:  # noqa: ANN001
