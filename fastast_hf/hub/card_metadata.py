@@ -10,12 +10,14 @@ from typing import Any, cast
 import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from .card_check import Claim
 from .card_claims import is_generated
 
 TAGS = ("audio-spectrogram-transformer", "fastast", "token-merging")
 SAMPLES = "samples"  # a folder of clips that the Hub's page offers to try
 LISTS = ("datasets", "metrics", "tags")  # of which a person's own stay, beside the generated ones
 LICENSES = {"cc-by-4.0": "by/4.0", "cc-by-nc-3.0": "by-nc/3.0"}
+LICENSE_NAMES = [Claim(rf"\[{re.escape(name)}(?=\s)", [()]) for name in LICENSES]  # the words of their links
 # Of each corpus: of all of it, if there is one licence for it; and in words.
 CORPUS_LICENSES = {
     "esc50": ("cc-by-nc-3.0", "ESC-50 is [{}][licence]: not for commercial use"),
