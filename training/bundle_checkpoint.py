@@ -21,7 +21,8 @@ import torch
 from fastast_hf import FastASTFeatureExtractor, FastASTForAudioClassification
 from fastast_hf.cli.main import main as fastast
 from fastast_hf.errors import one_line_errors
-from fastast_hf.hub.card_facts import TABLES, without_folders
+from fastast_hf.hub.card_facts import TABLES
+from fastast_hf.hub.local_paths import without_folders
 from fastast_hf.hub.model_card import CARD, write_card
 from fastast_hf.runs import OF_ONE_CORPUS, RESULTS, write_json
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,14 +11,9 @@ from ..feature_extraction_fastast import HOP_SECONDS
 from ..runs import RESULTS
 from ..tagging import BUNDLED_CHECKPOINT
 from .card_schema import CONFIG, EXTRACTOR, check, check_evaluation, check_training
+from .local_paths import without_folders
 
 TABLES = "results"  # the folder of what `fastast evaluate` wrote
-
-# Absolute ones of two parts and more, those from here or home, and Windows'; not within an address.
-_PATH = re.compile(
-    r"(?<![\w.~/])(?:file://)?(?:(?:~[\w.-]*|\.\.?)(?:/[^\s/\"'`,;|()\[\]]+)+|(?:/(?!/)[^\s/\"'`,;|()\[\]]+){2,})/?"
-    r"|\b[A-Za-z]:\\[^\s\"'`,;|()\[\]]+"
-)
 
 
 @dataclass(frozen=True)
@@ -112,34 +106,6 @@ def count_parameters(folder: Path) -> int:
                     size *= length
                 total += size
     return total
-
-
-def without_folders(content: Any) -> Any:
-    """Paths of this machine as their last part: who looks at a model need not know where its data lay.
-
-    Example:
-        >>> without_folders({"data": "/home/me/ESC-50", "model": "MIT/ast"})
-        {'data': 'ESC-50', 'model': 'MIT/ast'}
-    """
-    if isinstance(content, dict):
-        return {without_folders(key): without_folders(value) for key, value in content.items()}
-    if isinstance(content, list):
-        return [without_folders(value) for value in content]
-    if not isinstance(content, str):
-        return content
-    if Path(content).is_absolute() or content.startswith(("~", "..", "./")):
-        return Path(content).name
-    return strip_folders(content)
-
-
-def strip_folders(text: str) -> str:
-    """A text with each path of this machine in it as its last part; addresses and names of the Hub stay.
-
-    Example:
-        >>> strip_folders("FastAST=/home/me/out/a, from ../b/c and MIT/ast (https://hf.co/MIT/ast)")
-        'FastAST=a, from c and MIT/ast (https://hf.co/MIT/ast)'
-    """
-    return _PATH.sub(lambda found: re.split(r"[/\\]", found[0].rstrip("/\\"))[-1], text)
 
 
 def seconds_of(frames: int) -> float:

@@ -18,9 +18,10 @@ from transformers.dynamic_module_utils import get_relative_import_files
 from ..configuration_fastast import AUTO_MAP, FastASTConfig
 from ..modeling_fastast import FastASTForAudioClassification
 from .belonging import CLIPS, PICTURES, TABLES_READ, WEIGHTS, check_checkpoint, check_files, matches, names
-from .card_facts import RESULTS, read_json, strip_folders, without_folders
+from .card_facts import RESULTS, read_json
 from .card_merge import with_fields
 from .committing import Content, check_name, client, commit
+from .local_paths import strip_folders, without_folders
 from .model_card import CARD, render_card
 
 REQUIREMENTS = "transformers>=5.17,<6\ntorch>=2.11\nsoundfile>=0.13\nsoxr>=0.5\n"

@@ -8,9 +8,10 @@ from typing import Any
 from huggingface_hub import CommitInfo, ModelCardData
 
 from .belonging import WEIGHTS, check_checkpoint, check_files, matches, names
-from .card_facts import RESULTS, read_json, without_folders
+from .card_facts import RESULTS, read_json
 from .card_merge import with_fields, with_hub_card
 from .committing import Content, check_name, client, commit
+from .local_paths import without_folders
 from .model_card import CARD
 from .publish import json_bytes
 
