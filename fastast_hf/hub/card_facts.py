@@ -9,6 +9,7 @@ from typing import Any
 
 from ..feature_extraction_fastast import HOP_SECONDS
 from ..runs import RESULTS
+from ..saved_weights import count_parameters
 from ..tagging import BUNDLED_CHECKPOINT
 from .card_schema import CONFIG, EXTRACTOR, check, check_evaluation, check_training
 from .local_paths import without_folders
@@ -26,7 +27,7 @@ class CardFacts:
         extractor: `preprocessor_config.json`.
         training: `results.json` of the training run; empty where there is none.
         tables: What `fastast evaluate` wrote into `results/`, by file name.
-        parameters: Their number, from the weights' file.
+        parameters: Their number, from the files of weights.
         bundled: Whether it is the one that comes with the package, which no name loads.
     """
 
@@ -84,28 +85,6 @@ def read_json(path: Path) -> dict[str, Any]:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is not JSON ({error}): write it anew") from error
-
-
-def count_parameters(folder: Path) -> int:
-    """Parameters in the safetensors files of a folder, from their headers; AST has no other tensors.
-
-    Raises:
-        OSError: There is none.
-    """
-    from safetensors import safe_open
-
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        raise FileNotFoundError(f"{folder} has no safetensors weights: save the model with save_pretrained")
-    total = 0
-    for file in files:
-        with safe_open(file, framework="pt") as weights:
-            for name in weights.keys():  # noqa: SIM118 - not a dict
-                size = 1
-                for length in weights.get_slice(name).get_shape():
-                    size *= length
-                total += size
-    return total
 
 
 def seconds_of(frames: int) -> float:

@@ -17,6 +17,7 @@ from transformers.dynamic_module_utils import get_relative_import_files
 
 from ..configuration_fastast import AUTO_MAP, FastASTConfig
 from ..modeling_fastast import FastASTForAudioClassification
+from ..saved_weights import tensors_by_file
 from .belonging import CLIPS, PICTURES, TABLES_READ, WEIGHTS, check_checkpoint, check_files, matches, names
 from .card_facts import RESULTS, read_json
 from .card_merge import with_fields
@@ -164,14 +165,15 @@ def model_files(folder: Path, repo_id: str, license_id: str | None = None) -> Co
     """What goes into the repository, by name: bytes that are made here, and files as they are.
 
     Raises:
-        OSError: A file of a checkpoint is not there.
-        ValueError: It is no FastAST, or its weights are not in safetensors.
+        OSError: A file of a checkpoint is not there, or its weights are not in safetensors.
+        ValueError: It is no FastAST, or some of its weights are another's.
     """
     config = FastASTConfig.from_pretrained(folder)
-    if not list(folder.glob("model*.safetensors")):
-        raise ValueError(f"{folder} has no safetensors weights: save the model with save_pretrained")
+    used = {file.name for file in tensors_by_file(folder)}
     if (folder / "model.safetensors").is_file() and list(folder.glob("model-*")):
         raise ValueError(f"{folder} has weights twice, in model.safetensors and in parts: remove the old ones")
+    if unused := sorted(file.name for file in folder.glob("model-*.safetensors") if file.name not in used):
+        raise ValueError(f"{folder} has {unused[0]}, which the index of its weights does not name: remove it")
     files: Content = {name: folder / name for name in names(folder) if matches(name, (*WEIGHTS, *CLIPS, *PICTURES))}
     for name in names(folder):
         if matches(name, TABLES_READ):

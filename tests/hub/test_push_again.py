@@ -91,6 +91,16 @@ def test_weights_of_two_models_in_one_folder_are_refused(hub: LocalHub, checkpoi
     assert not hub.repositories
 
 
+def test_a_part_of_other_weights_is_refused(hub: LocalHub, checkpoint: Path) -> None:
+    (checkpoint / "model.safetensors").rename(checkpoint / "model-00001-of-00099.safetensors")
+    Model(Model.config_class.from_pretrained(checkpoint)).save_pretrained(checkpoint / "parts", max_shard_size="50KB")
+    for part in (checkpoint / "parts").glob("model*"):
+        part.rename(checkpoint / part.name)
+    with pytest.raises(ValueError, match=r"has model-00001-of-00099.safetensors, which the index .* does not name"):
+        push(checkpoint, "me/tiny", only_model=True)
+    assert not hub.repositories
+
+
 def test_a_card_on_the_hub_with_half_a_marker_is_refused_and_kept() -> None:
     with pytest.raises(ValueError, match="of the card on the Hub: the card's markers of its section 'results'"):
         with_hub_card("# tiny\n", "# tiny\n\n<!-- generated: results -->\n\nPrecious words.\n", "tiny")
