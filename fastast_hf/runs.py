@@ -7,6 +7,7 @@ import logging
 import math
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from safetensors import SafetensorError
 from transformers import EarlyStoppingCallback
 
 from .corpora import Corpus, StreamingCorpus, is_multi_label
+from .saved_weights import digest_of_folder
 from .training import FastASTTrainer
 
 if TYPE_CHECKING:
@@ -79,6 +81,8 @@ class Run:
             trainer.save_model(_internal_call=True)  # it is pushed below, with its results
             results = self._results(trainer, corpus, settings, scores)
             if trainer.args.should_save:
+                with suppress(FileNotFoundError):  # an adapter's weights are not all here
+                    results["weights"] = digest_of_folder(self.folder)
                 write_json(self.folder / RESULTS, results)
         except (OSError, SafetensorError, RuntimeError) as error:
             if not is_disk_full(error, self.folder):

@@ -18,6 +18,7 @@ from fastast_hf import FastASTFeatureExtractor, FastASTForAudioClassification
 from fastast_hf.errors import one_line_errors
 from fastast_hf.finetuning import CorpusArguments, LearningArguments, build_trainer
 from fastast_hf.runs import Run, is_disk_full, newest_checkpoint, summarise_folds, write_json
+from fastast_hf.saved_weights import weights_digest
 from fastast_hf.student import ModelArguments, build_extractor, build_model
 from fastast_hf.sweep import Method, Sweep
 from fastast_hf.sweep_rows import INFERENCE, merging_rows
@@ -67,6 +68,7 @@ def test_a_run_leaves_model_front_end_and_results(make_run: Make, tmp_path: Path
     model = FastASTForAudioClassification.from_pretrained(tmp_path / "out")
     assert model.config.id2label == {0: "dog", 1: "rain"} and model.config.tome_r == 4
     assert torch.equal(model.classifier.dense.weight, trainer.average.weights["classifier.dense.weight"])
+    assert results["weights"] == weights_digest(model.state_dict().values())
     assert FastASTFeatureExtractor.from_pretrained(tmp_path / "out").mean == -5.0
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from fastast_hf.saved_weights import INDEX, count_parameters
+from fastast_hf.saved_weights import INDEX, count_parameters, digest_of_folder, weights_digest
 
 Make = Callable[..., Any]
 
@@ -54,3 +54,25 @@ def test_weights_that_are_not_all_there_are_named_in_a_line(
     with pytest.raises(error, match=said) as caught:
         count_parameters(tmp_path)
     assert str(tmp_path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_digest_is_of_the_weights_however_they_are_saved(make_fastast: Make, tmp_path: Path) -> None:
+    model = make_fastast().half()
+    own = weights_digest(model.state_dict().values())
+    for saving in ({}, {"max_shard_size": "50KB"}, {"save_original_format": False}):
+        for dtype in (torch.float16, torch.float32):
+            folder = tmp_path / f"{dtype}{len(list(tmp_path.iterdir()))}"
+            model.to(dtype).save_pretrained(folder, **saving)
+            assert digest_of_folder(folder) == own
+            model.half()
+
+
+def test_a_digest_is_another_when_a_single_weight_is(make_fastast: Make) -> None:
+    model = make_fastast()
+    before = weights_digest(model.state_dict().values())
+    for weight in (model.classifier.dense.bias, next(model.parameters())):
+        kept = weight.data.clone()
+        weight.data.view(-1)[0] += 1e-3
+        assert weights_digest(model.state_dict().values()) != before
+        weight.data.copy_(kept)
+    assert weights_digest(model.state_dict().values()) == before

@@ -13,6 +13,7 @@ from ..saved_weights import count_parameters
 from ..tagging import BUNDLED_CHECKPOINT
 from .card_schema import CONFIG, EXTRACTOR, check, check_evaluation, check_training
 from .local_paths import without_folders
+from .same_weights import check_results
 
 TABLES = "results"  # the folder of what `fastast evaluate` wrote
 
@@ -28,6 +29,7 @@ class CardFacts:
         training: `results.json` of the training run; empty where there is none.
         tables: What `fastast evaluate` wrote into `results/`, by file name.
         parameters: Their number, from the files of weights.
+        weights: Their digest, by which the rows of the tables that are theirs are known; empty where no file has one.
         bundled: Whether it is the one that comes with the package, which no name loads.
     """
 
@@ -37,6 +39,7 @@ class CardFacts:
     training: dict[str, Any]
     tables: dict[str, dict[str, Any]]
     parameters: int
+    weights: str = ""
     bundled: bool = False
 
     @classmethod
@@ -45,7 +48,8 @@ class CardFacts:
 
         Raises:
             OSError: A file of a checkpoint is not there.
-            ValueError: A file is not JSON, or lacks what a card says of it; the message names file and key.
+            ValueError: A file is not JSON, or lacks what a card says of it; the message names file and key. Or it has
+                results of other weights.
         """
         tables = {path.name: without_folders(read_json(path)) for path in sorted((folder / TABLES).glob("[!.]*.json"))}
         for name, table in tables.items():
@@ -53,6 +57,7 @@ class CardFacts:
         training = read_json(folder / RESULTS) if (folder / RESULTS).is_file() else {}
         if training:
             check_training(folder / RESULTS, training)
+        results = {RESULTS: training} | {f"{TABLES}/{name}": table for name, table in tables.items()}
         config, extractor = read_json(folder / "config.json"), read_json(folder / "preprocessor_config.json")
         check(folder / "config.json", config, CONFIG)
         check(folder / "preprocessor_config.json", extractor, EXTRACTOR)
@@ -63,6 +68,7 @@ class CardFacts:
             training=without_folders(training),
             tables=tables,
             parameters=count_parameters(folder),
+            weights=check_results(folder, results),
             bundled=folder.resolve() == BUNDLED_CHECKPOINT.resolve(),
         )
 

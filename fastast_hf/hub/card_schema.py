@@ -64,7 +64,7 @@ WANTED = {NUMBER: "a number", TEXT: "a text", COUNT: "a whole number", bool: "tr
 
 def check_training(path: Path, content: Any) -> None:
     """Raise a ValueError that names what a training run's results lack."""
-    check(path, content, TRAINING)
+    check(path, content, TRAINING | ({"weights": TEXT} if "weights" in content else {}))
     for stage in content.get("earlier_stages") or []:
         check(path, stage, {"clips": {"train": COUNT}}, "earlier_stages.")
     if not content["test"]:
@@ -79,7 +79,7 @@ def check_evaluation(path: Path, content: Any) -> None:
     if not content["rows"]:
         raise ValueError(f"{path} has no rows: give what fastast evaluate wrote")
     for index, row in enumerate(content["rows"]):
-        check(path, row, ROW, f"rows.{index}.")
+        check(path, row, ROW | ({"weights": list} if "weights" in row else {}), f"rows.{index}.")
 
 
 def check(path: Path, content: Any, schema: Schema, within: str = "") -> None:

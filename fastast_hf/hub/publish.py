@@ -9,17 +9,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import torch
 from huggingface_hub import CommitInfo, ModelCard, ModelCardData
-from safetensors.torch import load_file
 from transformers import ASTConfig, AutoFeatureExtractor
 from transformers.dynamic_module_utils import get_relative_import_files
 
 from ..configuration_fastast import AUTO_MAP, FastASTConfig
 from ..modeling_fastast import FastASTForAudioClassification
-from ..saved_weights import tensors_by_file
+from ..saved_weights import digest_of_folder, tensors_by_file
 from .belonging import CLIPS, PICTURES, TABLES_READ, WEIGHTS, check_checkpoint, check_files, matches, names
-from .card_facts import RESULTS, read_json
+from .card_facts import RESULTS, CardFacts, read_json
 from .card_merge import with_fields
 from .committing import Content, check_name, client, commit
 from .local_paths import strip_folders, without_folders
@@ -139,22 +137,21 @@ def push_model(
 
 
 def same_weights(one: Path, other: Path) -> bool:
-    """Whether two folders hold the same tensors, in however many files."""
-    tensors = []
-    for folder in (one, other):
-        files = sorted(folder.glob("model*.safetensors"))
-        tensors.append({name: tensor for file in files for name, tensor in load_file(file).items()})
-    first, second = tensors
-    return bool(first) and first.keys() == second.keys() and all(torch.equal(first[n], second[n]) for n in first)
+    """Whether two folders hold the same weights, in however many files."""
+    try:
+        return digest_of_folder(one) == digest_of_folder(other)
+    except FileNotFoundError:
+        return False
 
 
 def copy_known(source: Path, folder: Path) -> None:
     """Copy what a checkpoint's folder holds beside the model: card, results, tables and samples.
 
     Raises:
-        ValueError: One of them is a link that leads out of the folder.
+        ValueError: One of them is a link that leads out of the folder, or of other weights.
     """
     check_files(source, only_model=True)
+    CardFacts.read(source)  # what is wrong with its results is told of them, and not of their copies
     for name in names(source):
         if matches(name, (CARD, RESULTS, *TABLES_READ, *PICTURES, *CLIPS)):
             (folder / name).parent.mkdir(exist_ok=True)

@@ -12,6 +12,7 @@ from huggingface_hub import HfApi, ModelCard
 from local_hub import LocalHub
 from local_hub_routes import Answer, Request
 from pushing import change, commits, logits
+from small_results import ROWS
 
 from fastast_hf import FastASTForAudioClassification as Model
 from fastast_hf.cli.main import main
@@ -161,7 +162,7 @@ def test_no_pushed_file_has_a_path_of_this_machine(hub: LocalHub, checkpoint: Pa
     row = {"method": "at=/home/alice/b", "tome_r": 4}
     bundled = ROOT / "fastast_hf" / "checkpoints" / "speech-commands-tiny" / "results"
     table = json.loads((bundled / "speech_commands-test.json").read_text())
-    table["checkpoints"] = {"Inf": str(checkpoint), "home": "~/x/y"}
+    table |= {"checkpoints": {"Inf": str(checkpoint), "home": "~/x/y"}, "rows": ROWS}
     (folder / "speech_commands-test.json").write_text(json.dumps(table))
     (folder / "speech_commands-test.md").write_text(f"checkpoints: {checkpoint}\n")
     (folder / "speech_commands-test.csv").write_text(f"method,r\n{row['method']},4\n{checkpoint},8\n")
