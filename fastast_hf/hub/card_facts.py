@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..feature_extraction_fastast import HOP_SECONDS
+from ..places import is_here
 from ..runs import RESULTS
 from ..saved_weights import count_parameters
 from ..tagging import BUNDLED_CHECKPOINT
@@ -71,6 +72,12 @@ class CardFacts:
             weights=check_results(folder, results),
             bundled=folder.resolve() == BUNDLED_CHECKPOINT.resolve(),
         )
+
+    @property
+    def started_here(self) -> bool:
+        """Whether training began from a folder: as the run wrote down or, of an older one, as it looks now."""
+        model = self.settings.get("model")
+        return "model" in self.training["local"] if "local" in self.training else is_here(model)
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -108,9 +108,9 @@ def widget(folder: Path, repo_id: str | None) -> list[dict[str, str]]:
 
 
 def is_hub_id(name: Any) -> bool:
-    """Whether a setting names a checkpoint of the Hub, not a folder or timm's."""
+    """Whether a setting that names no folder names a checkpoint of the Hub, not one of timm's."""
     known = isinstance(name, str) and re.fullmatch(r"[\w.-]+/[\w.-]+", name) is not None
-    return known and not name.startswith("timm/") and not Path(name).exists()
+    return known and not name.startswith("timm/")
 
 
 def _listed(value: Any) -> list[str]:

@@ -37,7 +37,8 @@ def render_card(folder: Path, repo_id: str | None = None, license_id: str | None
     own = read_metadata(old)
     place, licensed = repo_id or facts.name, license_id or own.get("license_name") or own.get("license")
     results, metrics = evaluation_results(facts)
-    made = generated_fields(facts.settings.get("model"), dataset_ids(facts), metrics)
+    base = None if facts.started_here else facts.settings.get("model")
+    made = generated_fields(base, dataset_ids(facts), metrics)
     data = metadata(own, made | {"widget": widget(folder, repo_id)}, place, results, license_id)
     text = merged(old, sections(facts, repo_id, licensed), title=place.rpartition("/")[2])
     card = f"---\n{data.to_yaml()}\n---\n{text}"
