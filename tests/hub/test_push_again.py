@@ -7,6 +7,7 @@ from pathlib import Path
 
 import local_hub_routes
 import pytest
+import soundfile
 import torch
 from huggingface_hub import HfApi, ModelCard
 from local_hub import LocalHub
@@ -116,7 +117,7 @@ def test_two_cards_become_one_with_all_that_is_in_either(mine: str, theirs: str,
 def test_a_model_takes_the_numbers_of_its_folder_along_unless_it_has_changed(hub: LocalHub, checkpoint: Path) -> None:
     with_results(checkpoint)
     (checkpoint / "samples").mkdir()
-    (checkpoint / "samples" / "dog.wav").write_bytes(b"RIFF")
+    soundfile.write(checkpoint / "samples" / "dog.wav", [0.0, 0.5], 16000)
     (checkpoint / "README.md").write_text("# Dogs\n\nMy words.\n")
     model = Model.from_pretrained(checkpoint)
     model.push_to_hub("me/tiny")
