@@ -7,6 +7,7 @@ import logging
 import math
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,8 @@ from safetensors import SafetensorError
 from transformers import EarlyStoppingCallback
 
 from .corpora import Corpus, StreamingCorpus, is_multi_label
+from .places import is_here, short_name
+from .saved_weights import digest_of_folder
 from .training import FastASTTrainer
 
 if TYPE_CHECKING:
@@ -30,6 +33,8 @@ SIZES = (
     "hidden_size", "num_hidden_layers", "num_attention_heads", "max_length", "time_stride", "num_mel_bins", "backbone",
     "head",
 )  # fmt: skip
+# Settings that may name files and folders.
+PLACES = ("model", "teacher", "imagenet_weights", "data", "extra_data", "label_file")
 OF_ONE_CORPUS = {"classes": "speech_commands", "subset": "audioset", "label_file": "audioset", "fold": "esc50"}
 SPARE_BYTES = 2**24  # a disk with less free is taken for full where writing to it failed
 
@@ -65,6 +70,7 @@ class Run:
         Raises:
             OSError: The disk is full; what was saved before stays, and `resume` goes on from it.
         """
+        written = written_settings(settings)
         self.folder.mkdir(parents=True, exist_ok=True)
         check_metric(trainer, corpus)
         if self.checkpoint is not None:
@@ -77,8 +83,10 @@ class Run:
                 trainer.average.copy_to(trainer.model)
                 scores["averaged"] = self._test(trainer, corpus)
             trainer.save_model(_internal_call=True)  # it is pushed below, with its results
-            results = self._results(trainer, corpus, settings, scores)
+            results = written | self._results(trainer, corpus, scores)
             if trainer.args.should_save:
+                with suppress(FileNotFoundError):  # an adapter's weights are not all here
+                    results["weights"] = digest_of_folder(self.folder)
                 write_json(self.folder / RESULTS, results)
         except (OSError, SafetensorError, RuntimeError) as error:
             if not is_disk_full(error, self.folder):
@@ -107,18 +115,13 @@ class Run:
         self,
         trainer: FastASTTrainer,
         corpus: Corpus | StreamingCorpus,
-        settings: Sequence[Any],
         scores: dict[str, dict[str, float]],
     ) -> dict[str, Any]:
         epochs = [entry for entry in trainer.state.log_history if main_metric(corpus, "eval_") in entry]
         unreadable = sorted(set(gather_object(sorted(trainer.unreadable))))
-        parts = [asdict(part) for part in settings if not isinstance(part, transformers.TrainingArguments)]
-        written = {key: value for part in parts for key, value in part.items()}
-        strange = [key for key, corpus_name in OF_ONE_CORPUS.items() if written.get("corpus") != corpus_name]
         args = trainer.args
         counts = {split: len(rows) for split, rows in corpus.items() if hasattr(rows, "__len__")}  # a stream has none
         return {
-            "settings": {key: value for key, value in written.items() if key not in strange},
             "training": {
                 key: getattr(args, key)
                 for key in (
@@ -186,6 +189,23 @@ def run_folds(
         run.train(build(corpus, fold), corpus, settings)
     if len(folds) > 1 and args.should_save:
         summarise_folds(root, folds)
+
+
+def written_settings(settings: Sequence[Any]) -> dict[str, Any]:
+    """What results tell of a run's settings, but for transformers'; to be called before it begins.
+
+    Args:
+        settings: Dataclasses.
+
+    Returns:
+        `settings`, and in `local` those of them that name a file or folder of this machine, by its last part alone.
+    """
+    parts = [asdict(part) for part in settings if not isinstance(part, transformers.TrainingArguments)]
+    written = {key: value for part in parts for key, value in part.items()}
+    strange = [key for key, corpus_name in OF_ONE_CORPUS.items() if written.get("corpus") != corpus_name]
+    kept = {key: value for key, value in written.items() if key not in strange}
+    local = [key for key in PLACES if is_here(kept.get(key))]
+    return {"settings": kept | {key: short_name(kept[key]) for key in local}, "local": local}
 
 
 def newest_checkpoint(folder: Path) -> Path | None:

@@ -27,6 +27,7 @@ from .feature_extraction_fastast import FastASTFeatureExtractor
 from .metrics import UNREADABLE
 from .modeling_fastast import FastASTForAudioClassification
 from .runs import check_fold
+from .saved_weights import weights_digest
 from .tagging import load_classifier
 from .token_merging import merges_per_layer
 from .training_data import ClipDataset, collate
@@ -72,7 +73,10 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Cell:
-    """A method at one r and schedule: what it predicted for the clips of all folds together, and what it costs."""
+    """A method at one r and schedule: what it predicted for the clips of all folds together, and what it costs.
+
+    `weights` are the digests of its checkpoints' weights, one for each fold that has its own.
+    """
 
     method: Method
     schedule: str
@@ -80,6 +84,7 @@ class Cell:
     predictions: Predictions
     cost: Complexity
     softmax: bool
+    weights: tuple[str, ...] = ()
 
 
 @dataclass
@@ -105,6 +110,7 @@ class Sweep:
     workers: int = 0
     _loaded: dict[str, Any] = field(default_factory=dict, repr=False)
     _configs: dict[str, Any] = field(default_factory=dict, repr=False)
+    _weights: dict[str, str] = field(default_factory=dict, repr=False)
 
     def cells(self, schedules: Sequence[str]) -> list[Cell]:
         """Predict with every method at its r and every schedule; what was predicted before is read back.
@@ -133,10 +139,12 @@ class Sweep:
         folds = len(self.corpora)
         made = []
         for n, (method, schedule, r) in enumerate(cells):
-            config = self._configs[method.folder(r, schedule, next(iter(self.corpora)))]
+            checkpoints = [method.folder(r, schedule, fold) for fold in self.corpora]
+            config = self._configs[checkpoints[0]]
             joined = Predictions.joined([parts[n * folds + fold] for fold in range(folds)])
             softmax = config.problem_type != "multi_label_classification"
-            made.append(Cell(method, schedule, r, joined, complexity(config, r, schedule), softmax))
+            weights = tuple(dict.fromkeys(self._weights[checkpoint] for checkpoint in checkpoints))
+            made.append(Cell(method, schedule, r, joined, complexity(config, r, schedule), softmax, weights))
         return made
 
     @property
@@ -191,12 +199,11 @@ class Sweep:
         if checkpoint not in self._loaded:
             self._loaded.clear()
             model = load_classifier(checkpoint).to(self.device).eval()
-            stamp = hashlib.sha256()
-            for name, weight in sorted(model.state_dict().items()):
-                stamp.update(name.encode() + weight.float().cpu().numpy().tobytes())
+            self._configs[checkpoint] = model.config
+            self._weights[checkpoint] = weights_digest(model.state_dict().values())
+            stamp = hashlib.sha256(self._weights[checkpoint].encode())
             extractor = FastASTFeatureExtractor.from_pretrained(checkpoint)
             stamp.update(extractor.to_json_string().encode() + model.config.to_json_string().encode())
-            self._configs[checkpoint] = model.config
             self._loaded[checkpoint] = (model, extractor, stamp.hexdigest())
         return self._loaded[checkpoint]
 

@@ -68,7 +68,8 @@ def write_results(rows: Sequence[SweepRow], stem: Path, facts: dict[str, Any], c
     """Write csv, json, markdown and, where matplotlib is installed, the picture; `facts` say what was measured."""
     stem.parent.mkdir(parents=True, exist_ok=True)
     with stem.with_suffix(".csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [column.name for column in fields(rows[0])], lineterminator="\n")
+        columns = [column.name for column in fields(rows[0]) if column.name != "weights"]
+        writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         for row in rows:
             writer.writerow({k: f"{v:.5g}" if isinstance(v, float) else v for k, v in asdict(row).items()})

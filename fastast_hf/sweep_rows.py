@@ -47,6 +47,7 @@ class SweepRow:
         front_end_samples_per_sec: Clips a second from waveform to spectrogram.
         model_samples_per_sec: From there to logits.
         samples_per_sec: From waveform to logits.
+        weights: The digests of the weights that were scored, one for each fold that has its own checkpoint.
     """
 
     method: str
@@ -68,6 +69,7 @@ class SweepRow:
     front_end_samples_per_sec: float | None = None
     model_samples_per_sec: float | None = None
     samples_per_sec: float | None = None
+    weights: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,6 +165,7 @@ class _Scored:
             "change_high": change_high,
             "clips": self.count,
             "unreadable": cell.predictions.unreadable,
+            "weights": cell.weights,
         }
 
 

@@ -17,7 +17,8 @@ from transformers import TrainingArguments
 from fastast_hf import FastASTFeatureExtractor, FastASTForAudioClassification
 from fastast_hf.errors import one_line_errors
 from fastast_hf.finetuning import CorpusArguments, LearningArguments, build_trainer
-from fastast_hf.runs import Run, is_disk_full, newest_checkpoint, summarise_folds, write_json
+from fastast_hf.runs import Run, is_disk_full, newest_checkpoint, summarise_folds, write_json, written_settings
+from fastast_hf.saved_weights import weights_digest
 from fastast_hf.student import ModelArguments, build_extractor, build_model
 from fastast_hf.sweep import Method, Sweep
 from fastast_hf.sweep_rows import INFERENCE, merging_rows
@@ -67,6 +68,7 @@ def test_a_run_leaves_model_front_end_and_results(make_run: Make, tmp_path: Path
     model = FastASTForAudioClassification.from_pretrained(tmp_path / "out")
     assert model.config.id2label == {0: "dog", 1: "rain"} and model.config.tome_r == 4
     assert torch.equal(model.classifier.dense.weight, trainer.average.weights["classifier.dense.weight"])
+    assert results["weights"] == weights_digest(model.state_dict().values())
     assert FastASTFeatureExtractor.from_pretrained(tmp_path / "out").mean == -5.0
 
 
@@ -85,6 +87,33 @@ def test_several_labels_are_learnt_and_scored_by_mean_average_precision(make_run
     rows = merging_rows(sweep.cells(["constant"]), sweep.multi_label)
     assert [row.metric for row in rows] == ["mean_average_precision"] * 2 and rows[0].clips == 6
     assert rows[0].score == pytest.approx(results["test"]["last"]["mean_average_precision"], abs=0.05)  # float32 here
+
+
+PLACES = [
+    ("runs/stage1", "stage1", ["model"]),
+    ("{here}/runs/stage1", "stage1", ["model"]),
+    ("runs/../runs/stage1/", "stage1", ["model"]),
+    ("MIT/ast", "MIT/ast", []),  # no such folder
+    ("timm/deit", "timm/deit", []),  # a folder of that name is not what is loaded
+    (None, None, []),
+]
+
+
+@pytest.mark.parametrize(("model", "written", "local"), PLACES)
+def test_a_start_in_a_folder_is_written_down_as_one_by_its_last_name(
+    model: str | None, written: str | None, local: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in ("runs/stage1", "timm/deit", "sounds", "esc50"):
+        (tmp_path / folder).mkdir(parents=True)
+    model = None if model is None else model.replace("{here}", str(tmp_path))
+    results = written_settings(
+        [CorpusArguments(corpus="esc50", data="./sounds", extra_data="../gone"), ModelArguments(model=model)]
+    )
+    settings = results["settings"]
+    assert (settings["model"], settings["data"], settings["extra_data"]) == (written, "sounds", "../gone")
+    assert settings["corpus"] == "esc50"  # whatever folder is called so
+    assert results["local"] == [*local, "data"]
 
 
 def test_an_earlier_run_is_neither_overwritten_nor_repeated(make_run: Make, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import fastast_hf.sweep as sweep_module
 from fastast_hf import FastASTFeatureExtractor, FastASTForAudioClassification, load_audio
 from fastast_hf.complexity import complexity
 from fastast_hf.corpora import load_corpus
+from fastast_hf.saved_weights import digest_of_folder
 from fastast_hf.sweep import Method, Sweep, predict
 from fastast_hf.sweep_results import write_results
 from fastast_hf.sweep_rows import INFERENCE, TRAINED, SweepRow, merging_rows
@@ -83,6 +84,7 @@ def test_each_cell_has_its_own_checkpoint(corpora: Any, save: Make, tmp_path: Pa
             for right in scored_by_hand(tmp_path / f"r{row.tome_r}" / f"fold-{fold}", corpus, row.tome_r)
         ]
         assert row.score == np.mean(expected)
+        assert row.weights == tuple(digest_of_folder(tmp_path / f"r{row.tome_r}" / f"fold-{fold}") for fold in corpora)
 
 
 def test_a_sweep_goes_on_where_it_stopped(

@@ -21,7 +21,8 @@ import torch
 from fastast_hf import FastASTFeatureExtractor, FastASTForAudioClassification
 from fastast_hf.cli.main import main as fastast
 from fastast_hf.errors import one_line_errors
-from fastast_hf.hub.card_facts import TABLES, without_folders
+from fastast_hf.hub.card_facts import TABLES
+from fastast_hf.hub.local_paths import without_folders
 from fastast_hf.hub.model_card import CARD, write_card
 from fastast_hf.runs import OF_ONE_CORPUS, RESULTS, write_json
 
@@ -54,6 +55,7 @@ def training_results(runs: Sequence[Path], teacher: Path | None) -> dict[str, An
         raise ValueError("a teacher belongs to a last stage that was distilled: give --teacher with it, and only then")
     before = [{"clips": stage["clips"]} for stage in stages[:-1]]
     results = {**stages[-1], "earlier_stages": before}
+    results.pop("weights", None)  # which it was scored with: these are rounded
     if teacher is not None:
         backbone = json.loads((teacher / "config.json").read_text())["backbone"]
         results["teacher"] = {"backbone": backbone, **json.loads((teacher / RESULTS).read_text())["test"]["last"]}

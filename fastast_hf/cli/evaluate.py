@@ -63,6 +63,7 @@ def run(args: argparse.Namespace) -> int:
 
     from ..benchmark_circumstances import processor_name
     from ..devices import usable_device
+    from ..places import is_here, short_name
     from ..sweep import Sweep
     from ..sweep_checks import check_checkpoints, check_classes, check_output
     from ..sweep_results import with_speed, write_results
@@ -76,6 +77,8 @@ def run(args: argparse.Namespace) -> int:
     folds, device = settings.folds(), str(usable_device(args.device))
     check_output(args.output)
     known = check_checkpoints(methods, args.schedule, folds, args.split)
+    checkpoints = {method.name: method.checkpoint for method, _ in methods}
+    checkpoints |= {name: short_name(checkpoints[name]) for name, loaded in known if is_here(loaded)}
     sweep = Sweep(
         {fold: settings.load(fold, scored.folder(first_r[0], args.schedule[0], fold)) for fold in folds},
         methods,
@@ -101,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
         "split": args.split,
         "missing": missing,
         "folds": [fold for fold in sweep.corpora if fold is not None],
-        "checkpoints": {method.name: method.checkpoint for method, _ in methods},
+        "checkpoints": checkpoints,
         "parameters": sweep.parameters,
         "device": sweep.device,
         "processor": processor_name(torch.device(sweep.device)),

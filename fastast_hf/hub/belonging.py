@@ -14,6 +14,7 @@ CLIPS = tuple(f"{SAMPLES}/*{ending}" for ending in (".wav", ".flac", ".mp3", ".o
 # Tables are made again without paths of this machine; those in markdown, which name checkpoints by them, stay here.
 TABLES_READ = (f"{TABLES}/*.json", f"{TABLES}/*.csv")
 PICTURES = (f"{TABLES}/*.png",)
+BESIDE_TABLES = (f"{TABLES}/*.csv", *PICTURES)
 MADE = ("config.json", "preprocessor_config.json", CARD, RESULTS, "handler.py", "requirements.txt")
 # Known, and of no use to others: what a table was made of.
 STAYING = (f"{TABLES}/*.md", f"{TABLES}/predictions/*")
@@ -40,6 +41,11 @@ def names(folder: Path) -> Iterator[str]:
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             yield path.relative_to(folder).as_posix()
+
+
+def uploaded(folder: Path, patterns: Sequence[str]) -> list[str]:
+    """Files of a folder that are one of the patterns; csv and pictures only of the tables that are there as json."""
+    return [name for name in names(folder) if matches(name, patterns) and _is_of_a_table(folder, name)]
 
 
 def check_checkpoint(folder: Path) -> None:
@@ -70,7 +76,8 @@ def check_files(folder: Path, only_model: bool, code: Sequence[str] = ()) -> Non
         belongs = name in (SAMPLES, TABLES) or matches(name, known)
         if belongs and path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
             raise ValueError(f"{folder / name} is a link that leads out of the folder: put there what it leads to")
-    strange = [name for name in names(folder) if not matches(name, known)]
+    belonging = set(uploaded(folder, known))
+    strange = [name for name in names(folder) if name not in belonging]
     # A folder of nothing that belongs by its own name; one of ours by what is in it.
     parts = ((name, *name.partition("/")) for name in strange)
     others = list(
@@ -82,3 +89,19 @@ def check_files(folder: Path, only_model: bool, code: Sequence[str] = ()) -> Non
             f"{folder} holds files that do not belong to a checkpoint: {listed}. Remove them, or add --only-model to "
             "push the checkpoint without them"
         )
+
+
+def check_clips(folder: Path) -> None:
+    """Raise a ValueError for a clip of a folder that is no audio, whatever it is called."""
+    import soundfile
+
+    for name in uploaded(folder, CLIPS):
+        try:
+            soundfile.info(folder / name)
+        except soundfile.SoundFileError as error:
+            said = str(getattr(error, "error_string", error)).rstrip(".")
+            raise ValueError(f"{folder / name} is no audio ({said}): remove it, or put a clip there") from error
+
+
+def _is_of_a_table(folder: Path, name: str) -> bool:
+    return not matches(name, BESIDE_TABLES) or (folder / name).with_suffix(".json").is_file()

@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-# Not within a name, such as ESC-50 or V2.
-NUMBER = r"(?<![\w.])(?<![A-Za-z]-)[-+]?\d+(?:,\d{3})*(?:\.\d+)?(?:e[-+]?\d+)?"
+# A whole one not within a name, such as ESC-50 or V2, but behind a factor's x; one with a fraction wherever it stands.
+NUMBER = (
+    r"(?:(?<!\w)(?<![A-Za-z]-)[-+]?|(?<=(?<![^\W\d_])[xX])|(?<=[^\W\d]|-)(?=\d+\.\d))"
+    r"(?:\d+(?:,\d{3})*(?:\.\d+)?|\.\d+)(?:e[-+]?\d+)?"
+)
 LIST = r"\[?\d+(?:, \d+)*\]?"
 LEFT_OUT = re.compile(r"```.*?```|\]\([^)]*\)|https?://\S+", re.DOTALL)
 TABLE = re.compile(r"(?:^\|.*\|$\n?)+", re.MULTILINE)

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..feature_extraction_fastast import HOP_SECONDS
+from ..places import is_here
 from ..runs import RESULTS
+from ..saved_weights import count_parameters
 from ..tagging import BUNDLED_CHECKPOINT
 from .card_schema import CONFIG, EXTRACTOR, check, check_evaluation, check_training
+from .local_paths import without_folders
+from .same_weights import check_results
 
 TABLES = "results"  # the folder of what `fastast evaluate` wrote
-
-# Absolute ones of two parts and more, those from here or home, and Windows'; not within an address.
-_PATH = re.compile(
-    r"(?<![\w.~/])(?:file://)?(?:(?:~[\w.-]*|\.\.?)(?:/[^\s/\"'`,;|()\[\]]+)+|(?:/(?!/)[^\s/\"'`,;|()\[\]]+){2,})/?"
-    r"|\b[A-Za-z]:\\[^\s\"'`,;|()\[\]]+"
-)
 
 
 @dataclass(frozen=True)
@@ -32,7 +29,8 @@ class CardFacts:
         extractor: `preprocessor_config.json`.
         training: `results.json` of the training run; empty where there is none.
         tables: What `fastast evaluate` wrote into `results/`, by file name.
-        parameters: Their number, from the weights' file.
+        parameters: Their number, from the files of weights.
+        weights: Their digest, by which the rows of the tables that are theirs are known; empty where no file has one.
         bundled: Whether it is the one that comes with the package, which no name loads.
     """
 
@@ -42,6 +40,7 @@ class CardFacts:
     training: dict[str, Any]
     tables: dict[str, dict[str, Any]]
     parameters: int
+    weights: str = ""
     bundled: bool = False
 
     @classmethod
@@ -50,7 +49,8 @@ class CardFacts:
 
         Raises:
             OSError: A file of a checkpoint is not there.
-            ValueError: A file is not JSON, or lacks what a card says of it; the message names file and key.
+            ValueError: A file is not JSON, or lacks what a card says of it; the message names file and key. Or it has
+                results of other weights.
         """
         tables = {path.name: without_folders(read_json(path)) for path in sorted((folder / TABLES).glob("[!.]*.json"))}
         for name, table in tables.items():
@@ -58,6 +58,7 @@ class CardFacts:
         training = read_json(folder / RESULTS) if (folder / RESULTS).is_file() else {}
         if training:
             check_training(folder / RESULTS, training)
+        results = {RESULTS: training} | {f"{TABLES}/{name}": table for name, table in tables.items()}
         config, extractor = read_json(folder / "config.json"), read_json(folder / "preprocessor_config.json")
         check(folder / "config.json", config, CONFIG)
         check(folder / "preprocessor_config.json", extractor, EXTRACTOR)
@@ -68,8 +69,15 @@ class CardFacts:
             training=without_folders(training),
             tables=tables,
             parameters=count_parameters(folder),
+            weights=check_results(folder, results),
             bundled=folder.resolve() == BUNDLED_CHECKPOINT.resolve(),
         )
+
+    @property
+    def started_here(self) -> bool:
+        """Whether training began from a folder: as the run wrote down or, of an older one, as it looks now."""
+        model = self.settings.get("model")
+        return "model" in self.training["local"] if "local" in self.training else is_here(model)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -90,56 +98,6 @@ def read_json(path: Path) -> dict[str, Any]:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is not JSON ({error}): write it anew") from error
-
-
-def count_parameters(folder: Path) -> int:
-    """Parameters in the safetensors files of a folder, from their headers; AST has no other tensors.
-
-    Raises:
-        OSError: There is none.
-    """
-    from safetensors import safe_open
-
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        raise FileNotFoundError(f"{folder} has no safetensors weights: save the model with save_pretrained")
-    total = 0
-    for file in files:
-        with safe_open(file, framework="pt") as weights:
-            for name in weights.keys():  # noqa: SIM118 - not a dict
-                size = 1
-                for length in weights.get_slice(name).get_shape():
-                    size *= length
-                total += size
-    return total
-
-
-def without_folders(content: Any) -> Any:
-    """Paths of this machine as their last part: who looks at a model need not know where its data lay.
-
-    Example:
-        >>> without_folders({"data": "/home/me/ESC-50", "model": "MIT/ast"})
-        {'data': 'ESC-50', 'model': 'MIT/ast'}
-    """
-    if isinstance(content, dict):
-        return {without_folders(key): without_folders(value) for key, value in content.items()}
-    if isinstance(content, list):
-        return [without_folders(value) for value in content]
-    if not isinstance(content, str):
-        return content
-    if Path(content).is_absolute() or content.startswith(("~", "..", "./")):
-        return Path(content).name
-    return strip_folders(content)
-
-
-def strip_folders(text: str) -> str:
-    """A text with each path of this machine in it as its last part; addresses and names of the Hub stay.
-
-    Example:
-        >>> strip_folders("FastAST=/home/me/out/a, from ../b/c and MIT/ast (https://hf.co/MIT/ast)")
-        'FastAST=a, from c and MIT/ast (https://hf.co/MIT/ast)'
-    """
-    return _PATH.sub(lambda found: re.split(r"[/\\]", found[0].rstrip("/\\"))[-1], text)
 
 
 def seconds_of(frames: int) -> float:

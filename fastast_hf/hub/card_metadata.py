@@ -10,12 +10,14 @@ from typing import Any, cast
 import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from .card_check import Claim
 from .card_claims import is_generated
 
 TAGS = ("audio-spectrogram-transformer", "fastast", "token-merging")
 SAMPLES = "samples"  # a folder of clips that the Hub's page offers to try
 LISTS = ("datasets", "metrics", "tags")  # of which a person's own stay, beside the generated ones
 LICENSES = {"cc-by-4.0": "by/4.0", "cc-by-nc-3.0": "by-nc/3.0"}
+LICENSE_NAMES = [Claim(rf"\[{re.escape(name)}(?=\s)", [()]) for name in LICENSES]  # the words of their links
 # Of each corpus: of all of it, if there is one licence for it; and in words.
 CORPUS_LICENSES = {
     "esc50": ("cc-by-nc-3.0", "ESC-50 is [{}][licence]: not for commercial use"),
@@ -106,9 +108,9 @@ def widget(folder: Path, repo_id: str | None) -> list[dict[str, str]]:
 
 
 def is_hub_id(name: Any) -> bool:
-    """Whether a setting names a checkpoint of the Hub, not a folder or timm's."""
+    """Whether a setting that names no folder names a checkpoint of the Hub, not one of timm's."""
     known = isinstance(name, str) and re.fullmatch(r"[\w.-]+/[\w.-]+", name) is not None
-    return known and not name.startswith("timm/") and not Path(name).exists()
+    return known and not name.startswith("timm/")
 
 
 def _listed(value: Any) -> list[str]:

@@ -36,6 +36,7 @@ TRAINING: Schema = {
     "metric": METRICS,
     "test": dict,
 }
+WRITTEN_SINCE: Schema = {"weights": TEXT, "local": list}  # which older runs lack
 EVALUATION: Schema = {
     "corpus": TEXT,
     "classes": COUNT,
@@ -64,7 +65,7 @@ WANTED = {NUMBER: "a number", TEXT: "a text", COUNT: "a whole number", bool: "tr
 
 def check_training(path: Path, content: Any) -> None:
     """Raise a ValueError that names what a training run's results lack."""
-    check(path, content, TRAINING)
+    check(path, content, TRAINING | {key: kind for key, kind in WRITTEN_SINCE.items() if key in content})
     for stage in content.get("earlier_stages") or []:
         check(path, stage, {"clips": {"train": COUNT}}, "earlier_stages.")
     if not content["test"]:
@@ -79,7 +80,7 @@ def check_evaluation(path: Path, content: Any) -> None:
     if not content["rows"]:
         raise ValueError(f"{path} has no rows: give what fastast evaluate wrote")
     for index, row in enumerate(content["rows"]):
-        check(path, row, ROW, f"rows.{index}.")
+        check(path, row, ROW | ({"weights": list} if "weights" in row else {}), f"rows.{index}.")
 
 
 def check(path: Path, content: Any, schema: Schema, within: str = "") -> None:

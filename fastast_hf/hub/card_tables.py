@@ -50,10 +50,11 @@ def evaluation_results(facts: CardFacts) -> tuple[list[dict[str, Any]], list[str
 
 
 def own_row(facts: CardFacts, table: dict[str, Any]) -> dict[str, Any]:
-    """A table's row at the checkpoint's own r, or its first one."""
+    """A table's row at the checkpoint's own r, or its first one; of several checkpoints, of this one's rows."""
     r, schedule = facts.config.get("tome_r", 0), facts.config.get("tome_schedule", "constant")
-    own = [row for row in table["rows"] if row["tome_r"] == r and (not r or row["schedule"] == schedule)]
-    return (own or table["rows"])[0]
+    rows = [row for row in table["rows"] if facts.weights in row.get("weights", ())] or table["rows"]
+    own = [row for row in rows if row["tome_r"] == r and (not r or row["schedule"] == schedule)]
+    return (own or rows)[0]
 
 
 def described(table: dict[str, Any]) -> str:

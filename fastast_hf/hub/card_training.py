@@ -73,6 +73,8 @@ def _recipe(training: dict[str, Any], settings: dict[str, Any]) -> str:
     if run["gradient_accumulation_steps"] > 1 or run["world_size"] > 1:
         batch += f" on {run['world_size']} devices, {run['gradient_accumulation_steps']} of them for each step"
     start = f"from {named(settings['model'])}" if settings.get("model") else "from random weights"
+    if "model" in training.get("local", ()) and " " not in settings["model"]:
+        start = f"from the local checkpoint {named(settings['model'])}"
     drawn = settings.get("train_r")
     merging = (
         f"r drawn at each step from {', '.join(map(str, drawn))}"

@@ -8,8 +8,8 @@ from typing import Any
 from .card_check import unfounded_numbers
 from .card_claims import checks_of, claims_of, names_of, unfounded_results
 from .card_facts import CardFacts, seconds_of
+from .card_metadata import LICENSE_NAMES, generated_fields, license_text, metadata, read_metadata, widget
 from .card_metadata import SAMPLES as SAMPLES  # what a push takes along
-from .card_metadata import generated_fields, license_text, metadata, read_metadata, widget
 from .card_tables import evaluation_results, results_section
 from .card_text import LIMITS, bundled_lines, citations, load_lines, merged
 from .card_training import dataset_ids, training_section
@@ -37,7 +37,8 @@ def render_card(folder: Path, repo_id: str | None = None, license_id: str | None
     own = read_metadata(old)
     place, licensed = repo_id or facts.name, license_id or own.get("license_name") or own.get("license")
     results, metrics = evaluation_results(facts)
-    made = generated_fields(facts.settings.get("model"), dataset_ids(facts), metrics)
+    base = None if facts.started_here else facts.settings.get("model")
+    made = generated_fields(base, dataset_ids(facts), metrics)
     data = metadata(own, made | {"widget": widget(folder, repo_id)}, place, results, license_id)
     text = merged(old, sections(facts, repo_id, licensed), title=place.rpartition("/")[2])
     card = f"---\n{data.to_yaml()}\n---\n{text}"
@@ -68,7 +69,7 @@ def sections(facts: CardFacts, repo_id: str | None, license_id: Any = None) -> d
 def unfounded_in(section: str, text: str, facts: CardFacts, license_id: Any = None) -> list[str]:
     """The numbers of a section's text that are not what the files say in that place."""
     tables = checks_of(facts) if section == "results" else []
-    return unfounded_numbers(text, claims_of(facts), tables, names_of(facts) | {str(license_id)})
+    return unfounded_numbers(text, claims_of(facts) + LICENSE_NAMES, tables, names_of(facts) | {str(license_id)})
 
 
 def write_card(folder: Path, repo_id: str | None = None, license_id: str | None = None) -> Path:

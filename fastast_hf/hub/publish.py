@@ -9,18 +9,18 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import torch
 from huggingface_hub import CommitInfo, ModelCard, ModelCardData
-from safetensors.torch import load_file
 from transformers import ASTConfig, AutoFeatureExtractor
 from transformers.dynamic_module_utils import get_relative_import_files
 
 from ..configuration_fastast import AUTO_MAP, FastASTConfig
 from ..modeling_fastast import FastASTForAudioClassification
-from .belonging import CLIPS, PICTURES, TABLES_READ, WEIGHTS, check_checkpoint, check_files, matches, names
-from .card_facts import RESULTS, read_json, strip_folders, without_folders
+from ..saved_weights import digest_of_folder, tensors_by_file
+from .belonging import CLIPS, PICTURES, TABLES_READ, WEIGHTS, check_checkpoint, check_clips, check_files, uploaded
+from .card_facts import RESULTS, CardFacts, read_json
 from .card_merge import with_fields
 from .committing import Content, check_name, client, commit
+from .local_paths import strip_folders, without_folders
 from .model_card import CARD, render_card
 
 REQUIREMENTS = "transformers>=5.17,<6\ntorch>=2.11\nsoundfile>=0.13\nsoxr>=0.5\n"
@@ -48,6 +48,8 @@ def push(
     A push that was interrupted leaves the repository as it was, and can be run again; what is there already is not
     uploaded anew. Weights, results and tables that are in the repository and not in the folder go with the same
     commit: they are of other weights. The card there is renewed and not replaced: see [`card_merge.with_hub_card`].
+    An endpoint's `handler.py` and `requirements.txt` are the ones that are made here: a folder with others, a person's
+    or of an older version, is refused. To have one's own there, upload it after the push with `hf upload`.
 
     Args:
         folder: What `save_pretrained` of model and front end, or a training run, wrote.
@@ -70,7 +72,8 @@ def push(
 
     Raises:
         OSError: A file of a checkpoint is not there, or the Hub can't be reached or refuses.
-        ValueError: Files that do not belong, no FastAST, or a wrong name.
+        ValueError: Files that do not belong, or are not what they are called; results of other weights; no FastAST;
+            or a wrong name.
     """
     check_name(repo_id)
     check_checkpoint(folder)
@@ -137,48 +140,49 @@ def push_model(
 
 
 def same_weights(one: Path, other: Path) -> bool:
-    """Whether two folders hold the same tensors, in however many files."""
-    tensors = []
-    for folder in (one, other):
-        files = sorted(folder.glob("model*.safetensors"))
-        tensors.append({name: tensor for file in files for name, tensor in load_file(file).items()})
-    first, second = tensors
-    return bool(first) and first.keys() == second.keys() and all(torch.equal(first[n], second[n]) for n in first)
+    """Whether two folders hold the same weights, in however many files."""
+    try:
+        return digest_of_folder(one) == digest_of_folder(other)
+    except FileNotFoundError:
+        return False
 
 
 def copy_known(source: Path, folder: Path) -> None:
     """Copy what a checkpoint's folder holds beside the model: card, results, tables and samples.
 
     Raises:
-        ValueError: One of them is a link that leads out of the folder.
+        ValueError: One of them is a link that leads out of the folder, of other weights, or no audio.
     """
     check_files(source, only_model=True)
-    for name in names(source):
-        if matches(name, (CARD, RESULTS, *TABLES_READ, *PICTURES, *CLIPS)):
-            (folder / name).parent.mkdir(exist_ok=True)
-            shutil.copyfile(source / name, folder / name)
+    CardFacts.read(source)  # what is wrong with its results is told of them, and not of their copies
+    check_clips(source)
+    for name in uploaded(source, (CARD, RESULTS, *TABLES_READ, *PICTURES, *CLIPS)):
+        (folder / name).parent.mkdir(exist_ok=True)
+        shutil.copyfile(source / name, folder / name)
 
 
 def model_files(folder: Path, repo_id: str, license_id: str | None = None) -> Content:
     """What goes into the repository, by name: bytes that are made here, and files as they are.
 
     Raises:
-        OSError: A file of a checkpoint is not there.
-        ValueError: It is no FastAST, or its weights are not in safetensors.
+        OSError: A file of a checkpoint is not there, or its weights are not in safetensors.
+        ValueError: It is no FastAST, some of its weights are another's, its results are of others, a clip is no audio,
+            or a file that is made here is there in other words.
     """
     config = FastASTConfig.from_pretrained(folder)
-    if not list(folder.glob("model*.safetensors")):
-        raise ValueError(f"{folder} has no safetensors weights: save the model with save_pretrained")
+    used = {file.name for file in tensors_by_file(folder)}
     if (folder / "model.safetensors").is_file() and list(folder.glob("model-*")):
         raise ValueError(f"{folder} has weights twice, in model.safetensors and in parts: remove the old ones")
-    files: Content = {name: folder / name for name in names(folder) if matches(name, (*WEIGHTS, *CLIPS, *PICTURES))}
-    for name in names(folder):
-        if matches(name, TABLES_READ):
-            is_json = name.endswith(".json")
-            text = (folder / name).read_text(encoding="utf-8")
-            files[name] = (
-                json_bytes(without_folders(read_json(folder / name))) if is_json else strip_folders(text).encode()
-            )
+    if unused := sorted(file.name for file in folder.glob("model-*.safetensors") if file.name not in used):
+        raise ValueError(f"{folder} has {unused[0]}, which the index of its weights does not name: remove it")
+    check_clips(folder)
+    files: Content = {name: folder / name for name in uploaded(folder, (*WEIGHTS, *CLIPS, *PICTURES))}
+    for name in uploaded(folder, TABLES_READ):
+        is_json = name.endswith(".json")
+        text = (folder / name).read_text(encoding="utf-8")
+        files[name] = (
+            json_bytes(without_folders(read_json(folder / name))) if is_json else strip_folders(text).encode()
+        )
     fields = read_json(folder / "config.json") | {"model_type": config.model_type, "auto_map": AUTO_MAP}
     fields.pop("_name_or_path", None)  # in configs of older series: where the model lay on somebody's machine
     files["config.json"] = json_bytes(fields)
@@ -190,10 +194,27 @@ def model_files(folder: Path, repo_id: str, license_id: str | None = None) -> Co
     if (folder / RESULTS).is_file():
         files[RESULTS] = json_bytes(without_folders(read_json(folder / RESULTS)))
     files |= {path.name: path for path in code_files()}
-    files["handler.py"] = Path(__file__).parent / "handler.py"
-    files["requirements.txt"] = REQUIREMENTS.encode()
+    files |= endpoint_files(folder, repo_id)
     files[CARD] = render_card(folder, repo_id, license_id).encode()
     return files
+
+
+def endpoint_files(folder: Path, repo_id: str) -> Content:
+    """What an Inference Endpoint runs, by name.
+
+    Raises:
+        ValueError: The folder holds another one, which somebody wrote or an older version made.
+    """
+    handler = Path(__file__).parent / "handler.py"
+    made = {handler.name: handler.read_text(encoding="utf-8"), "requirements.txt": REQUIREMENTS}
+    for name, text in made.items():
+        own = folder / name
+        if own.is_file() and own.read_text(encoding="utf-8", errors="replace") != text:
+            raise ValueError(
+                f"{own} is not the one that a push makes, which would take its place: move it elsewhere; to have it "
+                f"there instead, upload it after each push with `hf upload {repo_id} {name}`"
+            )
+    return {name: text.encode() for name, text in made.items()}
 
 
 def plain_files(folder: Path, repo_id: str, license_id: str | None = None) -> Content:
@@ -218,7 +239,7 @@ def plain_files(folder: Path, repo_id: str, license_id: str | None = None) -> Co
         f'pipeline("audio-classification", "{repo_id}-ast")("clip.wav")\n```\n\n'
         "Results, training, limits and citations are described there.\n<!-- end of plain -->\n"
     )
-    files: Content = {name: folder / name for name in names(folder) if matches(name, (*WEIGHTS, *CLIPS))}
+    files: Content = {name: folder / name for name in uploaded(folder, (*WEIGHTS, *CLIPS))}
     made = {"config.json": json_bytes(fields), "preprocessor_config.json": json_bytes(extractor), CARD: card.encode()}
     return files | made
 

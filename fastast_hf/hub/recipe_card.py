@@ -11,7 +11,7 @@ from ..paper_table import PAPER_TABLE_1, PAPER_TABLE_2, R_VALUES
 from ..recipes import find_recipe, read_recipe
 from .card_check import CellCheck, Claim, tells, unfounded_numbers
 from .card_facts import seconds_of
-from .card_metadata import CORPUS_LICENSES, generated_fields, license_text, metadata, read_metadata
+from .card_metadata import CORPUS_LICENSES, LICENSE_NAMES, generated_fields, license_text, metadata, read_metadata
 from .card_tables import CORPORA, NOT_MEASURED, title_of
 from .card_text import LIMITS, citations, load_lines, merged
 from .model_card import CARD
@@ -76,7 +76,7 @@ def recipe_sections(recipe: str, settings: dict[str, Any], repo_id: str, license
     checks = {"results": [_beside(_paper_columns(corpus, distilled))], "training": [_beside(settings, "setting")]}
     names = {str(license_id), "transformers>=5.17,<6", str(settings.get("model"))}
     for name, text in made.items():
-        if unfounded := unfounded_numbers(text, claims, checks.get(name, []), names):
+        if unfounded := unfounded_numbers(text, [*claims, *LICENSE_NAMES], checks.get(name, []), names):
             raise ValueError(f"the card's section {name!r} has numbers of no file: {', '.join(unfounded)}")
     return made
 

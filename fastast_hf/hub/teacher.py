@@ -8,11 +8,13 @@ from typing import Any
 from huggingface_hub import CommitInfo, ModelCardData
 
 from .belonging import WEIGHTS, check_checkpoint, check_files, matches, names
-from .card_facts import RESULTS, read_json, without_folders
+from .card_facts import RESULTS, read_json
 from .card_merge import with_fields, with_hub_card
 from .committing import Content, check_name, client, commit
+from .local_paths import without_folders
 from .model_card import CARD
 from .publish import json_bytes
+from .same_weights import check_results
 
 
 def push_teacher(
@@ -54,10 +56,11 @@ def teacher_files(folder: Path, repo_id: str) -> Content:
     """What goes into its repository, by name.
 
     Raises:
-        ValueError: Its weights are not in safetensors.
+        ValueError: Its weights are not in safetensors, or its results are of others.
     """
     if not list(folder.glob("model*.safetensors")):
         raise ValueError(f"{folder} has no safetensors weights: save the model with save_pretrained")
+    check_results(folder, {RESULTS: read_json(folder / RESULTS)} if (folder / RESULTS).is_file() else {})
     files: Content = {name: folder / name for name in names(folder) if matches(name, WEIGHTS)}
     for name in ("config.json", "preprocessor_config.json", RESULTS):
         if (folder / name).is_file():

@@ -64,6 +64,18 @@ def test_evaluate_prints_the_table_and_writes_the_results(
     assert "Traceback" not in printed.err
 
 
+def test_evaluate_writes_checkpoints_down_without_their_folders(
+    esc50: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "runs" / "r0").mkdir(parents=True)
+    checkpoint.rename(tmp_path / "runs" / "r0" / "model")
+    monkeypatch.chdir(tmp_path)
+    argv = ["evaluate", "esc50", "--data", "esc50", "--r", "0", "--rounds", "0", "--device", "cpu", "--output", "out"]
+    assert main([*argv, "--model", "runs/r0/model", "--trained", "runs/r{r}/model"]) == 0
+    results = json.loads((tmp_path / "out" / "esc50-test.json").read_text())
+    assert results["checkpoints"] == {"Inf": "model", "Train+Inf": "r{r}/model"}
+
+
 def test_evaluate_compares_checkpoints_as_table_2_does(
     esc50: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

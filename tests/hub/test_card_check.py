@@ -128,11 +128,17 @@ TEXTS = [
     ("81.2 %", [81.25], ["81.2"]),
     ("`r = 99`, [there](https://x.org/2024) and\n```\n77\n```", [], ["99"]),
     ("`name 3`, layer12 v2 ESC-50", [], []),
+    ("x97.5 as fast, 2x97 of it, ×97", [], ["97.5", "2", "97", "97"]),
+    (".5 and -.5, ab.5", [], [".5", "-.5", "5"]),
+    ("by97.5, by_97.5 or by-97.5", [], ["97.5", "97.5", "97.5"]),
+    ("accuracy .8 %", [0.8], []),
 ]
 
 
 @pytest.mark.parametrize(("text", "known", "unfounded"), TEXTS)
-def test_a_number_is_known_in_its_words_alone(text: str, known: list[float], unfounded: list[str]) -> None:
+def test_every_number_is_seen_and_known_in_its_words_alone(
+    text: str, known: list[float], unfounded: list[str]
+) -> None:
     assert unfounded_numbers(text, [Claim("accuracy {n} %", [known])], names=["name 3"]) == unfounded
 
 

@@ -57,6 +57,27 @@ def test_its_metadata_is_what_the_hub_reads(measured: Path) -> None:
     )
 
 
+STARTS = [
+    ({"local": ["model"]}, "stage1", None, "10 epochs from the local checkpoint `stage1`, batches"),
+    ({"local": ["model"]}, "runs/stage1", None, "from the local checkpoint `runs/stage1`"),
+    ({"local": []}, "me/here", "me/here", "10 epochs from `me/here`, batches"),  # a folder that came later
+    ({}, "me/here", None, "from `me/here`"),  # of a run that did not write it down
+    ({}, "me/gone", "me/gone", "from `me/gone`"),
+    ({"local": []}, "timm/deit", None, "from `timm/deit`"),
+]
+
+
+@pytest.mark.parametrize(("written", "start", "base", "said"), STARTS)
+def test_a_base_model_is_one_of_the_hub_and_no_folder(
+    written: dict[str, Any], start: str, base: str | None, said: str, measured: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(measured)
+    (measured / "me" / "here").mkdir(parents=True)
+    (measured / "results.json").write_text(json.dumps(changed(TRAINING, "settings.model", start) | written))
+    card = render_card(measured)
+    assert data_of(card).base_model == base and said in card
+
+
 def test_clips_beside_it_can_be_tried_on_its_page(measured: Path) -> None:
     (measured / "samples").mkdir()
     (measured / "samples" / "a_dog.wav").write_bytes(b"RIFF")

@@ -11,6 +11,7 @@ import pytest
 import torch
 from huggingface_hub import HfApi, ModelCard, snapshot_download
 from local_hub import LocalHub
+from small_results import TABLE
 from transformers import ASTForAudioClassification, AutoFeatureExtractor, AutoModel, AutoModelForAudioClassification
 
 from fastast_hf import FastASTFeatureExtractor, FastASTForAudioClassification
@@ -141,6 +142,7 @@ def test_tables_are_pushed_and_the_predictions_behind_them_are_not(hub: LocalHub
     (checkpoint / "results" / "predictions").mkdir(parents=True)
     (checkpoint / "results" / "predictions" / "0a.safetensors").write_bytes(b"x")
     (checkpoint / "results" / "esc50-test.csv").write_text("method\n")
+    (checkpoint / "results" / "esc50-test.json").write_text(json.dumps(TABLE))
     push(checkpoint, "me/tiny")
     assert "results/esc50-test.csv" in hub.files("me/tiny")
     assert not [name for name in hub.files("me/tiny") if "predictions" in name]

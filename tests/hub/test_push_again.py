@@ -7,11 +7,13 @@ from pathlib import Path
 
 import local_hub_routes
 import pytest
+import soundfile
 import torch
 from huggingface_hub import HfApi, ModelCard
 from local_hub import LocalHub
 from local_hub_routes import Answer, Request
 from pushing import change, commits, logits
+from small_results import ROWS
 
 from fastast_hf import FastASTForAudioClassification as Model
 from fastast_hf.cli.main import main
@@ -91,6 +93,16 @@ def test_weights_of_two_models_in_one_folder_are_refused(hub: LocalHub, checkpoi
     assert not hub.repositories
 
 
+def test_a_part_of_other_weights_is_refused(hub: LocalHub, checkpoint: Path) -> None:
+    (checkpoint / "model.safetensors").rename(checkpoint / "model-00001-of-00099.safetensors")
+    Model(Model.config_class.from_pretrained(checkpoint)).save_pretrained(checkpoint / "parts", max_shard_size="50KB")
+    for part in (checkpoint / "parts").glob("model*"):
+        part.rename(checkpoint / part.name)
+    with pytest.raises(ValueError, match=r"has model-00001-of-00099.safetensors, which the index .* does not name"):
+        push(checkpoint, "me/tiny", only_model=True)
+    assert not hub.repositories
+
+
 def test_a_card_on_the_hub_with_half_a_marker_is_refused_and_kept() -> None:
     with pytest.raises(ValueError, match="of the card on the Hub: the card's markers of its section 'results'"):
         with_hub_card("# tiny\n", "# tiny\n\n<!-- generated: results -->\n\nPrecious words.\n", "tiny")
@@ -105,7 +117,7 @@ def test_two_cards_become_one_with_all_that_is_in_either(mine: str, theirs: str,
 def test_a_model_takes_the_numbers_of_its_folder_along_unless_it_has_changed(hub: LocalHub, checkpoint: Path) -> None:
     with_results(checkpoint)
     (checkpoint / "samples").mkdir()
-    (checkpoint / "samples" / "dog.wav").write_bytes(b"RIFF")
+    soundfile.write(checkpoint / "samples" / "dog.wav", [0.0, 0.5], 16000)
     (checkpoint / "README.md").write_text("# Dogs\n\nMy words.\n")
     model = Model.from_pretrained(checkpoint)
     model.push_to_hub("me/tiny")
@@ -151,7 +163,7 @@ def test_no_pushed_file_has_a_path_of_this_machine(hub: LocalHub, checkpoint: Pa
     row = {"method": "at=/home/alice/b", "tome_r": 4}
     bundled = ROOT / "fastast_hf" / "checkpoints" / "speech-commands-tiny" / "results"
     table = json.loads((bundled / "speech_commands-test.json").read_text())
-    table["checkpoints"] = {"Inf": str(checkpoint), "home": "~/x/y"}
+    table |= {"checkpoints": {"Inf": str(checkpoint), "home": "~/x/y"}, "rows": ROWS}
     (folder / "speech_commands-test.json").write_text(json.dumps(table))
     (folder / "speech_commands-test.md").write_text(f"checkpoints: {checkpoint}\n")
     (folder / "speech_commands-test.csv").write_text(f"method,r\n{row['method']},4\n{checkpoint},8\n")

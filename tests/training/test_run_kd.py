@@ -125,7 +125,7 @@ def test_a_teacher_and_then_its_student_are_trained(
     results = json.loads((out / "results.json").read_text())
     metric = "mean_average_precision" if corpus == "audioset" else "accuracy"
     assert 0 <= results["test"]["last"][metric] <= 1
-    assert results["settings"]["lam"] == 0.1 and results["settings"]["teacher"] == str(teacher)
+    assert results["settings"]["lam"] == 0.1 and results["settings"]["teacher"] == teacher.name
     for entry in logged(out / f"checkpoint-{STEPS}"):
         expected = 0.1 * entry["loss_ground_truth"] + 0.9 * entry["loss_distillation"]
         assert entry["loss"] == pytest.approx(expected, rel=1e-3)
