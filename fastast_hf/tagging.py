@@ -20,6 +20,7 @@ from .audio import AudioError, load_audio
 from .errors import weights_readable
 from .feature_extraction_fastast import FastASTFeatureExtractor, num_frames
 from .modeling_fastast import FastASTForAudioClassification
+from .onnx_model import OnnxModel, is_onnx_file
 
 BUNDLED_CHECKPOINT = Path(__file__).parent / "checkpoints" / "speech-commands-tiny"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -40,7 +41,8 @@ class Tagger:
     Args:
         model: Any AST or FastAST checkpoint, local or of the Hub, or a model in memory; None for the checkpoint that
             comes with the package (ten spoken commands). A model in memory stays as it is; the tagger shares its
-            weights, unless `device` or `dtype` calls for a copy.
+            weights, unless `device` or `dtype` calls for a copy. Or a file of `fastast export`, which ONNX Runtime
+            runs on the CPU, with `tome_r` and length as they were exported.
         tome_r: Tokens to merge in each layer; None for the checkpoint's own.
         tome_schedule: How `tome_r` is spread over the layers; None for the checkpoint's own.
         top_k: How many labels to give; None for all.
@@ -80,13 +82,16 @@ class Tagger:
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}: a batch holds 1 clip or more")
         self.top_k, self.batch_size, self.native_length = top_k, batch_size, native_length
-        self.device, self.dtype = usable_device(device), _dtype(dtype)
+        self.device = usable_device("cpu" if device is None and is_onnx_file(model) else device)
+        self.dtype = _dtype(dtype)
         if isinstance(model, ASTPreTrainedModel):
             self.model = FastASTForAudioClassification.from_ast(model)
             if any((p.device, p.dtype) != (self.device, self.dtype) for p in model.parameters()):
                 self.model = copy.deepcopy(self.model)  # to() converts in place what the caller's model holds too
-            config = model.config
-            feature_extractor = feature_extractor or _extractor_of(config)
+            feature_extractor = feature_extractor or extractor_of(model.config)
+        elif model is not None and is_onnx_file(model):
+            self.model = OnnxModel(model)
+            feature_extractor = feature_extractor or self.model.feature_extractor
         else:
             model = BUNDLED_CHECKPOINT if model is None else model
             self.model = load_classifier(model)
@@ -246,7 +251,7 @@ class Tagger:
         return [{"label": names[index], "score": score} for index, score in pairs]
 
 
-def _extractor_of(config: ASTConfig) -> FastASTFeatureExtractor:
+def extractor_of(config: ASTConfig) -> FastASTFeatureExtractor:
     """The front end of the checkpoint that a model in memory was loaded from, else one with AudioSet's statistics."""
     if config.name_or_path:  # an empty one would mean the current folder
         try:
