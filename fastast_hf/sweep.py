@@ -24,11 +24,11 @@ from tqdm.auto import tqdm
 from .complexity import Complexity, complexity
 from .corpora import Corpus, is_multi_label, label_names, with_label_order
 from .feature_extraction_fastast import FastASTFeatureExtractor
+from .loading import load_classifier
 from .metrics import UNREADABLE
 from .modeling_fastast import FastASTForAudioClassification
 from .runs import check_fold
 from .saved_weights import weights_digest
-from .tagging import load_classifier
 from .token_merging import merges_per_layer
 from .training_data import ClipDataset, collate
 

@@ -16,14 +16,15 @@ import numpy as np
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
-from transformers import ASTConfig, ASTPreTrainedModel, BatchFeature
+from transformers import ASTPreTrainedModel, BatchFeature
 
 from .audio import AudioError, load_audio
 from .devices import usable_device
-from .errors import weights_readable
 from .feature_extraction_fastast import FastASTFeatureExtractor, num_frames
 from .int8 import to_int8
+from .loading import extractor_of, load_classifier
 from .modeling_fastast import FastASTForAudioClassification
+from .onnx_model import OnnxModel, is_onnx_file
 from .presets import fast_dtype, merges_of_share, preset_named, resolved_dtype
 from .reading import in_groups, read_ahead
 
@@ -45,7 +46,8 @@ class Tagger:
     Args:
         model: Any AST or FastAST checkpoint, local or of the Hub, or a model in memory; None for the checkpoint that
             comes with the package (ten spoken commands). A model in memory stays as it is; the tagger shares its
-            weights, unless `device` or `dtype` calls for a copy.
+            weights, unless `device` or `dtype` calls for a copy. Or a file of `fastast export`, which ONNX Runtime
+            runs on the CPU, with `tome_r` and length as they were exported.
         tome_r: Tokens to merge in each layer; None for the checkpoint's own, or what the preset merges.
         tome_schedule: How `tome_r` is spread over the layers; None for the checkpoint's own.
         top_k: How many labels to give; None for all.
@@ -91,18 +93,26 @@ class Tagger:
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}: a batch holds 1 clip or more")
         settings = preset_named(preset)
+        exported = is_onnx_file(model)
+        if exported and preset != "exact":
+            raise ValueError(
+                f"preset is {preset!r}, but {model} was exported with its dtype and merging: leave it out"
+            )
         self.top_k, self.batch_size = top_k, batch_size
         self.native_length = settings.native_length if native_length is None else native_length
-        self.device = usable_device(device)
+        self.device = usable_device("cpu" if device is None and exported else device)
         wanted = fast_dtype(settings, self.device) if dtype is None else resolved_dtype(dtype, self.device)
-        self.dtype = torch.float32 if wanted is torch.int8 else wanted
+        in_int8 = wanted is torch.int8 and not exported
+        self.dtype = torch.float32 if in_int8 else wanted
+        self.model: Any
         if isinstance(model, ASTPreTrainedModel):
             self.model = FastASTForAudioClassification.from_ast(model)
-            foreign = any((p.device, p.dtype) != (self.device, self.dtype) for p in model.parameters())
-            if foreign and wanted is not torch.int8:
+            if not in_int8 and any((p.device, p.dtype) != (self.device, wanted) for p in model.parameters()):
                 self.model = copy.deepcopy(self.model)  # to() converts in place what the caller's model holds too
-            config = model.config
-            feature_extractor = feature_extractor or _extractor_of(config)
+            feature_extractor = feature_extractor or extractor_of(model.config)
+        elif is_onnx_file(model):
+            self.model = OnnxModel(model)
+            feature_extractor = feature_extractor or self.model.feature_extractor
         else:
             model = BUNDLED_CHECKPOINT if model is None else model
             self.model = load_classifier(model)
@@ -111,7 +121,7 @@ class Tagger:
         if tome_r is not None or tome_schedule is not None:
             self.model.set_tome_r(self.model.config.tome_r if tome_r is None else tome_r, tome_schedule)
         self._merged = 0.0 if tome_r is not None else settings.merged
-        self.model = to_int8(self.model) if wanted is torch.int8 else self.model.to(self.device, self.dtype).eval()
+        self.model = to_int8(self.model) if in_int8 else self.model.to(self.device, wanted).eval()
 
     def __call__(
         self,
@@ -249,8 +259,9 @@ class Tagger:
                 batch = indices[start : start + self.batch_size]
                 try:
                     inputs = self.features([windows[i] for i in batch])
-                    merges = self.merges(inputs["input_values"].shape[1])
-                    logits = self.model(**inputs, tome_r=merges).logits.float().cpu()
+                    if self._merged:
+                        inputs["tome_r"] = self.merges(inputs["input_values"].shape[1])
+                    logits = self.model(**inputs).logits.float().cpu()
                 except torch.OutOfMemoryError as error:
                     raise MemoryError(
                         f"{len(batch)} clips at once do not fit into the memory of {self.device}: lower the batch size"
@@ -278,40 +289,7 @@ class Tagger:
         return [{"label": names[index], "score": score} for index, score in pairs]
 
 
-def _extractor_of(config: ASTConfig) -> FastASTFeatureExtractor:
-    """The front end of the checkpoint that a model in memory was loaded from, else one with AudioSet's statistics."""
-    if config.name_or_path:  # an empty one would mean the current folder
-        try:
-            return FastASTFeatureExtractor.from_pretrained(config.name_or_path, max_length=config.max_length)
-        except (OSError, ValueError):
-            pass
-    return FastASTFeatureExtractor(num_mel_bins=config.num_mel_bins, max_length=config.max_length)
-
-
 def not_finite(source: Any) -> AudioError:
     """The error of a recording that the model makes no scores of."""
     name = source if isinstance(source, (str, os.PathLike)) else "array"
     return AudioError(f"{name}: the scores are not finite; the samples are too large by far, scale them to [-1, 1]")
-
-
-def load_classifier(model: str | os.PathLike[str]) -> FastASTForAudioClassification:
-    """Load a checkpoint, checking that it is a classifier whose every weight is in the file.
-
-    Raises:
-        ValueError: It is no AST, or weights are missing or of another shape.
-        OSError: There is no such checkpoint.
-    """
-    try:
-        with weights_readable(model):
-            loaded, info = FastASTForAudioClassification.from_pretrained(os.fspath(model), output_loading_info=True)
-    except OSError as error:
-        if str(model) in str(error):
-            raise
-        # Off line, transformers does not name it.
-        raise OSError(f"{model}: no such folder here, and from the Hub: {error}") from error
-    missing = sorted(info["missing_keys"])
-    if missing:
-        raise ValueError(
-            f"{model} lacks {len(missing)} weights, {missing[0]} among them: give a checkpoint trained to classify"
-        )
-    return loaded

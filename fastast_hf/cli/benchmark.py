@@ -193,8 +193,8 @@ def _load(model: str | None, device: str | None, dtype: str, teacher: str | None
 
     from fastast_hf.configuration_fastast import FastASTConfig
     from fastast_hf.devices import usable_device
+    from fastast_hf.loading import load_classifier
     from fastast_hf.modeling_fastast import FastASTForAudioClassification
-    from fastast_hf.tagging import load_classifier
 
     place = usable_device(device)
     if model is not None:

@@ -63,13 +63,13 @@ def run(args: argparse.Namespace) -> int:
 
     from ..benchmark_circumstances import processor_name
     from ..devices import usable_device
+    from ..loading import load_classifier
     from ..places import is_here, short_name
     from ..sweep import Sweep
     from ..sweep_checks import check_checkpoints, check_classes, check_output
     from ..sweep_results import with_speed, write_results
     from ..sweep_rows import SweepRow, comparison_rows, merging_rows
     from ..sweep_tables import explanation, schedules_named, terminal_tables
-    from ..tagging import load_classifier
 
     methods = compared(args) if args.compare else merging_methods(args)
     check_numbers(args)

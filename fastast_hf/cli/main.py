@@ -15,9 +15,9 @@ from huggingface_hub.utils import logging as hub_logging
 from transformers.utils import logging
 
 from ..errors import one_line, what_to_do
-from . import benchmark, card, classify, demo, distill, evaluate, push, schedule, stats, train, visualize
+from . import benchmark, card, classify, demo, distill, evaluate, export, push, schedule, stats, train, visualize
 
-COMMANDS = (classify, schedule, benchmark, train, distill, evaluate, stats, visualize, card, push, demo)
+COMMANDS = (classify, schedule, benchmark, export, train, distill, evaluate, stats, visualize, card, push, demo)
 
 
 class OneLineParser(argparse.ArgumentParser):

@@ -1,0 +1,168 @@
+"""Time ONNX Runtime beside torch on the CPU: stock AST (sdpa), FastAST, and FastAST exported as float32 and int8.
+
+    python benchmarks/onnx_runtime.py --frames 128 512 --r 0 20 40
+
+One clip at a time by default; AST-base with random weights, which is as fast as with trained ones, and the bundled
+checkpoint at its own length. Rounds are interleaved, and a speed-up is the median of the ratios within a round. Needs
+the extra `onnx`.
+
+Part of what the files gain is no merging: in the last layer they compute CLS and distillation alone, which is all that
+is read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import date
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+
+from fastast_hf import FastASTConfig, FastASTForAudioClassification
+from fastast_hf.benchmark_candidates import for_length, stock_ast
+from fastast_hf.benchmark_circumstances import processor_name
+from fastast_hf.benchmarking import interleaved_rounds
+from fastast_hf.cli.tables import format_table
+from fastast_hf.export import export_onnx
+from fastast_hf.loading import load_classifier
+from fastast_hf.onnx_model import OnnxModel
+from fastast_hf.tagging import BUNDLED_CHECKPOINT
+
+RESULTS = Path(__file__).parent / "results" / "onnx"
+BUNDLED_R = (0, 12, 20)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One candidate at one r: milliseconds for a batch, and how many times as fast as stock AST in the same rounds."""
+
+    model: str
+    frames: int
+    batch_size: int
+    tome_r: int
+    schedule: str
+    candidate: str
+    median_ms: float
+    p95_ms: float
+    speedup: float
+    logits_off_by: float
+
+
+def measure(
+    model: FastASTForAudioClassification, name: str, frames: int, r: int, schedule: str, batch_size: int, rounds: int
+) -> list[Row]:
+    """Time the four at one length and r, on noise."""
+    fast = for_length(model, frames)
+    fast.set_tome_r(r, schedule)
+    clips = torch.randn(batch_size, frames, fast.config.num_mel_bins, generator=torch.Generator().manual_seed(0))
+    with TemporaryDirectory() as folder:
+        runtime = {}
+        for kind in ("float32", "int8"):
+            file = Path(folder) / f"{kind}.onnx"
+            export_onnx(fast, file, int8=kind == "int8")
+            runtime[kind] = OnnxModel(file)
+    candidates: dict[str, Callable[..., Any]] = {
+        "AST, torch sdpa": stock_ast(fast),
+        "FastAST, torch": fast,
+        "FastAST, ONNX Runtime float32": runtime["float32"],
+        "FastAST, ONNX Runtime int8": runtime["int8"],
+    }
+    with torch.inference_mode():
+        logits = [candidate(clips).logits for candidate in candidates.values()]
+        runs = [partial(_milliseconds, candidate, clips) for candidate in candidates.values()]
+        times = np.array(list(interleaved_rounds(runs, rounds)))  # (rounds, candidates)
+    rows = []
+    for index, candidate in enumerate(candidates):
+        own, reference = times[:, index], logits[min(index, 1)]  # FastAST in torch is what the files are held to
+        rows.append(
+            Row(
+                model=name,
+                frames=frames,
+                batch_size=batch_size,
+                tome_r=r if index else 0,
+                schedule=schedule,
+                candidate=candidate,
+                median_ms=float(np.median(own)),
+                p95_ms=float(np.percentile(own, 95)),
+                speedup=float(np.median(times[:, 0] / own)),
+                logits_off_by=float((logits[index] - reference).abs().max()),
+            )
+        )
+    return rows
+
+
+def _milliseconds(candidate: Callable[..., Any], clips: torch.Tensor) -> float:
+    start = perf_counter()
+    candidate(clips)
+    return 1000 * (perf_counter() - start)
+
+
+def table(rows: list[Row]) -> str:
+    """A line per candidate."""
+    header = ["model", "frames", "r", "candidate", "ms", "p95 ms", "speed-up", "logits off by"]
+    lines = [
+        [
+            row.model,
+            str(row.frames),
+            str(row.tome_r),
+            row.candidate,
+            f"{row.median_ms:.1f}",
+            f"{row.p95_ms:.1f}",
+            f"{row.speedup:.2f}×",
+            f"{row.logits_off_by:.0e}",
+        ]
+        for row in rows
+    ]
+    return format_table(header, lines, align="lrrlrrrr")
+
+
+def main() -> None:
+    """Measure, print tables, and write them all as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--frames", type=int, nargs="+", default=[128, 512], metavar="T", help="of AST-base")
+    parser.add_argument("--r", type=int, nargs="+", default=[0, 20, 40], metavar="N", help="of AST-base")
+    parser.add_argument("--schedule", default="constant", choices=("constant", "decreasing", "increasing"))
+    parser.add_argument("--batch-size", type=int, default=1, metavar="B")
+    parser.add_argument("--rounds", type=int, default=20, metavar="N")
+    parser.add_argument("--threads", type=int, metavar="N", help="of torch and ONNX Runtime (default: torch's choice)")
+    parser.add_argument("--output", type=Path, default=RESULTS, metavar="DIR")
+    args = parser.parse_args()
+    if args.threads is not None:
+        torch.set_num_threads(args.threads)
+    torch.manual_seed(0)
+    base = FastASTForAudioClassification(FastASTConfig(num_labels=527)).eval()
+    bundled = load_classifier(BUNDLED_CHECKPOINT).eval()
+    settings = [(base, "ast-base-random", frames, r) for frames in args.frames for r in args.r]
+    settings += [(bundled, BUNDLED_CHECKPOINT.name, bundled.config.max_length, r) for r in BUNDLED_R]
+    rows: list[Row] = []
+    for model, name, frames, r in settings:
+        own = measure(model, name, frames, r, args.schedule, args.batch_size, args.rounds)
+        print(table(own), end="\n\n", flush=True)
+        rows += own
+    threads = torch.get_num_threads()
+    result = {
+        "processor": processor_name(torch.device("cpu")),
+        "threads": threads,
+        "torch": torch.__version__,
+        "onnxruntime": onnxruntime.__version__,
+        "rounds": args.rounds,
+        "date": date.today().isoformat(),
+        "rows": [asdict(row) for row in rows],
+    }
+    args.output.mkdir(parents=True, exist_ok=True)
+    file = args.output / f"onnx-cpu-b{args.batch_size}-{args.schedule}-{threads}-threads.json"
+    file.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    print(file)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""`fastast export onnx|int8`: a checkpoint to one file for ONNX Runtime."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+
+def add_parser(commands: Any) -> None:
+    """Add `export` to the commands."""
+    export = commands.add_parser(
+        "export",
+        help="write a model for ONNX Runtime: one file, float32 or int8",
+        description="Write a model as one ONNX file with merging, labels and front end's settings inside, which "
+        "`fastast classify --model` and Tagger take. What is merged and the length of the clips are fixed by it; any "
+        "number of clips may go through at once.",
+    )
+    export.add_argument(
+        "format", choices=("onnx", "int8"), help="float32, or a quarter of the size and faster: 8-bit integers"
+    )
+    export.add_argument("model", metavar="MODEL", help="AST or FastAST checkpoint: folder or Hub id")
+    export.add_argument("-o", "--output", type=Path, metavar="FILE", help="default: model.onnx, or model-int8.onnx")
+    export.add_argument(
+        "--r",
+        type=int,
+        nargs="+",
+        metavar="N",
+        help="tokens to merge in each layer, or one number per layer (default: the checkpoint's)",
+    )
+    export.add_argument(
+        "--schedule", choices=("constant", "decreasing", "increasing"), help="how one r spreads over the layers"
+    )
+    export.add_argument("--frames", type=int, metavar="T", help="length of the clips (default: the checkpoint's)")
+    export.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Export, and say what was made."""
+    from ..export import export_onnx
+
+    int8 = args.format == "int8"
+    path = args.output or Path("model-int8.onnx" if int8 else "model.onnx")
+    r = args.r[0] if args.r is not None and len(args.r) == 1 else args.r
+    model = export_onnx(args.model, path, tome_r=r, tome_schedule=args.schedule, num_frames=args.frames, int8=int8)
+    tokens = model.token_schedule()
+    print(
+        f"{path}: {path.stat().st_size / 1e6:.1f} MB, {model.config.max_length} frames, tome_r={model.config.tome_r}: "
+        f"{tokens[0]} tokens enter the first layer, {tokens[-1]} the last"
+    )
+    return 0
