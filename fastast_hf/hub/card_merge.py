@@ -37,14 +37,17 @@ def with_hub_card(card: str, old: str, title: str) -> str:
         >>> with_hub_card("---\ntags: [a]\n---\n# tiny\n\nNew.\n", "# tiny\n\nMine.\n", "tiny").splitlines()
         ['---', 'tags: [a]', '---', '# tiny', '', 'Mine.', '', 'New.']
     """
-    front, body = _split(card)
-    _, old_body = _split(old)
+    return front_matter(card, _split(card)[0], old) + merged_body(card, old, title)
+
+
+def merged_body(card: str, old: str, title: str) -> str:
+    """The text of [`with_hub_card`], without metadata."""
+    body, old_body = _split(card)[1], _split(old)[1]
     try:
         check_markers(old_body)
     except ValueError as error:
         raise ValueError(f"of the card on the Hub: {error}") from error
-    blocks = _with_paragraphs(_blocks(body), _blocks(old_body), title)
-    return front_matter(card, front, old) + "\n\n".join(blocks) + "\n"
+    return "\n\n".join(_with_paragraphs(_blocks(body), _blocks(old_body), title)) + "\n"
 
 
 def with_fields(card: str, fields: dict[str, Any]) -> str:

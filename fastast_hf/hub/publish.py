@@ -20,8 +20,9 @@ from ..modeling_fastast import FastASTForAudioClassification
 from .belonging import CLIPS, PICTURES, TABLES_READ, WEIGHTS, check_checkpoint, check_files, matches, names
 from .card_facts import RESULTS, read_json, strip_folders, without_folders
 from .card_merge import with_fields
-from .committing import Content, check_name, client, commit
+from .committing import Content, check_name, check_space, client, commit
 from .model_card import CARD, render_card
+from .space import space_files
 
 REQUIREMENTS = "transformers>=5.17,<6\ntorch>=2.11\nsoundfile>=0.13\nsoxr>=0.5\n"
 
@@ -47,7 +48,8 @@ def push(
 
     A push that was interrupted leaves the repository as it was, and can be run again; what is there already is not
     uploaded anew. Weights, results and tables that are in the repository and not in the folder go with the same
-    commit: they are of other weights. The card there is renewed and not replaced: see [`card_merge.with_hub_card`].
+    commit: they are of other weights. The card there is renewed and not replaced: see [`card_merge.with_hub_card`]. A
+    Space's page is, too; where another file of the Space was changed there, nothing is pushed.
 
     Args:
         folder: What `save_pretrained` of model and front end, or a training run, wrote.
@@ -70,7 +72,7 @@ def push(
 
     Raises:
         OSError: A file of a checkpoint is not there, or the Hub can't be reached or refuses.
-        ValueError: Files that do not belong, no FastAST, or a wrong name.
+        ValueError: Files that do not belong, no FastAST, or a wrong name; or a file of the Space was changed there.
     """
     check_name(repo_id)
     check_checkpoint(folder)
@@ -81,14 +83,15 @@ def push(
     api = client(token)
     shared: dict[str, Any] = {"private": private, "commit_message": commit_message or "Upload FastAST"}
     message: dict[str, Any] = {"commit_description": commit_description, "create_pr": create_pr}
+    page = space_files(repo_id) if space else {}
+    if space:
+        check_space(api, repo_id, page)
     made = commit(api, repo_id, content, revision=revision, **shared, **message)
     if plain:
         files = plain_files(folder, repo_id, license_id)
         commit(api, f"{repo_id}-ast", files, revision=revision, **shared, **message)
     if space:
-        from .space import space_files
-
-        commit(api, repo_id, space_files(repo_id), repo_type="space", **shared)
+        commit(api, repo_id, page, repo_type="space", **shared)
     return made
 
 
