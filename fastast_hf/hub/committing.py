@@ -13,7 +13,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, Repository
 from huggingface_hub.utils import validate_repo_id
 
 from .. import __version__
-from .belonging import OF_OLD_WEIGHTS, matches
+from .belonging import is_outdated
 from .card_merge import with_hub_card
 from .model_card import CARD
 from .space_merge import with_hub_space
@@ -54,7 +54,7 @@ def commit(
 ) -> CommitInfo:
     """Commit files; what a person wrote into the card of a model, or changed in a Space, stays.
 
-    Files of a model's old weights go, and a Space's that earlier pushes wrote and this one does not.
+    Files of a model's old weights go, and pickles; and a Space's that earlier pushes wrote and this one does not.
 
     Args:
         api: The client.
@@ -79,7 +79,11 @@ def commit(
             content, stale = with_hub_space(api, repo_id, content, there.sha)
         else:
             old = {file.rfilename for file in there.siblings or ()}
-            stale = {name for name in old - set(content) if matches(name, OF_OLD_WEIGHTS)}
+            stale = {name for name in old - set(content) if is_outdated(name)}
+            if locked := sorted(name for name in stale if {".cache", ".git"} & set(name.split("/"))):
+                raise ValueError(
+                    f"the Hub's client can't remove {locked[0]} from {repo_id}: remove it there, with git"
+                )
             if CARD in old:
                 content = content | {CARD: _merged_card(api, repo_id, content[CARD], there.sha)}
         operations: list[CommitOperationAdd | CommitOperationDelete] = [

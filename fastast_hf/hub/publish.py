@@ -47,9 +47,10 @@ def push(
     """Upload a checkpoint: weights, config, front end, code, results, card and endpoint handler, in one commit.
 
     A push that was interrupted leaves the repository as it was, and can be run again; what is there already is not
-    uploaded anew. Weights, results and tables that are in the repository and not in the folder go with the same
-    commit: they are of other weights. The card there is renewed and not replaced: see [`card_merge.with_hub_card`]. A
-    Space's page is, too; where another file of the Space was changed there, nothing is pushed.
+    uploaded anew. Weights, pickles, results and tables that are in the repository and not in the folder go with the
+    same commit: they are of other weights. The card there is renewed and not replaced, see
+    [`card_merge.with_hub_card`], and so is a Space's page; where another file of the Space was changed there, nothing
+    is pushed.
 
     Args:
         folder: What `save_pretrained` of model and front end, or a training run, wrote.

@@ -9,7 +9,7 @@ from typing import Any
 import local_hub_routes
 import pytest
 import torch
-from huggingface_hub import HfApi, ModelCard
+from huggingface_hub import CommitOperationAdd, HfApi, ModelCard
 from local_hub import LocalHub
 from local_hub_routes import Answer, Request
 from pushing import change, commits, logits
@@ -221,6 +221,25 @@ def test_new_weights_win_whether_in_one_file_or_in_several(hub: LocalHub, checkp
         count = len(commits(hub))
         push(checkpoint, "me/tiny")
         assert len(commits(hub)) == count
+
+
+PICKLES = ["pytorch_model.bin.index.json", "checkpoint-5/optimizer.pt", "a/b/rng_state_0.pth", "labels.pkl", "A.PT"]
+KEPT = ["cabin", "binary.txt", "notes.pt.md", "a/bin/x.json"]
+
+
+def test_no_pickle_stays_in_a_repository_that_is_pushed_over(hub: LocalHub, checkpoint: Path) -> None:
+    pickles = [*PICKLES, "last.ckpt", "tf_model.h5", "old/pytorch_model.bin", ".old/x.bin"]
+    HfApi().create_repo("me/tiny")
+    added = [CommitOperationAdd(name, b"\x80old") for name in (*pickles, *KEPT)]
+    HfApi().create_commit("me/tiny", added, commit_message="old")
+    push(checkpoint, "me/tiny")
+    names = hub.files("me/tiny")
+    assert not set(pickles) & set(names) and set(KEPT) < set(names)
+    names[".cache/x.bin"] = b"\x80old"  # as git can put it there
+    with pytest.raises(
+        ValueError, match=r"client can't remove \.cache/x\.bin from me/tiny: remove it there, with git"
+    ):
+        push(checkpoint, "me/tiny")
 
 
 # Settings
