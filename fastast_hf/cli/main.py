@@ -31,7 +31,7 @@ class OneLineParser(argparse.ArgumentParser):
 def build_parser() -> argparse.ArgumentParser:
     """The parser of `fastast` with all its commands."""
     parser = OneLineParser(
-        prog="fastast", description="Audio Spectrogram Transformers, made faster by merging alike tokens."
+        prog="fastast", description="Audio Spectrogram Transformers, made faster by merging similar tokens."
     )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)

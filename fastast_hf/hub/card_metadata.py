@@ -85,7 +85,7 @@ def generated_fields(base: Any, datasets: Sequence[str], metrics: Sequence[str] 
 
 def license_text(license_id: Any, corpus: str | None) -> str:
     """A card's paragraph on its licence, and on that of the corpus it was trained on."""
-    said = f"`{license_id}`." if license_id else "None was given by who made it."
+    said = f"`{license_id}`." if license_id else "None is stated for this checkpoint."
     if corpus not in CORPUS_LICENSES:
         return f"**Licence.** {said}"
     corpus_id, words = CORPUS_LICENSES[corpus]

@@ -215,11 +215,14 @@ def plain_files(folder: Path, repo_id: str, license_id: str | None = None) -> Co
         tags=["audio-spectrogram-transformer"],
         **{key: whole[key] for key in ("license", "license_name", "license_link", "datasets") if key in whole},
     )
+    rate = extractor["sampling_rate"]
     card = (
         f"---\n{data.to_yaml()}\n---\n# {repo_id} as stock AST\n\n<!-- generated: plain -->\nThe weights of "
         f"[{repo_id}](https://huggingface.co/{repo_id}) for transformers' own AST: the same labels at `tome_r=0`, "
         f"without merging and without code of its own:\n\n```python\nfrom transformers import pipeline\n\n"
-        f'pipeline("audio-classification", "{repo_id}-ast")("clip.wav")\n```\n\n'
+        f'pipe = pipeline("audio-classification", "{repo_id}-ast")\npipe("clip.wav")\n```\n\n'
+        "To open a file, the pipeline needs the program ffmpeg. Where that is not installed, give it the samples in "
+        f'place of the name; of a mono file at {rate} Hz: `pipe(soundfile.read("clip.wav")[0])`.\n\n'
         "Results, training, limits and citations are described there.\n<!-- end of plain -->\n"
     )
     files: Content = {name: folder / name for name in names(folder) if matches(name, (*WEIGHTS, *CLIPS))}
