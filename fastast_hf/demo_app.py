@@ -21,7 +21,7 @@ ROUNDS = 5  # of timing; a page has no time for more
 # Of a timed pass, about: in a smaller one the browser on the same machine is heard more than the model.
 LEAST_MACS = 16e9
 MOST_AT_ONCE = 16
-TITLE = "FastAST: Audio Spectrogram Transformers that merge alike tokens"
+TITLE = "FastAST: Audio Spectrogram Transformers that merge similar tokens"
 
 
 @torch.inference_mode()

@@ -64,6 +64,29 @@ def check_checkpoints(
     return known
 
 
+def with_own_r(
+    methods: Sequence[tuple[Method, Sequence[int]]], schedule: str, fold: int | None
+) -> list[tuple[Method, list[int]]]:
+    """Methods to be scored at the `tome_r` that their checkpoints have of their own, too.
+
+    Those of one checkpoint for every r get each other's, and stay at the same r; one with a checkpoint for each r
+    keeps the r that it has.
+
+    Args:
+        methods: As of a [`Sweep`].
+        schedule: Of the checkpoints.
+        fold: Whose checkpoints' configurations are read.
+
+    Raises:
+        OSError: There is no such checkpoint.
+        ValueError: It is no AST.
+    """
+    whole = [method for method, _ in methods if "{r}" not in method.checkpoint]
+    configs = [FastASTConfig.from_pretrained(method.folder(0, schedule, fold)) for method in whole]
+    own = {config.tome_r for config in configs if isinstance(config.tome_r, int)}
+    return [(method, sorted({*values, *own}) if method in whole else list(values)) for method, values in methods]
+
+
 def check_classes(known: Mapping[tuple[str, str], Sequence[str]], own: Sequence[str]) -> None:
     """Raise a ValueError, which begins with the method's name, for a checkpoint of other classes than the corpus'."""
     for (name, checkpoint), classes in known.items():

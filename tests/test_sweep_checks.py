@@ -12,7 +12,7 @@ import pytest
 
 from fastast_hf import FastASTFeatureExtractor
 from fastast_hf.sweep import Method
-from fastast_hf.sweep_checks import check_checkpoints, check_classes, check_output
+from fastast_hf.sweep_checks import check_checkpoints, check_classes, check_output, with_own_r
 
 Make = Callable[..., Any]
 CLASSES = ["dog", "rain"]
@@ -44,6 +44,18 @@ def test_the_classes_of_every_checkpoint_are_read_without_its_weights(save: Make
         ("Train+Inf", str(tmp_path / "r4-decreasing")): CLASSES[::-1],
     }
     check_classes(known, CLASSES)
+
+
+def test_own_r_are_added_to_methods_of_one_checkpoint_and_not_to_those_of_one_for_each_r(
+    make_fastast: Make, tmp_path: Path
+) -> None:
+    for name, r in (("a", 12), ("b", 3), ("c", [1, 2, 3])):
+        make_fastast(tome_r=r).config.save_pretrained(tmp_path / name)
+    a, b, c, each = (Method(name, str(tmp_path / name)) for name in ("a", "b", "c", "r{r}"))
+    methods = [(a, [0, 5]), (b, [0, 5]), (c, [0, 5]), (each, [0, 5])]
+    together = [0, 3, 5, 12]
+    assert with_own_r(methods, "constant", None) == [(a, together), (b, together), (c, together), (each, [0, 5])]
+    assert with_own_r([(a, [0, 12])], "constant", 1) == [(a, [0, 12])]
 
 
 def test_a_checkpoint_at_fault_is_named_with_its_method(save: Make, tmp_path: Path) -> None:

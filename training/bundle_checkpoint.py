@@ -33,9 +33,10 @@ ABOUT = """# FastAST, tiny, ten spoken commands
 It comes with the package so that `fastast classify` works at once: `_unknown_` stands for any other word, `_silence_`
 for noise. It is a demonstration, not a product: it was trained on few recordings and is often wrong.
 
-Its recordings are those of Speech Commands V2's test set (Warden, CC BY 4.0) by other speakers than those of the
-validation and test lists that it is scored on; its synthetic words were spoken by espeak-ng and flite
-(`training/synthesise_words.py`). All of it is made by `training/recipes/speech_commands_tiny.sh`.
+All recordings that it heard are from the archive of Speech Commands V2's test set (Warden, CC BY 4.0). They are
+divided by speaker: nobody who speaks in a clip that it is scored on speaks in one that it was trained on. The
+synthetic words were spoken by espeak-ng and flite (`training/synthesise_words.py`). All of it is made by
+`training/recipes/speech_commands_tiny.sh`.
 """
 # What the folders of a run are, for who reads its results elsewhere.
 STAGE_BEFORE, WORDS = "the weights of the stage before", "synthesised words"

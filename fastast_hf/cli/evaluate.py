@@ -36,9 +36,7 @@ def add_parser(commands: Any) -> None:
         help="checkpoints side by side, first the one that gains are told from, such as FastAST=plain "
         "'FastAST + KD (CNN)=distilled'; {r} and {schedule} in an ID are filled in",
     )
-    parser.add_argument(
-        "--r", type=int, nargs="+", default=[0, 5, 10, 15, 20, 25, 30, 35, 40], metavar="N", help="(default: 0 5 … 40)"
-    )
+    parser.add_argument("--r", type=int, nargs="+", metavar="N", help="(default: 0 5 … 40, and the checkpoint's own)")
     parser.add_argument(
         "--trained-r", type=int, nargs="+", metavar="N", help="the r that --trained has checkpoints for (default: --r)"
     )
@@ -64,13 +62,16 @@ def run(args: argparse.Namespace) -> int:
     from ..benchmark_circumstances import processor_name
     from ..devices import usable_device
     from ..loading import load_classifier
+    from ..paper_table import R_VALUES
     from ..places import is_here, short_name
     from ..sweep import Sweep
-    from ..sweep_checks import check_checkpoints, check_classes, check_output
+    from ..sweep_checks import check_checkpoints, check_classes, check_output, with_own_r
     from ..sweep_results import with_speed, write_results
     from ..sweep_rows import SweepRow, comparison_rows, merging_rows
     from ..sweep_tables import explanation, schedules_named, terminal_tables
 
+    by_default = args.r is None
+    args.r = args.r or list(R_VALUES)
     methods = compared(args) if args.compare else merging_methods(args)
     check_numbers(args)
     settings, (scored, first_r) = corpus_arguments(args), methods[0]
@@ -79,6 +80,8 @@ def run(args: argparse.Namespace) -> int:
     known = check_checkpoints(methods, args.schedule, folds, args.split)
     checkpoints = {method.name: method.checkpoint for method, _ in methods}
     checkpoints |= {name: short_name(checkpoints[name]) for name, loaded in known if is_here(loaded)}
+    if by_default and not (args.compare and any("{r}" in method.checkpoint for method, _ in methods)):
+        methods = with_own_r(methods, args.schedule[0], folds[0])
     sweep = Sweep(
         {fold: settings.load(fold, scored.folder(first_r[0], args.schedule[0], fold)) for fold in folds},
         methods,

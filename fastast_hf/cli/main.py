@@ -10,9 +10,6 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from huggingface_hub.errors import StrictDataclassError
-from huggingface_hub.utils import are_progress_bars_disabled, enable_progress_bars
-from huggingface_hub.utils import logging as hub_logging
-from transformers.utils import logging
 
 from ..errors import one_line, what_to_do
 from . import benchmark, card, classify, demo, distill, evaluate, export, push, schedule, stats, train, visualize
@@ -31,7 +28,7 @@ class OneLineParser(argparse.ArgumentParser):
 def build_parser() -> argparse.ArgumentParser:
     """The parser of `fastast` with all its commands."""
     parser = OneLineParser(
-        prog="fastast", description="Audio Spectrogram Transformers, made faster by merging alike tokens."
+        prog="fastast", description="Audio Spectrogram Transformers, made faster by merging similar tokens."
     )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
@@ -42,12 +39,14 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that `argv` (by default the program's own arguments) names; returns the exit code."""
-    keep_streams_clean()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # whatever letters its encoding lacks
     parser = build_parser()
     args, rest = parser.parse_known_args(argv)
     if rest and not getattr(args, "takes_the_rest", False):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     args.rest = rest
+    keep_streams_clean()
     try:
         code = args.run(args)
         sys.stdout.flush()  # while a reader that has gone can still be told from an error
@@ -68,9 +67,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def keep_streams_clean() -> None:
-    """Results alone on stdout, whatever letters its encoding lacks; errors, and a terminal's downloads, on stderr."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")
+    """Results alone on stdout; errors, and a terminal's downloads, on stderr."""
+    from huggingface_hub.utils import are_progress_bars_disabled, enable_progress_bars
+    from huggingface_hub.utils import logging as hub_logging
+    from transformers.utils import logging
+
     downloads_shown = sys.stderr.isatty() and not are_progress_bars_disabled()
     logging.set_verbosity_error()
     hub_logging.set_verbosity_error()  # which tells of each try to reach the Hub

@@ -51,14 +51,14 @@ def launch(script: str, arguments: list[str]) -> int:
     Returns:
         The script's exit code.
     """
-    from accelerate.commands.config.config_args import default_config_file
-    from accelerate.commands.launch import launch_command, launch_command_parser
-
     from ..recipes import scripts_folder
 
     path = str(scripts_folder() / script)
     if {"-h", "--help"} & set(arguments):
         return subprocess.run([sys.executable, path, "--help"], check=False).returncode
+    from accelerate.commands.config.config_args import default_config_file
+    from accelerate.commands.launch import launch_command, launch_command_parser
+
     shared, own = split_arguments(arguments)
     given = dict(zip(shared[::2], shared[1::2], strict=True))
     processes = given.get("--num_processes", "1")

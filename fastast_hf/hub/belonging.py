@@ -18,8 +18,10 @@ BESIDE_TABLES = (f"{TABLES}/*.csv", *PICTURES)
 MADE = ("config.json", "preprocessor_config.json", CARD, RESULTS, "handler.py", "requirements.txt")
 # Known, and of no use to others: what a table was made of.
 STAYING = (f"{TABLES}/*.md", f"{TABLES}/predictions/*")
-# In a repository that has new weights, these are of the old ones unless they are pushed with them; pickled ones, too.
-OF_OLD_WEIGHTS = (*WEIGHTS, *TABLES_READ, *PICTURES, RESULTS, "*.bin")
+# In a repository that has new weights, these are of the old ones unless they are pushed with them.
+OF_OLD_WEIGHTS = (*WEIGHTS, *TABLES_READ, *PICTURES, RESULTS)
+# And these, in whichever folder: pickles, and weights of other libraries.
+PICKLED = ("*.bin", "*.bin.index.json", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.ckpt", "*.h5")
 
 
 def matches(name: str, patterns: Sequence[str]) -> bool:
@@ -34,6 +36,17 @@ def matches(name: str, patterns: Sequence[str]) -> bool:
         return False
     wanted = (pattern.split("/") for pattern in patterns)
     return any(len(w) == len(parts) and all(map(fnmatchcase, parts, w)) for w in wanted)
+
+
+def is_outdated(name: str) -> bool:
+    """Whether a file of a repository is of its old weights.
+
+    Example:
+        >>> is_outdated("results.json"), is_outdated("checkpoint-5/optimizer.pt"), is_outdated("notes.txt")
+        (True, True, False)
+    """
+    last = name.rpartition("/")[2].lower()
+    return matches(name, OF_OLD_WEIGHTS) or any(fnmatchcase(last, pattern) for pattern in PICKLED)
 
 
 def names(folder: Path) -> Iterator[str]:

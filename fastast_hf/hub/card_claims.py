@@ -11,7 +11,7 @@ from huggingface_hub import EvalResult
 from .card_check import CellCheck, Claim, rounds_to, rows_check
 from .card_facts import CardFacts, seconds_of
 from .card_schema import METRICS
-from .card_tables import AT_R, CORPORA, circumstances, described, title_of
+from .card_tables import AT_R, CORPORA, NOTHING, circumstances, described, title_of
 from .card_training import AUGMENTATION
 
 REQUIREMENT = "transformers>=5.17,<6"
@@ -80,14 +80,14 @@ def _cells(row: dict[str, Any]) -> dict[str, Any]:
         "method": row["method"],
         "metric": metric,
         "r": row["tome_r"],
-        "schedule": row["schedule"] if row["tome_r"] else None,
+        "schedule": row["schedule"] if row["tome_r"] else NOTHING,
         "tokens": (row["tokens_in"], row["tokens_out"]),
         "GMACs": row["gmacs"],
         "MAC ratio": row["mac_ratio"],
         f"{metric}, %": percent,
         "score, %": percent,
         "interval, %": (100 * row["low"], 100 * row["high"]),
-        "clips a second": row.get("samples_per_sec"),
+        "clips a second": row.get("samples_per_sec") or NOTHING,
     }
 
 

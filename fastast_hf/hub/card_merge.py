@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
-from huggingface_hub import ModelCard
+from huggingface_hub import ModelCard, ModelCardData
 from yaml import YAMLError
 
+from .card_metadata import own_widget, with_own_results
 from .card_text import HEADINGS, check_markers
 
 _GENERATED = re.compile(r"<!-- generated: (.+) -->")
-# Told from results and clips, which the old card's were others.
-_TOLD_ANEW = ("model-index", "model_name", "widget")
+_OF_RESULTS = ("model-index", "model_name", "eval_results")
 _JOINED = ("datasets", "metrics", "tags")
 
 
@@ -23,7 +23,7 @@ def with_hub_card(card: str, old: str, title: str) -> str:
     Generated sections are the new card's. Paragraphs of the old card that the new one lacks are put in after what
     they follow there; a paragraph that was changed on one side is therefore there twice, and one is gone when it was
     removed on both. Metadata: the old card's fields that the new one lacks, and the datasets, metrics and tags of
-    both; results and widget examples are the new card's.
+    both; results and widget examples that were generated are the new card's, a person's own are those of both.
 
     Args:
         card: That is to be pushed.
@@ -31,20 +31,23 @@ def with_hub_card(card: str, old: str, title: str) -> str:
         title: That cards are generated with; a person's goes before it.
 
     Raises:
-        ValueError: The old card's metadata is no YAML, or its markers of generated sections do not come in pairs.
+        ValueError: The old card's metadata can't be read, or its markers of generated sections do not come in pairs.
 
     Example:
         >>> with_hub_card("---\ntags: [a]\n---\n# tiny\n\nNew.\n", "# tiny\n\nMine.\n", "tiny").splitlines()
         ['---', 'tags: [a]', '---', '# tiny', '', 'Mine.', '', 'New.']
     """
-    front, body = _split(card)
-    _, old_body = _split(old)
+    return front_matter(card, _split(card)[0], old) + merged_body(card, old, title)
+
+
+def merged_body(card: str, old: str, title: str) -> str:
+    """The text of [`with_hub_card`], without metadata."""
+    body, old_body = _split(card)[1], _split(old)[1]
     try:
         check_markers(old_body)
     except ValueError as error:
         raise ValueError(f"of the card on the Hub: {error}") from error
-    blocks = _with_paragraphs(_blocks(body), _blocks(old_body), title)
-    return front_matter(card, front, old) + "\n\n".join(blocks) + "\n"
+    return "\n\n".join(_with_paragraphs(_blocks(body), _blocks(old_body), title)) + "\n"
 
 
 def with_fields(card: str, fields: dict[str, Any]) -> str:
@@ -65,15 +68,23 @@ def front_matter(card: str, front: str, old: str) -> str:
     if not old.startswith("---"):
         return front
     try:
-        theirs = ModelCard(old, ignore_metadata_errors=True).data.to_dict()
-    except (ValueError, YAMLError) as error:
-        raise ValueError(f"the metadata of the card on the Hub can't be read ({error}): mend it there") from error
-    ours = ModelCard(card).data.to_dict()
-    lacking = {key: value for key, value in theirs.items() if key not in ours and key not in _TOLD_ANEW}
+        old_data = cast(ModelCardData, ModelCard(old).data)
+    except (ValueError, KeyError, TypeError, YAMLError) as error:
+        told = " ".join(str(error).split())
+        raise ValueError(f"the metadata of the card on the Hub can't be read ({told}): mend it there") from error
+    data = cast(ModelCardData, ModelCard(card).data)
+    ours, theirs = data.to_dict(), old_data.to_dict()
+    lacking = {key: value for key, value in theirs.items() if key not in (*ours, *_OF_RESULTS, "widget")}
     for key in _JOINED:
         both = sorted({*_listed(ours.get(key)), *_listed(theirs.get(key))})
         if both != sorted(_listed(ours.get(key))):
             lacking[key] = both
+    results = with_own_results(data.eval_results or [], old_data.eval_results)
+    if len(results) > len(data.eval_results or []):
+        lacking |= {"eval_results": results, "model_name": data.model_name or old_data.model_name}
+    examples = ours.get("widget") or []
+    if own := [one for one in own_widget(theirs.get("widget")) if one not in examples]:
+        lacking["widget"] = [*examples, *own]
     return _split(with_fields(card, lacking))[0] if lacking else front
 
 

@@ -35,7 +35,7 @@ def read_metadata(card: str) -> ModelCardData:
     if not card.startswith("---"):
         return ModelCardData()
     try:
-        return cast(ModelCardData, ModelCard(card, ignore_metadata_errors=True).data)
+        return cast(ModelCardData, ModelCard(card).data)
     except (yaml.YAMLError, ValueError, TypeError) as error:
         told = " ".join(str(error).split())
         raise ValueError(f"the card's front matter can't be read ({told}): mend or remove it") from error
@@ -66,13 +66,10 @@ def metadata(
         if key in LISTS:
             value = sorted({*_listed(fields.get(key)), *_listed(value)})
         elif key == "widget":
-            value = [*(value or []), *_own_widget(fields.get(key))]
+            value = [*(value or []), *own_widget(fields.get(key))]
         if value:
             fields[key] = value
-    new = [EvalResult(**result) for result in results]
-    places = {_place(result) for result in new}
-    kept = [old for old in own.eval_results or [] if not is_generated(old) and _place(old) not in places]
-    every = [*new, *kept]
+    every = with_own_results([EvalResult(**result) for result in results], own.eval_results)
     return ModelCardData(eval_results=every or None, model_name=name if every else None, **fields)
 
 
@@ -90,7 +87,7 @@ def generated_fields(base: Any, datasets: Sequence[str], metrics: Sequence[str] 
 
 def license_text(license_id: Any, corpus: str | None) -> str:
     """A card's paragraph on its licence, and on that of the corpus it was trained on."""
-    said = f"`{license_id}`." if license_id else "None was given by who made it."
+    said = f"`{license_id}`." if license_id else "None is stated for this checkpoint."
     if corpus not in CORPUS_LICENSES:
         return f"**Licence.** {said}"
     corpus_id, words = CORPUS_LICENSES[corpus]
@@ -107,6 +104,22 @@ def widget(folder: Path, repo_id: str | None) -> list[dict[str, str]]:
     return [{"example_title": clip.stem.replace("_", " "), "src": f"{address}/{clip.name}"} for clip in clips]
 
 
+def own_widget(examples: Any) -> list[Any]:
+    """A person's own examples: all that are not of a model's folder of samples."""
+    ours = re.compile(rf"https://huggingface\.co/[^/]+/[^/]+/resolve/main/{SAMPLES}/[^/]+")
+    return [one for one in examples or [] if not (isinstance(one, dict) and ours.fullmatch(str(one.get("src"))))]
+
+
+def with_own_results(new: Sequence[EvalResult], old: Sequence[EvalResult] | None) -> list[EvalResult]:
+    """The results of a new card, and those of the old one that a person wrote, of other datasets, splits and metrics.
+
+    Where both are a person's, of the same dataset, split and metric, they stay as long as they differ.
+    """
+    generated = {_place(result) for result in new if is_generated(result)}
+    own = (one for one in old or [] if not is_generated(one) and _place(one) not in generated)
+    return [*new, *(one for one in own if one not in new)]
+
+
 def is_hub_id(name: Any) -> bool:
     """Whether a setting that names no folder names a checkpoint of the Hub, not one of timm's."""
     known = isinstance(name, str) and re.fullmatch(r"[\w.-]+/[\w.-]+", name) is not None
@@ -115,12 +128,6 @@ def is_hub_id(name: Any) -> bool:
 
 def _listed(value: Any) -> list[str]:
     return [value] if isinstance(value, str) else list(value or [])
-
-
-def _own_widget(examples: Any) -> list[Any]:
-    """A person's own examples: all that are not of the folder of samples."""
-    ours = f"/resolve/main/{SAMPLES}/"
-    return [one for one in examples or [] if not (isinstance(one, dict) and ours in str(one.get("src")))]
 
 
 def _place(result: EvalResult) -> tuple[Any, ...]:

@@ -13,6 +13,7 @@ CORPORA = {
     "audioset": ("AudioSet", "agkphysics/AudioSet"),
 }
 NOT_MEASURED = "Not yet measured."
+NOTHING = "–"  # in a cell: r = 0 has no schedule, and not every row is timed
 AT_R = ", tome_r = "  # in the name of a metric, for the Hub: by it a generated result is known again
 METHODS = {
     "Inf": "Inf: one checkpoint, merging only when it is used",
@@ -87,14 +88,14 @@ def _table(name: str, table: dict[str, Any]) -> str:
         cells = {
             "method": row["method"],
             "r": str(row["tome_r"]),
-            "schedule": row["schedule"] if row["tome_r"] else "",
+            "schedule": row["schedule"] if row["tome_r"] else NOTHING,
             "tokens": f"{row['tokens_in']} → {row['tokens_out']}",
             "GMACs": f"{row['gmacs']:.3g}",
             "MAC ratio": f"{row['mac_ratio']:.2f}×",
             "metric": METRICS[row["metric"]],
             score: f"{100 * row['score']:.1f}",
             "interval, %": f"{100 * row['low']:.1f} to {100 * row['high']:.1f}",
-            "clips a second": f"{row['samples_per_sec']:.0f}" if row.get("samples_per_sec") else "",
+            "clips a second": f"{row['samples_per_sec']:.0f}" if row.get("samples_per_sec") else NOTHING,
         }
         lines.append("| " + " | ".join(cells[column] for column in columns) + " |")
     explained = [METHODS[method] for method in methods if method in METHODS] if len(methods) > 1 else []

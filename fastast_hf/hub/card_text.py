@@ -11,7 +11,7 @@ _MARKER = re.compile(r"<!-- (generated:|end of) (\w+) -->")
 
 LIMITS = """**Intended use and limits.** For clips like those it was trained on, with these labels: what it has not \
 heard there it takes for one of them all the same. Recordings of other rooms, microphones and languages may be \
-labelled worse than the results below say. Not for decisions about persons."""
+labelled worse{than_measured}. Not for decisions about persons."""
 CITATIONS = """The model is an [AST][], merging is [Token Merging][], both together are from the [FastAST][] \
 paper{distilled}. This checkpoint is not by their authors.
 
@@ -19,6 +19,11 @@ paper{distilled}. This checkpoint is not by their authors.
 [AST]: https://arxiv.org/abs/2104.01778
 [Token Merging]: https://arxiv.org/abs/2210.09461"""
 CMKD = "\n[CMKD]: https://arxiv.org/abs/2203.06760"
+
+
+def limits(measured: bool) -> str:
+    """What a checkpoint is for and what it is not; it points to the results where there are any."""
+    return LIMITS.format(than_measured=" than the results below say" if measured else "")
 
 
 def citations(distilled: bool) -> str:
@@ -36,8 +41,8 @@ from transformers import pipeline
 from fastast_hf import FastASTForAudioClassification, Tagger
 
 Tagger("{place}")("clip.wav")  # any file, any length
-pipeline("audio-classification", "{place}")("clip.wav")  # transformers reads files with ffmpeg
 model = FastASTForAudioClassification.from_pretrained("{place}", tome_r={other_r})  # at another r
+pipeline("audio-classification", "{place}")("clip.wav")  # opens files with the program ffmpeg; without it, use Tagger
 ```
 
 With transformers alone (`transformers>=5.17,<6`), by the code that is in this repository:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError
 from huggingface_hub.utils import validate_repo_id
 
 from .. import __version__
-from .belonging import OF_OLD_WEIGHTS, matches
+from .belonging import is_outdated
 from .card_merge import with_hub_card
 from .model_card import CARD
+from .space_merge import with_hub_space
 
 Content = dict[str, "bytes | Path"]
 
@@ -50,7 +52,9 @@ def commit(
     repo_type: str = "model",
     **message: Any,
 ) -> CommitInfo:
-    """Commit files; of a model, files of its old weights go, and what a person wrote into its card stays.
+    """Commit files; what a person wrote into the card of a model, or changed in a Space, stays.
+
+    Files of a model's old weights go, and pickles; and a Space's that earlier pushes wrote and this one does not.
 
     Args:
         api: The client.
@@ -63,18 +67,23 @@ def commit(
 
     Raises:
         OSError: The Hub can't be reached, or refuses.
-        ValueError: The metadata of the card that is there is no YAML.
+        ValueError: The card that is there can't be read, or a Space's files were changed there.
     """
     sdk = "gradio" if repo_type == "space" else None
-    try:
+    with _told_in_words(api, repo_id):
         api.create_repo(repo_id, private=private, repo_type=repo_type, space_sdk=sdk, exist_ok=True)
         if revision is not None:
             api.create_branch(repo_id, branch=revision, repo_type=repo_type, exist_ok=True)
         there: Any = api.repo_info(repo_id, revision=revision, repo_type=repo_type)
-        old = {file.rfilename for file in there.siblings or ()}
-        stale: set[str] = set()
-        if repo_type == "model":
-            stale = {name for name in old - set(content) if matches(name, OF_OLD_WEIGHTS)}
+        if repo_type == "space":
+            content, stale = with_hub_space(api, repo_id, content, there.sha)
+        else:
+            old = {file.rfilename for file in there.siblings or ()}
+            stale = {name for name in old - set(content) if is_outdated(name)}
+            if locked := sorted(name for name in stale if {".cache", ".git"} & set(name.split("/"))):
+                raise ValueError(
+                    f"the Hub's client can't remove {locked[0]} from {repo_id}: remove it there, with git"
+                )
             if CARD in old:
                 content = content | {CARD: _merged_card(api, repo_id, content[CARD], there.sha)}
         operations: list[CommitOperationAdd | CommitOperationDelete] = [
@@ -85,6 +94,24 @@ def commit(
         return api.create_commit(
             repo_id, operations, repo_type=repo_type, revision=revision, parent_commit=there.sha, **message
         )
+
+
+def check_space(api: HfApi, repo_id: str, content: Content) -> None:
+    """Refuse, before anything is pushed, what would overwrite a person's changes to a Space.
+
+    Raises:
+        OSError: The Hub can't be reached, or refuses.
+        ValueError: It would.
+    """
+    with _told_in_words(api, repo_id), suppress(RepositoryNotFoundError):
+        there = api.repo_info(repo_id, repo_type="space")
+        with_hub_space(api, repo_id, content, str(there.sha))
+
+
+@contextmanager
+def _told_in_words(api: HfApi, repo_id: str) -> Iterator[None]:
+    try:
+        yield
     except Exception as error:
         told = _in_words(error, repo_id, api.endpoint)
         if told is None:

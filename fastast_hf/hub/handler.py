@@ -11,7 +11,6 @@ from __future__ import annotations
 import base64
 import io
 import logging
-import math
 from typing import Any
 
 import numpy as np
@@ -25,6 +24,7 @@ logger = logging.getLogger(__name__)
 BATCH = 8  # windows at once
 MOST_WINDOWS = 4096  # of one recording: at the default ones, 11 hours for windows of 10 s
 SHORTEST = 0.025  # seconds: one frame of a spectrogram
+MOST_SECONDS = 86400  # of a window or hop: a day
 PARAMETERS = ("top_k", "tome_r", "window", "hop")
 
 
@@ -72,8 +72,12 @@ class EndpointHandler:
         hop = max(round(_seconds("hop", given["hop"]) * rate), 1) if "hop" in given else window
         top_k = given.get("top_k", 5)
         if isinstance(top_k, bool) or not isinstance(top_k, int) or top_k < 1:
-            raise ValueError(f"top_k is {top_k!r}: give a whole number from 1")
-        return {"top_k": top_k, "tome_r": given.get("tome_r"), "window": window, "hop": hop}
+            raise ValueError(f"top_k is {_shown(top_k)}: give a whole number from 1")
+        tome_r = given.get("tome_r")
+        for r in tome_r if isinstance(tome_r, list) else [] if tome_r is None else [tome_r]:
+            if isinstance(r, bool) or not isinstance(r, int) or r < 0:
+                raise ValueError(f"tome_r is {_shown(tome_r)}: give a whole number from 0, or a list of one per layer")
+        return {"top_k": top_k, "tome_r": tome_r, "window": window, "hop": hop}
 
     @torch.inference_mode()
     def _classify(
@@ -153,6 +157,15 @@ def _number(value: Any) -> Any:
 
 
 def _seconds(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
-        raise ValueError(f"{name} is {value!r}: give seconds above 0")
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= MOST_SECONDS:
+        raise ValueError(f"{name} is {_shown(value)}: give seconds above 0, {MOST_SECONDS} at most")
     return float(value)
+
+
+def _shown(value: Any) -> str:
+    """What was given, as far as it fits into a line."""
+    try:
+        text = repr(value)
+    except ValueError:  # of a whole number with thousands of digits
+        return "a number with thousands of digits"
+    return text if len(text) <= 40 else f"{text[:40]}…"

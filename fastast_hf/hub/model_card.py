@@ -11,7 +11,7 @@ from .card_facts import CardFacts, seconds_of
 from .card_metadata import LICENSE_NAMES, generated_fields, license_text, metadata, read_metadata, widget
 from .card_metadata import SAMPLES as SAMPLES  # what a push takes along
 from .card_tables import evaluation_results, results_section
-from .card_text import LIMITS, bundled_lines, citations, load_lines, merged
+from .card_text import bundled_lines, citations, limits, load_lines, merged
 from .card_training import dataset_ids, training_section
 
 CARD = "README.md"
@@ -90,7 +90,7 @@ def _model_section(facts: CardFacts) -> str:
     schedule = config.get("tome_schedule", "constant")
     merging = f"`tome_r = {r}`, {schedule}" if isinstance(r, int) else "an r for each layer"
     several = config.get("problem_type") == "multi_label_classification"
-    return f"""An Audio Spectrogram Transformer that merges alike tokens in every layer (FastAST): \
+    return f"""An Audio Spectrogram Transformer that merges similar tokens in every layer (FastAST): \
 {facts.parameters / 1e6:.1f} million parameters, {config["num_hidden_layers"]} layers of width {config["hidden_size"]}.
 It hears {extractor["max_length"]} frames ({seconds_of(extractor["max_length"]):.2f} s) at \
 {extractor["sampling_rate"]} Hz, mono, and gives {"each label a probability of its own" if several else "one label"}.
@@ -99,7 +99,7 @@ It hears {extractor["max_length"]} frames ({seconds_of(extractor["max_length"]):
 
 **Merging.** By default {merging}; any other r can be given when it is loaded or called, without training.
 
-{LIMITS}"""
+{limits(bool(facts.tables))}"""
 
 
 def _use_section(facts: CardFacts, repo_id: str | None) -> str:

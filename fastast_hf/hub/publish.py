@@ -19,9 +19,10 @@ from ..saved_weights import digest_of_folder, tensors_by_file
 from .belonging import CLIPS, PICTURES, TABLES_READ, WEIGHTS, check_checkpoint, check_clips, check_files, uploaded
 from .card_facts import RESULTS, CardFacts, read_json
 from .card_merge import with_fields
-from .committing import Content, check_name, client, commit
+from .committing import Content, check_name, check_space, client, commit
 from .local_paths import strip_folders, without_folders
 from .model_card import CARD, render_card
+from .space import space_files
 
 REQUIREMENTS = "transformers>=5.17,<6\ntorch>=2.11\nsoundfile>=0.13\nsoxr>=0.5\n"
 
@@ -46,10 +47,11 @@ def push(
     """Upload a checkpoint: weights, config, front end, code, results, card and endpoint handler, in one commit.
 
     A push that was interrupted leaves the repository as it was, and can be run again; what is there already is not
-    uploaded anew. Weights, results and tables that are in the repository and not in the folder go with the same
-    commit: they are of other weights. The card there is renewed and not replaced: see [`card_merge.with_hub_card`].
-    An endpoint's `handler.py` and `requirements.txt` are the ones that are made here: a folder with others, a person's
-    or of an older version, is refused. To have one's own there, upload it after the push with `hf upload`.
+    uploaded anew. Weights, pickles, results and tables that are in the repository and not in the folder go with the
+    same commit: they are of other weights. The card there is renewed and not replaced, see
+    [`card_merge.with_hub_card`], and so is a Space's page; where another file of the Space was changed there, nothing
+    is pushed. An endpoint's `handler.py` and `requirements.txt` are the ones that are made here: a folder with others,
+    a person's or of an older version, is refused. To have one's own there, upload it after the push with `hf upload`.
 
     Args:
         folder: What `save_pretrained` of model and front end, or a training run, wrote.
@@ -73,7 +75,7 @@ def push(
     Raises:
         OSError: A file of a checkpoint is not there, or the Hub can't be reached or refuses.
         ValueError: Files that do not belong, or are not what they are called; results of other weights; no FastAST;
-            or a wrong name.
+            a wrong name; or a file of the Space was changed there.
     """
     check_name(repo_id)
     check_checkpoint(folder)
@@ -84,14 +86,15 @@ def push(
     api = client(token)
     shared: dict[str, Any] = {"private": private, "commit_message": commit_message or "Upload FastAST"}
     message: dict[str, Any] = {"commit_description": commit_description, "create_pr": create_pr}
+    page = space_files(repo_id) if space else {}
+    if space:
+        check_space(api, repo_id, page)
     made = commit(api, repo_id, content, revision=revision, **shared, **message)
     if plain:
         files = plain_files(folder, repo_id, license_id)
         commit(api, f"{repo_id}-ast", files, revision=revision, **shared, **message)
     if space:
-        from .space import space_files
-
-        commit(api, repo_id, space_files(repo_id), repo_type="space", **shared)
+        commit(api, repo_id, page, repo_type="space", **shared)
     return made
 
 
@@ -232,11 +235,14 @@ def plain_files(folder: Path, repo_id: str, license_id: str | None = None) -> Co
         tags=["audio-spectrogram-transformer"],
         **{key: whole[key] for key in ("license", "license_name", "license_link", "datasets") if key in whole},
     )
+    rate = extractor["sampling_rate"]
     card = (
         f"---\n{data.to_yaml()}\n---\n# {repo_id} as stock AST\n\n<!-- generated: plain -->\nThe weights of "
         f"[{repo_id}](https://huggingface.co/{repo_id}) for transformers' own AST: the same labels at `tome_r=0`, "
         f"without merging and without code of its own:\n\n```python\nfrom transformers import pipeline\n\n"
-        f'pipeline("audio-classification", "{repo_id}-ast")("clip.wav")\n```\n\n'
+        f'pipe = pipeline("audio-classification", "{repo_id}-ast")\npipe("clip.wav")\n```\n\n'
+        "To open a file, the pipeline needs the program ffmpeg. Where that is not installed, give it the samples in "
+        f'place of the name; of a mono file at {rate} Hz: `pipe(soundfile.read("clip.wav")[0])`.\n\n'
         "Results, training, limits and citations are described there.\n<!-- end of plain -->\n"
     )
     files: Content = {name: folder / name for name in uploaded(folder, (*WEIGHTS, *CLIPS))}

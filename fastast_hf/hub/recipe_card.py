@@ -13,7 +13,7 @@ from .card_check import CellCheck, Claim, tells, unfounded_numbers
 from .card_facts import seconds_of
 from .card_metadata import CORPUS_LICENSES, LICENSE_NAMES, generated_fields, license_text, metadata, read_metadata
 from .card_tables import CORPORA, NOT_MEASURED, title_of
-from .card_text import LIMITS, citations, load_lines, merged
+from .card_text import citations, limits, load_lines, merged
 from .model_card import CARD
 
 OTHER_R = 20  # for the line that loads at another r
@@ -61,11 +61,12 @@ def recipe_sections(recipe: str, settings: dict[str, Any], repo_id: str, license
     front_end, claims = _front_end(settings)
     rows = [f"| `{key}` | {_shown(value)} |" for key, value in settings.items()]
     made = {
-        "model": f"An Audio Spectrogram Transformer that merges alike tokens in every layer (FastAST), for "
+        "model": f"An Audio Spectrogram Transformer that merges similar tokens in every layer (FastAST), for "
         f"{title_of(corpus)}{', distilled from a teacher of another family' if distilled else ''}. It is still to be "
-        f"trained: this card holds its recipe.\n\n{LIMITS.replace('the results below', 'its results')}\n\n"
+        f"trained: this card holds its recipe.\n\n{limits(measured=False)}\n\n"
         f"{license_text(license_id, corpus)}",
-        "use": f"Once it is there:\n\n{load_lines(repo_id, OTHER_R)}",
+        "use": "After it has been trained and pushed, it can be loaded in these ways.\n\n"
+        + load_lines(repo_id, OTHER_R),
         "results": f"{NOT_MEASURED}\n\n{_paper_table(corpus, distilled)}",
         "training": f"{_commands(recipe, settings, repo_id)}\n\n{front_end}\n\n| setting | value |\n|---|---|\n"
         + "\n".join(rows),

@@ -95,6 +95,25 @@ def test_evaluate_compares_checkpoints_as_table_2_does(
     assert " clips of Two sounds (2 classes)" in (tmp_path / "out" / "two-sounds-test-compared.md").read_text()
 
 
+def test_by_default_a_checkpoint_is_scored_at_its_own_r_too(esc50: Path, make_fastast: Make, tmp_path: Path) -> None:
+    labels: dict[str, Any] = {"id2label": {0: "dog", 1: "rain"}, "label2id": {"dog": 0, "rain": 1}}
+    for name, r in (("one", 3), ("other", 12)):
+        make_fastast(num_labels=2, tome_r=r, **labels).save_pretrained(tmp_path / name)
+        FastASTFeatureExtractor(max_length=128, num_mel_bins=48).save_pretrained(tmp_path / name)
+    argv = ["evaluate", "esc50", "--data", str(esc50), "--fold", "1", "--rounds", "0", "--device", "cpu"]
+    argv += ["--output", str(tmp_path / "out")]
+    of_all = [0, 5, 10, 15, 20, 25, 30, 35, 40]
+    assert main([*argv, "--model", str(tmp_path / "one")]) == 0
+    rows = json.loads((tmp_path / "out" / "esc50-test-fold-1.json").read_text())["rows"]
+    assert [row["tome_r"] for row in rows] == sorted([*of_all, 3])
+    compared = [f"{name}={tmp_path / name}" for name in ("one", "other")]
+    assert main([*argv, "--compare", *compared]) == 0
+    rows = json.loads((tmp_path / "out" / "esc50-test-fold-1-compared.json").read_text())["rows"]
+    for name in ("one", "other"):
+        scored = [row["tome_r"] for row in rows if (row["method"], row["metric"]) == (name, "accuracy")]
+        assert scored == sorted([*of_all, 3, 12])
+
+
 COMPARE = ["evaluate", "esc50", "--data", "{esc50}", "--output", "{out}", "--compare"]
 MISTAKES = [
     ([*COMPARE, "FastAST"], "--compare has 'FastAST': write NAME=ID"),

@@ -21,11 +21,51 @@ from fastast_hf.hub.publish import push
 
 ROOT = Path(__file__).parents[2]
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
-INPUT = "import torch; x = torch.linspace(-1, 1, 128 * 48).reshape(1, 128, 48)"
-SHOW = "print(model.config.tome_r, model(x).logits.flatten().tolist())"
+INPUT = "torch.linspace(-1, 1, 128 * 48).reshape(1, 128, 48)"
+AUDIO = "np.sin(np.arange(16000) ** 1.4 / 50).astype('float32')"
 # As where the package is not installed, whatever there is on this machine: importing it fails.
-WITHOUT = "import sys; sys.modules['fastast_hf'] = None; "
-AUDIO = "import numpy as np; audio = np.sin(np.arange(16000) ** 1.4 / 50).astype('float32'); "
+WITHOUT = "import sys; sys.modules['fastast_hf'] = None"
+# In one process, for most of a process' time goes into importing torch and transformers.
+LOAD = f"""
+import json
+import numpy as np
+import torch
+from transformers import AutoFeatureExtractor, AutoModel, AutoModelForAudioClassification, pipeline
+
+def told(model):
+    with torch.no_grad():
+        return model.config.tome_r, model.eval()({INPUT}).logits.flatten().tolist()
+
+made = {{}}
+"""
+AUTO = """
+made["auto"] = told(AutoModelForAudioClassification.from_pretrained("me/tiny", tome_r=6, **keywords))
+base, front_end = (kind.from_pretrained("me/tiny", **keywords) for kind in (AutoModel, AutoFeatureExtractor))
+made["types"] = type(base).__name__, type(front_end).__name__, front_end.max_length
+"""
+PACKAGE = f"""
+import fastast_hf
+keywords = {{}}
+{AUTO}
+from fastast_hf import FastASTForAudioClassification
+made["direct"] = told(FastASTForAudioClassification.from_pretrained("me/tiny", tome_r=6))
+pipe = pipeline("audio-classification", "me/tiny", model_kwargs={{"tome_r": 6}})
+"""
+REMOTE_CODE = f"""
+try:
+    AutoModel.from_pretrained("me/tiny")
+except ValueError as error:
+    made["error"] = str(error)
+keywords = {{"trust_remote_code": True}}
+{AUTO}
+pipe = pipeline("audio-classification", "me/tiny", trust_remote_code=True)
+pipe.model.set_tome_r(6)
+"""
+SHOW = f"""
+made["labels"] = pipe({AUDIO})
+print()  # after what the client asks of a person
+print(json.dumps(made))
+"""
 
 
 @pytest.fixture
@@ -46,83 +86,41 @@ def run(hub: LocalHub, tmp_path: Path) -> Run:
     return start
 
 
-WAYS = {
-    "trust_remote_code": WITHOUT + (
-        "from transformers import AutoModelForAudioClassification as M; "
-        "model = M.from_pretrained('me/tiny', tome_r=6, trust_remote_code=True)"
-    ),
-    "package and AutoModelForAudioClassification": (
-        "import fastast_hf; from transformers import AutoModelForAudioClassification as M; "
-        "model = M.from_pretrained('me/tiny', tome_r=6)"
-    ),
-    "direct class": (
-        "from fastast_hf import FastASTForAudioClassification as M; model = M.from_pretrained('me/tiny', tome_r=6)"
-    ),
-}  # fmt: skip
-
-
-ONE, *OTHERS = WAYS
-
-
-@pytest.mark.parametrize("way", [ONE, *(pytest.param(way, marks=pytest.mark.slow) for way in OTHERS)])
-def test_every_way_gives_the_same_logits_bit_for_bit(way: str, hub: LocalHub, run: Run, checkpoint: Path) -> None:
-    push(checkpoint, "me/tiny")
-    done = run(["-c", f"{WAYS[way]}; {INPUT}; model.eval(); {SHOW}"])
+def loaded(run: Run, code: str) -> dict[str, Any]:
+    """What a process that loads `me/tiny` says of it."""
+    done = run(["-c", code])
     assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def check(made: dict[str, Any], checkpoint: Path, ways: set[str]) -> None:
+    """The same logits bit for bit in each way, and a pipeline's labels those of the tagger."""
     model = FastASTForAudioClassification.from_pretrained(checkpoint, tome_r=6).eval()
     with torch.no_grad():
         logits = model(torch.linspace(-1, 1, 128 * 48).reshape(1, 128, 48)).logits.flatten().tolist()
-    assert done.stdout.strip().splitlines()[-1] == f"6 {logits}"
-
-
-PIPELINES = {
-    "package": (
-        "import fastast_hf; from transformers import pipeline; "
-        "pipe = pipeline('audio-classification', 'me/tiny', model_kwargs={'tome_r': 6}); "
-    ),
-    "trust_remote_code": WITHOUT + (
-        "from transformers import pipeline; "
-        "pipe = pipeline('audio-classification', 'me/tiny', trust_remote_code=True); pipe.model.set_tome_r(6); "
-    ),
-}  # fmt: skip
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("way", PIPELINES)
-def test_pipelines_give_the_taggers_labels(way: str, hub: LocalHub, run: Run, checkpoint: Path) -> None:
-    push(checkpoint, "me/tiny")
-    done = run(["-c", PIPELINES[way] + AUDIO + "import json; print(json.dumps(pipe(audio)))"])
-    assert done.returncode == 0, done.stderr
-    names: dict[str, Any] = {}
-    exec(AUDIO, names)
-    expected = Tagger(checkpoint, tome_r=6)((names["audio"], 16000))
-    labels = json.loads(done.stdout.strip().splitlines()[-1])
-    assert [label["label"] for label in labels] == [label["label"] for label in expected]
-    scores = [[label["score"] for label in each] for each in (labels, expected)]
+    assert {way: made[way] for way in ways} == {way: [6, logits] for way in ways}
+    assert made["types"] == ["FastASTModel", "FastASTFeatureExtractor", 128]
+    expected = Tagger(checkpoint, tome_r=6)((eval(AUDIO, {"np": np}), 16000))
+    assert [label["label"] for label in made["labels"]] == [label["label"] for label in expected]
+    scores = [[label["score"] for label in each] for each in (made["labels"], expected)]
     assert np.allclose(*scores, atol=1e-6)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("before", "keywords"), [("import fastast_hf; ", ""), (WITHOUT, ", trust_remote_code=True")])
-def test_base_model_and_front_end_load_with_and_without_the_package(
-    before: str, keywords: str, hub: LocalHub, run: Run, checkpoint: Path
+def test_with_the_package_auto_classes_direct_class_and_pipeline_give_the_same(
+    hub: LocalHub, run: Run, checkpoint: Path
 ) -> None:
     push(checkpoint, "me/tiny")
-    load = (
-        "from transformers import AutoFeatureExtractor as E, AutoModel as M; "
-        f"m, e = (C.from_pretrained('me/tiny'{keywords}) for C in (M, E)); "
-        "print(type(m).__name__, type(e).__name__, e.max_length)"
-    )
-    done = run(["-c", before + load])
-    assert done.stdout.strip().endswith("FastASTModel FastASTFeatureExtractor 128"), done.stderr
+    check(loaded(run, LOAD + PACKAGE + SHOW), checkpoint, {"auto", "direct"})
 
 
-@pytest.mark.slow
-def test_without_either_the_error_says_what_to_do(hub: LocalHub, run: Run, checkpoint: Path) -> None:
+def test_without_it_remote_code_gives_the_same_and_the_error_says_to_ask_for_it(
+    hub: LocalHub, run: Run, checkpoint: Path
+) -> None:
     push(checkpoint, "me/tiny")
-    done = run(["-c", WITHOUT + "from transformers import AutoModel; AutoModel.from_pretrained('me/tiny')"])
-    assert done.returncode != 0 and re.search(r"pass(ing)? the argument `trust_remote_code=True`", done.stderr)
-    assert "https://hf.co/me/tiny" in done.stderr  # whose card names the package
+    made = loaded(run, f"{WITHOUT}\n{LOAD}{REMOTE_CODE}{SHOW}")
+    check(made, checkpoint, {"auto"})
+    assert re.search(r"pass(ing)? the argument `trust_remote_code=True`", made["error"])
+    assert "https://hf.co/me/tiny" in made["error"]  # whose card names the package
 
 
 @pytest.mark.slow

@@ -122,6 +122,15 @@ def test_windows_cover_the_recording_and_the_last_ends_with_it(
         assert np.array_equal(clip, samples[start : start + size])
 
 
+@pytest.mark.parametrize("r", [10**30, 10**400, [10**400, 4, 0]])
+def test_an_r_beyond_all_tokens_merges_as_many_as_can_be(r: int | list[int], handler: EndpointHandler) -> None:
+    most = [10**6, 4, 0] if isinstance(r, list) else 10**6
+    sound = encoded()
+    assert handler({"inputs": sound, "parameters": {"tome_r": r, "top_k": 10**400}}) == handler(
+        {"inputs": sound, "parameters": {"tome_r": most}}
+    )
+
+
 # As an address has them.
 AS_TEXT = {"top_k": "1", "tome_r": "12", "window": "1.0", "hop": "5e-1"}
 
@@ -165,8 +174,16 @@ REFUSED = [
     ({"parameters": {"r": 3}}, "unknown parameters: r; give some of top_k, tome_r, window, hop"),
     ({"parameters": {"top_k": 0}}, "top_k is 0"),
     ({"parameters": {"top_k": "2.5"}}, "top_k is 2.5: give a whole number from 1"),
-    ({"parameters": {"tome_r": -1}}, "-1"),
-    ({"parameters": {"tome_r": "many"}}, "many"),
+    ({"parameters": {"tome_r": -1}}, "tome_r is -1: give a whole number from 0"),
+    ({"parameters": {"tome_r": "many"}}, "tome_r is 'many': give a whole number from 0"),
+    ({"parameters": {"tome_r": "8.0"}}, "tome_r is 8.0: give a whole number from 0, or a list of one per layer"),
+    ({"parameters": {"tome_r": [8, 1.5, 0]}}, "tome_r is [8, 1.5, 0]: give a whole number"),
+    ({"parameters": {"tome_r": True}}, "tome_r is True: give a whole number"),
+    ({"parameters": {"tome_r": [8]}}, "tome_r"),  # for three layers
+    ({"parameters": {"window": 1e308}}, "window is 1e+308: give seconds above 0, 86400 at most"),
+    ({"parameters": {"hop": 10**400}}, f"hop is {10**39}…: give seconds above 0, 86400 at most"),
+    ({"parameters": {"hop": -(10**5000)}}, ": give seconds above 0, 86400 at most"),
+    ({"parameters": {"window": "1" + "0" * 400}}, "…: give seconds above 0, 86400 at most"),
     ({"parameters": {"window": 100}}, "window is 100 s: the model takes 0.025 to 1.295 s"),
     ({"parameters": {"window": 0.001}}, "window is 0.001 s: the model takes 0.025 to 1.295 s"),
     ({"parameters": {"window": "nan"}}, "window is nan: give seconds above 0"),
@@ -177,7 +194,7 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("request_", "said"), REFUSED, ids=[said for _, said in REFUSED])
+@pytest.mark.parametrize(("request_", "said"), REFUSED, ids=[said[:60] for _, said in REFUSED])
 def test_what_cannot_be_done_is_raised_in_one_line(
     request_: dict[str, Any], said: str, handler: EndpointHandler
 ) -> None:

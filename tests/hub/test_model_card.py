@@ -99,6 +99,25 @@ def test_what_was_not_measured_is_said_to_be_so(checkpoint: Path) -> None:
     assert data_of(card).eval_results is None
 
 
+def test_limits_speak_of_results_only_where_something_was_measured(measured: Path) -> None:
+    assert "may be labelled worse than the results below say." in render_card(measured)
+    (measured / "results" / "esc50-test.json").unlink()
+    card = render_card(measured)
+    assert "may be labelled worse. Not for" in card and "results below" not in card
+
+
+def test_a_cell_that_nothing_stands_in_has_a_dash(measured: Path) -> None:
+    untimed = [ROWS[0] | {"samples_per_sec": None}, ROWS[1]]
+    (measured / "results" / "esc50-test.json").write_text(json.dumps(TABLE | {"rows": untimed}))
+    card = render_card(measured)
+    assert "| 0 | – | 50 → 50 | 0.415 | 1.00× | 81.2 | 77.0 to 85.0 | – |" in card and "|  |" not in card
+
+
+def test_a_card_says_which_way_of_loading_needs_another_program_and_what_to_do_without(measured: Path) -> None:
+    (line,) = re.findall(r"^pipeline\(.*$", render_card(measured, "me/tiny"), re.MULTILINE)
+    assert line.endswith("  # opens files with the program ffmpeg; without it, use Tagger")
+
+
 def test_a_persons_sections_and_fields_stay_and_the_generated_ones_are_renewed(measured: Path) -> None:
     path = write_card(measured, "me/tiny", "cc-by-4.0")
     text = path.read_text().replace("# tiny\n", "# My own title\n\nAbout 42 dogs.\n")
@@ -232,9 +251,9 @@ def test_several_methods_and_metrics_are_told_apart_and_explained(measured: Path
     card = render_card(measured)
     assert "Inf: one checkpoint, merging only when it is used; Train+Inf: a checkpoint trained at each r." in card
     assert "| Inf | 4 | constant | 50 → 38 | 0.312 | 1.33× | accuracy | 79.0 | 75.0 to 83.0 | 123 |" in card
-    assert "| Train+Inf | 4 | constant | 50 → 38 | 0.312 | 1.33× | mAP (macro) | 79.0 | 75.0 to 83.0 |  |" in card
+    assert "| Train+Inf | 4 | constant | 50 → 38 | 0.312 | 1.33× | mAP (macro) | 79.0 | 75.0 to 83.0 | – |" in card
 
 
 def test_the_licence_stands_in_the_text_beside_the_corpus_own(measured: Path) -> None:
     assert "**Licence.** `mit`. ESC-50 is [cc-by-nc-3.0](https:" in render_card(measured, license_id="mit")
-    assert "**Licence.** None was given by who made it. ESC-50 is" in render_card(measured)
+    assert "**Licence.** None is stated for this checkpoint. ESC-50 is" in render_card(measured)

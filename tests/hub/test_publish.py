@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 from huggingface_hub import HfApi, ModelCard, snapshot_download
 from local_hub import LocalHub
@@ -181,6 +184,20 @@ def test_plain_weights_are_stock_asts(hub: LocalHub, checkpoint: Path) -> None:
     assert torch.equal(logits(stock), logits(FastASTForAudioClassification.from_pretrained(checkpoint, tome_r=0)))
     config = json.loads(hub.files("me/tiny-ast")["config.json"])
     assert config["model_type"] == "audio-spectrogram-transformer" and "auto_map" not in config
+
+
+def test_the_stock_weights_card_says_what_opens_files_and_how_to_do_without(
+    hub: LocalHub, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    push(checkpoint, "me/tiny", plain=True)
+    card = hub.files("me/tiny-ast")["README.md"].decode()
+    lines, call = re.findall(r"```python\n(.*?)```", card, re.DOTALL), re.search(r"`(pipe\(soundfile.+?)`\.", card)
+    assert "needs the program ffmpeg" in card and len(lines) == 1 and call is not None
+    monkeypatch.chdir(tmp_path)
+    soundfile.write("clip.wav", np.sin(np.arange(16000, dtype=np.float32)), 16000)
+    names: dict[str, Any] = {"soundfile": soundfile}
+    exec(lines[0].replace('pipe("clip.wav")', ""), names)
+    assert {label["label"] for label in eval(call[1], names)} == {"dog", "rain"}
 
 
 def test_a_space_shows_the_checkpoint(hub: LocalHub, checkpoint: Path) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import local_hub_routes
 import pytest
 import soundfile
 import torch
-from huggingface_hub import HfApi, ModelCard
+from huggingface_hub import CommitOperationAdd, HfApi, ModelCard
 from local_hub import LocalHub
 from local_hub_routes import Answer, Request
 from pushing import change, commits, logits
@@ -114,6 +115,46 @@ def test_two_cards_become_one_with_all_that_is_in_either(mine: str, theirs: str,
     assert with_hub_card(mine, both, "t") == both
 
 
+# Results that a person wrote into the metadata on the Hub, and one that was generated for a table that is gone.
+OWN_RESULTS = [("me/dogs", "f1", 0.6, "f1"), ("ashraq/esc50", "accuracy", 0.5, "accuracy, by hand")]
+GENERATED = ("ashraq/esc50", "accuracy", 0.1, "accuracy, tome_r = 4")
+
+
+def result(dataset: str, metric: str, value: float, name: str, split: str = "test") -> dict[str, Any]:
+    measured = {"type": metric, "value": value, "name": name}
+    place = {"type": dataset, "name": dataset, "split": split}
+    return {"task": {"type": "audio-classification"}, "dataset": place, "metrics": [measured]}
+
+
+def test_a_persons_results_and_examples_on_the_hub_stay_and_generated_ones_are_told_anew() -> None:
+    generated = result("ashraq/esc50", "accuracy", 0.79, "accuracy, tome_r = 4", "validation")
+    samples = "https://huggingface.co/me/tiny/resolve/main/samples"
+    theirs = [
+        {"src": "https://x.org/a.wav"},
+        {"src": "https://huggingface.co/datasets/d/d/resolve/main/samples/b.wav"},
+    ]
+    new = {"model-index": [{"name": "tiny", "results": [generated]}], "widget": [{"src": f"{samples}/dog.wav"}]}
+    old = {"model-index": [{"name": "t", "results": [result(*GENERATED), *(result(*own) for own in OWN_RESULTS)]}]}
+    old |= {"widget": [{"src": f"{samples}/gone.wav"}, *theirs]}
+    card, hubs = (f"---\n{json.dumps(fields)}\n---\n# tiny\n" for fields in (new, old))
+    for _ in range(2):  # the second time, over what was made
+        hubs = with_hub_card(card, hubs, "tiny")
+        data: Any = ModelCard(hubs).data
+        assert [(r.dataset_type, r.metric_type, r.metric_value, r.metric_name) for r in data.eval_results] == [
+            ("ashraq/esc50", "accuracy", 0.79, "accuracy, tome_r = 4"),
+            *OWN_RESULTS,
+        ]
+        assert data.model_name == "tiny" and data.widget == [*new["widget"], *theirs]
+    without = with_hub_card("---\ntags: [a]\n---\n# tiny\n", hubs, "tiny")  # whose folder has neither
+    bare: Any = ModelCard(without).data
+    assert [r.metric_value for r in bare.eval_results] == [0.6, 0.5] and bare.widget == theirs
+
+
+def test_a_persons_results_that_cannot_be_read_are_refused_and_not_lost() -> None:
+    with pytest.raises(ValueError, match=r"^the metadata of the card on the Hub can't be read \([^\n]*mend it there$"):
+        with_hub_card("# tiny\n", "---\nmodel-index:\n- name: a\n  results:\n  - f1: 0.6\n---\n# tiny\n", "tiny")
+
+
 def test_a_model_takes_the_numbers_of_its_folder_along_unless_it_has_changed(hub: LocalHub, checkpoint: Path) -> None:
     with_results(checkpoint)
     (checkpoint / "samples").mkdir()
@@ -192,6 +233,25 @@ def test_new_weights_win_whether_in_one_file_or_in_several(hub: LocalHub, checkp
         count = len(commits(hub))
         push(checkpoint, "me/tiny")
         assert len(commits(hub)) == count
+
+
+PICKLES = ["pytorch_model.bin.index.json", "checkpoint-5/optimizer.pt", "a/b/rng_state_0.pth", "labels.pkl", "A.PT"]
+KEPT = ["cabin", "binary.txt", "notes.pt.md", "a/bin/x.json"]
+
+
+def test_no_pickle_stays_in_a_repository_that_is_pushed_over(hub: LocalHub, checkpoint: Path) -> None:
+    pickles = [*PICKLES, "last.ckpt", "tf_model.h5", "old/pytorch_model.bin", ".old/x.bin"]
+    HfApi().create_repo("me/tiny")
+    added = [CommitOperationAdd(name, b"\x80old") for name in (*pickles, *KEPT)]
+    HfApi().create_commit("me/tiny", added, commit_message="old")
+    push(checkpoint, "me/tiny")
+    names = hub.files("me/tiny")
+    assert not set(pickles) & set(names) and set(KEPT) < set(names)
+    names[".cache/x.bin"] = b"\x80old"  # as git can put it there
+    with pytest.raises(
+        ValueError, match=r"client can't remove \.cache/x\.bin from me/tiny: remove it there, with git"
+    ):
+        push(checkpoint, "me/tiny")
 
 
 # Settings

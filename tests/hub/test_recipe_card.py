@@ -73,6 +73,7 @@ def test_a_card_to_come_is_filled_as_far_as_it_can_be(name: str) -> None:
     assert (data.license, data.base_model, data.eval_results) == (license_id, base, None)
     assert licence in section(card, "model") and "**Intended use and limits.**" in section(card, "model")
     assert f'Tagger("USER/{name}")' in section(card, "use")
+    assert "results" not in section(card, "model")  # there are none
     headings = re.findall(r"^## (.+)$", card, re.MULTILINE)
     assert headings == ["Use", "Results", "Training", "Citations"]
 

@@ -1,0 +1,27 @@
+"""The program `fastast`. Its help is printed without importing torch and transformers, which takes seconds.
+
+It stands beside the package because the package registers its models with transformers when it is imported, and any
+module of it would be imported after that.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec, module_from_spec
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command that `argv` (by default the program's own arguments) names; returns the exit code."""
+    given = set(sys.argv[1:] if argv is None else argv)
+    asks_for_help = given & {"-h", "--help"} and "--" not in given
+    if asks_for_help and "fastast_hf" not in sys.modules and (package := find_spec("fastast_hf")):
+        # The package's modules can be imported from it, and its own code is not run: after the help, the process ends.
+        sys.modules["fastast_hf"] = module_from_spec(package)
+    from fastast_hf.cli.main import main as run
+
+    return run(argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,62 @@
+"""The program `fastast`: help at once, and otherwise the package's commands."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from configparser import ConfigParser
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import fastast_command
+from fastast_hf.cli.main import COMMANDS
+
+ROOT = Path(__file__).parents[1]
+NAMES = [command.__name__.split(".")[-1] for command in COMMANDS]
+LAUNCHING = ("train", "distill")  # whose help is their scripts'
+CODE = """
+import io, sys
+from contextlib import redirect_stdout
+from fastast_command import main
+for argv in {asked}:
+    try:
+        with redirect_stdout(io.StringIO()) as printed:
+            main(argv)
+    except SystemExit as stop:
+        assert stop.code == 0, argv
+    print(printed.getvalue().split(" [")[0])
+    assert not {{"torch", "transformers"}} & set(sys.modules), argv
+"""
+
+
+def test_help_is_printed_without_importing_torch_or_transformers() -> None:
+    named = [name for name in NAMES if name not in LAUNCHING]
+    asked = [["--help"], ["-h"], *([name, "--help"] for name in named)]
+    done = subprocess.run(
+        [sys.executable, "-c", CODE.format(asked=asked)], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["usage: fastast"] * 2 + [f"usage: fastast {name}" for name in named]
+
+
+def test_it_is_what_is_installed_and_runs_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    setup = ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    name, _, place = setup["options.entry_points"]["console_scripts"].strip().partition(" = ")
+    module, _, function = place.partition(":")
+    assert name == "fastast" and module in setup["options"]["py_modules"].split()
+    assert getattr(import_module(module), function) is fastast_command.main
+    assert fastast_command.main(["schedule", "--r", "20"]) == 0
+    assert "r = 20 (constant schedule)" in capsys.readouterr().out
+
+
+def test_a_command_runs_in_a_process_with_the_whole_package() -> None:
+    code = (
+        "from fastast_command import main; main(['schedule']); import fastast_hf, sys; fastast_hf.FastASTModel; "
+        "assert 'torch' in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "AST-base" in done.stdout
