@@ -1,13 +1,13 @@
 """FastAST with 8-bit linear layers, for inference on CPUs that multiply 8-bit integers (VNNI).
 
-Weights are rounded to 8 bits once, by output channel; activations at each call, by the tensor's own range. Products
-are summed exactly in 32-bit integers. Attention, normalisation, the residual stream and merging stay in float32.
+Weights are rounded to 8 bits once, by output channel; activations at each call, by token, so that a clip's scores are
+its own, whatever else is in the batch. Products are summed exactly in 32-bit integers. Attention, normalisation, the
+residual stream and merging stay in float32.
 """
 
 from __future__ import annotations
 
 import copy
-import math
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -19,22 +19,25 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from .layer_fastast import FastASTLayer
 from .modeling_fastast import FastASTForAudioClassification
 
+# Steps from 0 to a token's largest value, and what stands for 0.
+STEPS, ZERO = 127, 128
+
 
 class Quantized(NamedTuple):
-    """Activations in 8 bits, `scale * (integers - zero_point)`; `spoilt` (..., 1) is NaN for rows with NaN, if any."""
+    """Activations (..., in) in 8 bits: `largest / STEPS * (integers - ZERO)`, `largest` (..., 1) of each token.
+
+    A token that is not finite has a `largest` that is not, and so is what a layer makes of it.
+    """
 
     integers: Tensor
-    scale: float
-    zero_point: int
-    spoilt: Tensor | None
+    largest: Tensor
 
 
 def to_int8(model: FastASTForAudioClassification) -> FastASTForAudioClassification:
     """A copy of a model, for inference on the CPU, whose layers' linear parts compute in 8 bits.
 
-    Logits move by a few hundredths of their spread (`benchmarks/README.md`). As activations are rounded by the range
-    of the whole batch, they depend a little on what else is in it. What can't be told of such a model is its
-    attention maps, and it can't be saved.
+    Logits move by a few hundredths of their spread (`benchmarks/README.md`). Such a model tells no attention maps,
+    and can't be saved.
 
     Args:
         model: Stays as it is; the copy shares nothing with it.
@@ -88,25 +91,22 @@ class Int8Linear:
     def __deepcopy__(self, memo: dict[int, Any]) -> Int8Linear:
         return self  # oneDNN's layout of the weights can't be copied, and need not be: it never changes
 
-    def __call__(self, inputs: Quantized, activation: str = "none", residual: Tensor | None = None) -> Tensor:
-        """Quantised (..., in) to float32 (..., out): `activation` of it, or with `residual` (..., out) added."""
-        integers, scale, zero_point, spoilt = inputs
-        factors = (integers, scale, zero_point, self.weight, self.scale, self.zero_point)
+    def __call__(self, inputs: Quantized, residual: Tensor | None = None) -> Tensor:
+        """Quantised (..., in) to float32 (..., out), with `residual` (..., out) added."""
+        output: Any = (None, 1.0, 0, torch.float32, "none", [], "")
+        products = torch.ops.onednn.qlinear_pointwise(
+            inputs.integers, 1 / STEPS, ZERO, self.weight, self.scale, self.zero_point, *output
+        )
+        # In place: for large batches, fetching new memory takes longer than the arithmetic.
         if residual is None:
-            # "gelu" by "none" is the exact one.
-            output: Any = (1.0, 0, torch.float32, activation, [], "none" if activation == "gelu" else "")
-            outputs = torch.ops.onednn.qlinear_pointwise(*factors, self.bias, *output)
-        else:
-            added: Any = (1.0, 0, torch.float32, 1.0, 0, "add", 1.0, "none", [], "")
-            outputs = torch.ops.onednn.qlinear_pointwise.binary(*factors, residual, self.bias, *added)
-        return outputs if spoilt is None else outputs + spoilt
+            return torch.addcmul(self.bias, products, inputs.largest, out=products)
+        return torch.addcmul(residual, products, inputs.largest, out=products).add_(self.bias)
 
 
 class Int8Layer(FastASTLayer):
     """A [`FastASTLayer`] with its linear layers in 8 bits, for inference.
 
-    Query, key and value are one product of one quantised input; GELU and the residual sums are made while the
-    products are in the cache.
+    Query, key and value are one product of one quantised input.
     """
 
     def __init__(self, layer: Any) -> None:
@@ -118,10 +118,11 @@ class Int8Layer(FastASTLayer):
         self.query_key_value = Int8Linear(attention.q_proj, attention.k_proj, attention.v_proj)
         self.output = Int8Linear(attention.o_proj)
         self.expand, self.contract = Int8Linear(layer.mlp.fc1), Int8Linear(layer.mlp.fc2)
-        self.exact_gelu = attention.config.hidden_act == "gelu"
-        self.activation_fn = layer.mlp.activation_fn
+        exact_gelu = attention.config.hidden_act == "gelu"
+        self.activation_fn = torch.ops.aten.gelu_ if exact_gelu else layer.mlp.activation_fn
         self.requires_grad_(False).eval()
 
+    @torch.no_grad()
     def attend(
         self, hidden_states: Tensor, key_bias: Tensor | None, merging: bool, **kwargs: Any
     ) -> tuple[Tensor, Tensor]:
@@ -134,30 +135,24 @@ class Int8Layer(FastASTLayer):
         attended = attended.transpose(1, 2).reshape(batch, tokens, -1)
         return self.output(quantized(attended), residual=hidden_states), key
 
+    @torch.no_grad()
     def feed_forward(self, hidden_states: Tensor, merging: bool) -> Tensor:
         """As [`FastASTLayer.feed_forward`]."""
         inputs = quantized(self.layernorm_after(hidden_states))
-        inner = self.expand(inputs, "gelu") if self.exact_gelu else self.activation_fn(self.expand(inputs))
-        return self.contract(quantized(inner), residual=hidden_states)
+        return self.contract(quantized(self.activation_fn(self.expand(inputs))), residual=hidden_states)
 
     def _save_to_state_dict(self, *args: Any, **kwargs: Any) -> None:
         raise RuntimeError("an int8 model is for inference alone: save the model it was made of")
 
 
 def quantized(inputs: Tensor) -> Quantized:
-    """Contiguous float32 values (..., in) in 8 bits, by the scale and zero point that their range calls for."""
-    spoilt = None
-    try:
-        whole = torch.quantize_per_tensor_dynamic(inputs, torch.quint8, False)
-        finite = math.isfinite(whole.q_scale())
-    except RuntimeError:  # there is no range with NaN in it
-        finite = False
-    if not finite:  # integers hold no NaN; it goes beside them, so that other clips of the batch are spared
-        spoilt = inputs.sum(dim=-1, keepdim=True) * 0
-        whole = torch.quantize_per_tensor_dynamic(inputs.nan_to_num(0, 0, 0), torch.quint8, False)
+    """Float32 values (..., in), contiguous, in 8 bits by each token's own range; they are overwritten."""
+    largest = torch.maximum(inputs.amax(dim=-1, keepdim=True), inputs.amin(dim=-1, keepdim=True).neg_())
+    largest.clamp_(min=torch.finfo(torch.float32).tiny)  # of a token of zeros
+    whole = torch.quantize_per_tensor(inputs.div_(largest), 1 / STEPS, ZERO, torch.quint8)
     # int_repr() would copy them.
     integers = torch.empty(0, dtype=torch.uint8).set_(whole.untyped_storage(), 0, whole.shape, whole.stride())
-    return Quantized(integers, whole.q_scale(), whole.q_zero_point(), spoilt)
+    return Quantized(integers, largest)
 
 
 @cache
@@ -169,7 +164,8 @@ def int8_works() -> bool:
     try:
         layer = nn.Linear(64, 16)
         inputs = torch.linspace(-1, 3, 128).view(2, 64)
+        expected = layer(inputs) + 1
         outputs = Int8Linear(layer)(quantized(inputs), residual=torch.ones(2, 16))
-        return torch.allclose(outputs, layer(inputs) + 1, atol=0.1)
+        return torch.allclose(outputs, expected, atol=0.1)
     except (AttributeError, RuntimeError):
         return False
