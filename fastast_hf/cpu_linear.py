@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from contextlib import suppress
+from functools import cache
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from torch.utils.flop_counter import register_flop_formula
 
 
 def fast_linear(layer: nn.Linear, inputs: Tensor, allowed: bool = True, gelu: bool = False) -> Tensor:
-    """`layer(inputs)`, or its GELU, by oneDNN for float32 inference on a CPU; equal to it within float32 rounding.
+    """`layer(inputs)`, or its GELU, by oneDNN for inference on a CPU; equal to it within the dtype's rounding.
 
     Once most tokens are merged away, a layer multiplies large weights by a dozen rows, and MKL then takes about twice
     as long as reading the weights does. oneDNN takes half of that, and a tenth less for many rows
@@ -40,13 +41,13 @@ def fast_linear(layer: nn.Linear, inputs: Tensor, allowed: bool = True, gelu: bo
         and not torch.is_grad_enabled()
         and not (torch.compiler.is_compiling() or torch.jit.is_tracing())
         and inputs.device.type == "cpu"
-        and inputs.dtype == layer.weight.dtype == torch.float32
+        and inputs.dtype == layer.weight.dtype
         and not torch.is_autocast_enabled("cpu")
         and type(layer.weight) is nn.Parameter
         and layer.weight.device == inputs.device
         and "forward" not in vars(layer)
         and not (layer._forward_hooks or layer._forward_pre_hooks)
-        and _onednn_works()
+        and _onednn_works(inputs.dtype)
     ):
         activation, algorithm = ("gelu", "none") if gelu else ("none", "")
         return torch.ops.mkldnn._linear_pointwise(inputs, layer.weight, layer.bias, activation, [], algorithm)
@@ -54,20 +55,17 @@ def fast_linear(layer: nn.Linear, inputs: Tensor, allowed: bool = True, gelu: bo
     return F.gelu(outputs) if gelu else outputs
 
 
-_works: bool | None = None
-
-
-def _onednn_works() -> bool:
+@cache
+def _onednn_works(dtype: torch.dtype) -> bool:
     """Whether this PyTorch has the operator that its own compiler lowers linear layers to, tried out once."""
-    global _works
-    if _works is None:
-        weight, inputs = torch.arange(6.0, device="cpu").view(2, 3), torch.ones(1, 3, device="cpu")
-        try:
-            outputs = torch.ops.mkldnn._linear_pointwise(inputs, weight, None, "none", [], "")
-            _works = torch.equal(outputs, inputs @ weight.T)
-        except (AttributeError, RuntimeError):
-            _works = False
-    return _works
+    if dtype not in (torch.float32, torch.bfloat16):
+        return False
+    weight, inputs = torch.arange(6.0, device="cpu").view(2, 3).to(dtype), torch.ones(1, 3, device="cpu", dtype=dtype)
+    try:
+        outputs = torch.ops.mkldnn._linear_pointwise(inputs, weight, None, "none", [], "")
+        return torch.equal(outputs, inputs @ weight.T)
+    except (AttributeError, RuntimeError):  # there is none, or not for this processor
+        return False
 
 
 def _flops(inputs: Any, weight: Any, *_: Any, **__: Any) -> int:

@@ -16,7 +16,9 @@ Make = Callable[..., Any]
 # rows, inputs, outputs
 SHAPES = [((1,), 4, 3), ((12,), 32, 64), ((2, 14), 192, 768), ((3, 50, 2), 7, 5), ((0,), 4, 3), ((2, 0), 4, 3)]
 
-needs_onednn = pytest.mark.skipif(not _onednn_works(), reason="this PyTorch lacks oneDNN's linear operator")
+needs_onednn = pytest.mark.skipif(
+    not _onednn_works(torch.float32), reason="this PyTorch lacks oneDNN's linear operator"
+)
 
 
 class Operators(TorchDispatchMode):
@@ -129,13 +131,24 @@ def test_training_runs_the_layer() -> None:
 
 @torch.inference_mode()
 def test_other_precisions_run_the_layer() -> None:
-    for dtype in (torch.bfloat16, torch.float64):
+    for dtype in (torch.float16, torch.float64):
         outputs = fast_linear(make_layer().to(dtype), torch.randn(3, 16, dtype=dtype))
         assert outputs.dtype == dtype
         assert not uses_onednn(make_layer().to(dtype), torch.randn(3, 16, dtype=dtype))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert not uses_onednn(make_layer(), torch.randn(3, 16))
         assert fast_linear(make_layer(), torch.randn(3, 16)).dtype == torch.bfloat16
+
+
+@pytest.mark.skipif(not _onednn_works(torch.bfloat16), reason="this processor has no bfloat16")
+@pytest.mark.parametrize("gelu", [False, True])
+@torch.inference_mode()
+def test_it_is_used_for_bfloat16_with_its_rounding(gelu: bool) -> None:
+    layer, inputs = make_layer(64, 32).bfloat16(), torch.randn(5, 64).bfloat16()
+    assert uses_onednn(layer, inputs)
+    expected = nn.functional.linear(inputs.double(), layer.weight.double(), layer.bias.double())
+    expected = nn.functional.gelu(expected) if gelu else expected
+    torch.testing.assert_close(fast_linear(layer, inputs, gelu=gelu).double(), expected, atol=5e-3, rtol=8e-3)
 
 
 @needs_onednn
