@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -19,6 +19,7 @@ from .modeling_fastast import FastASTForAudioClassification
 from .patching import stock_encoder
 from .token_merging import merges_per_layer
 
+COMPILED = ", compiled"
 STOCK_ATTENTION = ("eager", "sdpa")  # as the paper timed it, and as transformers runs it today: the baseline
 
 Clips = list[np.ndarray]
@@ -59,9 +60,17 @@ def stock_ast(model: FastASTForAudioClassification, attn: str = "sdpa") -> ASTFo
 
 
 def candidates_for(
-    model: FastASTForAudioClassification, num_frames: int, tome_r: Sequence[int], schedules: Sequence[str], attn: str
+    model: FastASTForAudioClassification,
+    num_frames: int,
+    tome_r: Sequence[int],
+    schedules: Sequence[str],
+    attn: str,
+    compile_mode: str | None = None,
 ) -> list[Candidate]:
-    """Stock AST eager and sdpa, and FastAST at each r and schedule; r = 0, where schedules agree, once."""
+    """Stock AST eager and sdpa, and FastAST at each r and schedule; r = 0, where schedules agree, once.
+
+    With a `compile_mode` of torch.compile, all but the eager one stand there compiled as well.
+    """
     fast = for_length(model, num_frames)
     fast.set_attn_implementation(attn)
     stock_name, stock_front_end = _stock_front_end(fast, num_frames)
@@ -77,7 +86,16 @@ def candidates_for(
         candidates.append(
             Candidate("FastAST", attn, r, schedule, FastASTFeatureExtractor.__name__, fast_front_end, forward)
         )
+    if compile_mode is not None:
+        candidates[2:2] = [_compiled(candidates[1], compile_mode)]
+        candidates += [_compiled(candidate, compile_mode) for candidate in candidates[3:]]
     return candidates
+
+
+def _compiled(candidate: Candidate, mode: str) -> Candidate:
+    """It compiled for its one shape."""
+    forward: Callable[[Tensor], Any] = torch.compile(candidate.forward, mode=mode, dynamic=False)
+    return replace(candidate, attn=candidate.attn + COMPILED, forward=forward)
 
 
 def for_length(model: FastASTForAudioClassification, num_frames: int) -> FastASTForAudioClassification:

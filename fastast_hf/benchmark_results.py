@@ -9,6 +9,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .benchmark_candidates import COMPILED
 from .benchmark_rows import Row
 
 if TYPE_CHECKING:
@@ -67,10 +68,10 @@ def plot_speedups(rows: Sequence[Row], path: Path, of: str = "") -> None:
 
 def _plot_panel(axes: Axes, rows: Sequence[Row]) -> None:
     """Measured and possible speed-up for each schedule, and stock AST's two levels."""
-    fast = [row for row in rows if row.tome_r is not None]
+    fast = [row for row in rows if row.tome_r is not None and not row.attn.endswith(COMPILED)]
     for row in rows:
         if row.tome_r is None:
-            style = {"eager": ":", "sdpa": "-"}[row.attn]
+            style = {"eager": ":", "sdpa": "-"}.get(row.attn, "-.")
             axes.axhline(row.speedup, color="0.6", linewidth=1, linestyle=style, label=f"stock AST, {row.attn}")
     schedules = list(dict.fromkeys(row.schedule for row in fast if row.tome_r)) or [fast[0].schedule]
     for schedule, colour in zip(schedules, COLOURS, strict=False):

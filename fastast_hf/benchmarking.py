@@ -81,6 +81,7 @@ def benchmark(
     attn: str = "sdpa",
     rounds: int = 10,
     progress: bool = False,
+    compile_mode: str | None = None,
 ) -> BenchmarkResult:
     """Time FastAST at each r beside stock AST, eager and sdpa, with the same weights, on clips of noise.
 
@@ -97,10 +98,11 @@ def benchmark(
         attn: FastAST's attention implementation.
         rounds: How often each candidate is timed, after a warm-up.
         progress: Whether to show a progress bar on a terminal.
+        compile_mode: Of torch.compile, to time stock AST (sdpa) and FastAST compiled, too; compiling is warm-up.
 
     Returns:
-        Rows for stock AST eager and sdpa, then for FastAST in the order of `tome_r` and `schedules`; none if not one
-        round was finished.
+        Rows for stock AST eager and sdpa, then for FastAST in the order of `tome_r` and `schedules`, those of compiled
+        models after the ones of their kind; none if not one round was finished.
 
     Raises:
         ValueError: A number is too small, or a schedule or attention implementation is unknown.
@@ -114,7 +116,7 @@ def benchmark(
     """
     check_at_least(1, rounds=rounds, batch_size=batch_size)
     check_at_least(model.config.patch_size, frames=num_frames)
-    candidates = candidates_for(model, num_frames, tome_r, schedules, attn)
+    candidates = candidates_for(model, num_frames, tome_r, schedules, attn, compile_mode)
     clips = noise_clips(batch_size, num_frames)
     # Its input where a candidate has no front end of its own to make it.
     spare_input = fastast_front_end(model, num_frames)(clips)
@@ -124,6 +126,8 @@ def benchmark(
     interrupted = False
     try:
         measured = interleaved_rounds(runs, rounds)
+        if compile_mode is not None:  # each r counts as the same function compiled anew
+            torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 4 * len(candidates))
         bar = {"desc": f"{num_frames} frames", "unit": "round", "leave": False, "disable": None if progress else True}
         for timings in tqdm(measured, total=rounds, **bar):
             finished.append(timings)

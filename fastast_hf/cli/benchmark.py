@@ -67,6 +67,15 @@ def add_parser(commands: Any) -> None:
         choices=("eager", "sdpa", "sdpa_folded", "flex_attention", "flash_attention_2"),
         help="FastAST's attention implementation (default: sdpa)",
     )
+    parser.add_argument(
+        "--compile",
+        nargs="?",
+        const="default",
+        choices=("default", "reduce-overhead", "max-autotune"),
+        metavar="MODE",
+        help="time stock AST (sdpa) and FastAST compiled, too: torch.compile's default (needs a C++ compiler on a "
+        "CPU), reduce-overhead (CUDA graphs) or max-autotune",
+    )
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: torch's choice)")
     parser.add_argument(
         "--output", type=Path, metavar="DIR", help="write csv, json and, without --teacher, a picture into this folder"
@@ -88,6 +97,8 @@ def run(args: argparse.Namespace) -> int:
     check_at_least(0, **{"--r": min(args.r)})
     if args.teacher is not None and not args.training:
         raise ValueError("a teacher is given for inference: add --training, or leave out --teacher")
+    if args.compile is not None and args.training:
+        raise ValueError("training steps are not timed compiled: leave out --compile")
     if args.threads is not None:
         check_at_least(1, **{"--threads": args.threads})
         torch.set_num_threads(args.threads)
@@ -98,7 +109,7 @@ def run(args: argparse.Namespace) -> int:
 
     stem = None if args.output is None else args.output / file_stem(args, model.device.type)
 
-    measure: Any = benchmark
+    measure: Any = partial(benchmark, compile_mode=args.compile)
     if args.training:
         measure = partial(training_benchmark, dtype=getattr(torch, args.dtype), teacher=args.teacher)
     rows: list[Any] = []
