@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import register_flop_formula
 
+SMALLEST_WEIGHT = 2**17  # numbers
+
 
 def fast_linear(layer: nn.Linear, inputs: Tensor, allowed: bool = True, gelu: bool = False) -> Tensor:
     """`layer(inputs)`, or its GELU, by oneDNN for inference on a CPU; equal to it within the dtype's rounding.
@@ -19,7 +21,8 @@ def fast_linear(layer: nn.Linear, inputs: Tensor, allowed: bool = True, gelu: bo
     Once most tokens are merged away, a layer multiplies large weights by a dozen rows, and MKL then takes about twice
     as long as reading the weights does. oneDNN takes half of that, and a tenth less for many rows
     (`benchmarks/README.md`). The operator has no gradient, so training keeps PyTorch's own path; so do compiled and
-    exported models, quantised or adapted layers, and layers with hooks.
+    exported models, quantised or adapted layers, layers with hooks, and ones so small that it is the operator's start,
+    ten microseconds more, that counts.
 
     Args:
         layer: Weights (out, in).
@@ -42,6 +45,7 @@ def fast_linear(layer: nn.Linear, inputs: Tensor, allowed: bool = True, gelu: bo
         and not (torch.compiler.is_compiling() or torch.jit.is_tracing())
         and inputs.device.type == "cpu"
         and inputs.dtype == layer.weight.dtype
+        and layer.weight.numel() >= SMALLEST_WEIGHT
         and not torch.is_autocast_enabled("cpu")
         and type(layer.weight) is nn.Parameter
         and layer.weight.device == inputs.device

@@ -109,6 +109,7 @@ class FastASTLayer(ASTLayer):
         key_bias: Tensor | None = None,
         r: int = 0,
         return_assignment: bool = False,
+        padded: bool = True,
         **kwargs: Any,
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Attention, then merging, then MLP.
@@ -119,6 +120,7 @@ class FastASTLayer(ASTLayer):
             key_bias: (B, N) what attention adds to each key's scores.
             r: Tokens to merge away, before the cap.
             return_assignment: Whether to say where each of the N tokens went.
+            padded: False where no token is padding, which spares the search for it.
             kwargs: For the attention function.
 
         Returns:
@@ -131,7 +133,7 @@ class FastASTLayer(ASTLayer):
 
         assignment = None
         if r > 0:
-            plan = match_tokens(keys.mean(dim=1), r, token_size)
+            plan = match_tokens(keys.mean(dim=1), r, token_size if padded else None)
             if token_size is None:
                 token_size = torch.ones(hidden_states.shape[:2], dtype=torch.float32, device=hidden_states.device)
             hidden_states, token_size = merge_tokens(hidden_states, token_size, plan)

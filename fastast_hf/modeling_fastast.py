@@ -252,7 +252,8 @@ class FastASTModel(FastASTPreTrainedModel, ASTModel):
         token_size = None if attention_mask is None else self._token_size(input_values, attention_mask)
         # Without padding there is no bias to add until something is merged, and never if it is not proportional.
         proportional = config.tome_proportional_attention
-        biased = proportional or token_size is not None
+        padded = token_size is not None
+        biased = proportional or padded
 
         hidden_states = self.embeddings(input_values)
         wanted = _layers_asked_for(output_merge_map, len(merges))
@@ -266,7 +267,7 @@ class FastASTModel(FastASTPreTrainedModel, ASTModel):
                 token_size = token_size.detach()  # reentrant checkpointing gives all that it returns a gradient
             bias = attention_bias(token_size, proportional) if biased and token_size is not None else None
             hidden_states, token_size, assignment = layer(
-                hidden_states, token_size, bias, r, merge_map is not None, **kwargs
+                hidden_states, token_size, bias, r, merge_map is not None, padded, **kwargs
             )
             if merge_map is not None:
                 merge_map = merge_map if assignment is None else assignment.gather(1, merge_map)

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fastast_hf.cpu_linear import _onednn_works, fast_linear
+from fastast_hf import cpu_linear
+from fastast_hf.cpu_linear import SMALLEST_WEIGHT, _onednn_works, fast_linear
 
 Make = Callable[..., Any]
 # rows, inputs, outputs
@@ -19,6 +20,11 @@ SHAPES = [((1,), 4, 3), ((12,), 32, 64), ((2, 14), 192, 768), ((3, 50, 2), 7, 5)
 needs_onednn = pytest.mark.skipif(
     not _onednn_works(torch.float32), reason="this PyTorch lacks oneDNN's linear operator"
 )
+
+
+@pytest.fixture(autouse=True)
+def however_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpu_linear, "SMALLEST_WEIGHT", 0)
 
 
 class Operators(TorchDispatchMode):
@@ -120,6 +126,14 @@ def test_a_layer_that_is_more_than_its_weights_runs_itself() -> None:
     layer = make_layer()
     quantised = torch.ao.quantization.quantize_dynamic(nn.Sequential(layer), {nn.Linear})[0]
     torch.testing.assert_close(fast_linear(quantised, inputs), layer(inputs), atol=0.1, rtol=0)
+
+
+@torch.inference_mode()
+def test_a_small_layer_runs_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpu_linear, "SMALLEST_WEIGHT", SMALLEST_WEIGHT)
+    inputs = torch.randn(2, 256)
+    assert uses_onednn(make_layer(256, 512), inputs) == _onednn_works(torch.float32)
+    assert not uses_onednn(make_layer(256, 511), inputs)
 
 
 def test_training_runs_the_layer() -> None:
