@@ -1,10 +1,10 @@
-"""Time ONNX Runtime beside torch on the CPU: stock AST (sdpa), FastAST, and FastAST exported as float32 and int8.
+"""Time one clip at a time on the CPU: stock AST (sdpa), and FastAST in torch and exported to ONNX Runtime.
 
-    python benchmarks/onnx_runtime.py --frames 128 512 --r 0 20 40
+    python benchmarks/one_clip.py --frames 128 512 --r 0 20 40
 
-One clip at a time by default; AST-base with random weights, which is as fast as with trained ones, and the bundled
-checkpoint at its own length. Rounds are interleaved, and a speed-up is the median of the ratios within a round. Needs
-the extra `onnx`.
+AST-base with random weights, which is as fast as with trained ones, and the bundled checkpoint at its own length.
+Rounds are interleaved, and a speed-up is the median of the ratios within a round. With `--compile`, stock AST stands
+there compiled, too (which needs a C++ compiler). Needs the extra `onnx`.
 
 Part of what the files gain is no merging: in the last layer they compute CLS and distillation alone, which is all that
 is read.
@@ -13,6 +13,7 @@ is read.
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -32,12 +33,14 @@ from fastast_hf.benchmark_candidates import for_length, stock_ast
 from fastast_hf.benchmark_circumstances import processor_name
 from fastast_hf.benchmarking import interleaved_rounds
 from fastast_hf.cli.tables import format_table
+from fastast_hf.devices import half_precision
 from fastast_hf.export import export_onnx
+from fastast_hf.int8 import int8_works, to_int8
 from fastast_hf.loading import load_classifier
 from fastast_hf.onnx_model import OnnxModel
 from fastast_hf.tagging import BUNDLED_CHECKPOINT
 
-RESULTS = Path(__file__).parent / "results" / "onnx"
+RESULTS = Path(__file__).parent / "results" / "one-clip"
 BUNDLED_R = (0, 12, 20)
 
 
@@ -58,9 +61,16 @@ class Row:
 
 
 def measure(
-    model: FastASTForAudioClassification, name: str, frames: int, r: int, schedule: str, batch_size: int, rounds: int
+    model: FastASTForAudioClassification,
+    name: str,
+    frames: int,
+    r: int,
+    schedule: str,
+    batch_size: int,
+    rounds: int,
+    compiled: bool,
 ) -> list[Row]:
-    """Time the four at one length and r, on noise."""
+    """Time all at one length and r, on noise."""
     fast = for_length(model, frames)
     fast.set_tome_r(r, schedule)
     clips = torch.randn(batch_size, frames, fast.config.num_mel_bins, generator=torch.Generator().manual_seed(0))
@@ -73,22 +83,26 @@ def measure(
     candidates: dict[str, Callable[..., Any]] = {
         "AST, torch sdpa": stock_ast(fast),
         "FastAST, torch": fast,
+        **in_fewer_bits(fast),
         "FastAST, ONNX Runtime float32": runtime["float32"],
         "FastAST, ONNX Runtime int8": runtime["int8"],
     }
+    if compiled:
+        candidates["AST, torch sdpa, compiled"] = torch.compile(stock_ast(fast), dynamic=False)
     with torch.inference_mode():
         logits = [candidate(clips).logits for candidate in candidates.values()]
         runs = [partial(_milliseconds, candidate, clips) for candidate in candidates.values()]
         times = np.array(list(interleaved_rounds(runs, rounds)))  # (rounds, candidates)
     rows = []
     for index, candidate in enumerate(candidates):
-        own, reference = times[:, index], logits[min(index, 1)]  # FastAST in torch is what the files are held to
+        is_stock = candidate.startswith("AST")
+        own, reference = times[:, index], logits[0 if is_stock else 1]  # what fewer bits and files are held to
         rows.append(
             Row(
                 model=name,
                 frames=frames,
                 batch_size=batch_size,
-                tome_r=r if index else 0,
+                tome_r=0 if is_stock else r,
                 schedule=schedule,
                 candidate=candidate,
                 median_ms=float(np.median(own)),
@@ -98,6 +112,17 @@ def measure(
             )
         )
     return rows
+
+
+def in_fewer_bits(model: FastASTForAudioClassification) -> dict[str, Callable[..., Any]]:
+    """The model in bfloat16 and int8, where this processor is fast in them."""
+    found: dict[str, Callable[..., Any]] = {}
+    if half_precision(model.device) == torch.bfloat16:
+        half = copy.deepcopy(model).bfloat16()
+        found["FastAST, torch bfloat16"] = lambda clips: half(clips.bfloat16())
+    if int8_works():
+        found["FastAST, torch int8"] = to_int8(model)
+    return found
 
 
 def _milliseconds(candidate: Callable[..., Any], clips: torch.Tensor) -> float:
@@ -131,6 +156,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, nargs="+", default=[128, 512], metavar="T", help="of AST-base")
     parser.add_argument("--r", type=int, nargs="+", default=[0, 20, 40], metavar="N", help="of AST-base")
     parser.add_argument("--schedule", default="constant", choices=("constant", "decreasing", "increasing"))
+    parser.add_argument("--compile", action="store_true", help="with stock AST compiled")
     parser.add_argument("--batch-size", type=int, default=1, metavar="B")
     parser.add_argument("--rounds", type=int, default=20, metavar="N")
     parser.add_argument("--threads", type=int, metavar="N", help="of torch and ONNX Runtime (default: torch's choice)")
@@ -145,7 +171,7 @@ def main() -> None:
     settings += [(bundled, BUNDLED_CHECKPOINT.name, bundled.config.max_length, r) for r in BUNDLED_R]
     rows: list[Row] = []
     for model, name, frames, r in settings:
-        own = measure(model, name, frames, r, args.schedule, args.batch_size, args.rounds)
+        own = measure(model, name, frames, r, args.schedule, args.batch_size, args.rounds, args.compile)
         print(table(own), end="\n\n", flush=True)
         rows += own
     threads = torch.get_num_threads()
@@ -159,7 +185,7 @@ def main() -> None:
         "rows": [asdict(row) for row in rows],
     }
     args.output.mkdir(parents=True, exist_ok=True)
-    file = args.output / f"onnx-cpu-b{args.batch_size}-{args.schedule}-{threads}-threads.json"
+    file = args.output / f"cpu-b{args.batch_size}-{args.schedule}-{threads}-threads.json"
     file.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     print(file)
 

@@ -1,0 +1,189 @@
+"""Time files to labels on the CPU: transformers' own pipeline with stock AST, and the Tagger's presets.
+
+    python benchmarks/end_to_end.py                      # wav files of 5 s, AST-base with random weights
+    python benchmarks/end_to_end.py --compile            # stock AST compiled, too (minutes more; a C++ compiler)
+
+The pipeline is `pipeline("audio-classification")` on stock AST (sdpa, float32), one file after the other, as its users
+run it, and in batches. It gets the samples that soundfile read, because to open a file itself it starts ffmpeg. Rounds
+are interleaved, and a speed-up is the median of the ratios to the pipeline, one file at a time, within a round.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import date
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import soundfile
+import torch
+from transformers import ASTFeatureExtractor, AudioClassificationPipeline
+
+from fastast_hf import FastASTConfig, FastASTFeatureExtractor, FastASTForAudioClassification, Tagger
+from fastast_hf.benchmark_candidates import stock_ast
+from fastast_hf.benchmark_circumstances import processor_name
+from fastast_hf.benchmarking import interleaved_rounds, timed
+from fastast_hf.cli.tables import format_table
+from fastast_hf.token_merging import tokens_per_layer
+
+RESULTS = Path(__file__).parent / "results" / "end-to-end"
+RATE = 16000
+
+
+@dataclass(frozen=True)
+class Row:
+    """One way from files to labels."""
+
+    way: str
+    batch_size: int
+    tokens_in: int
+    tokens_out: int
+    files_per_sec: float
+    ms_per_file: float
+    speedup: float
+
+
+def write_clips(folder: Path, count: int, seconds: float) -> list[Path]:
+    """Wav files of noise that comes and goes, each of its own."""
+    random = np.random.default_rng(0)
+    files = []
+    for number in range(count):
+        time = np.arange(int(seconds * RATE)) / RATE
+        loudness = 0.1 + 0.1 * np.sin(2 * np.pi * random.uniform(0.2, 3) * time)
+        files.append(folder / f"{number}.wav")
+        soundfile.write(files[-1], loudness * random.standard_normal(len(time)), RATE)
+    return files
+
+
+def pipeline_of(model: Any, max_length: int) -> AudioClassificationPipeline:
+    """Transformers' pipeline, all labels out."""
+    return AudioClassificationPipeline(
+        model=model, feature_extractor=ASTFeatureExtractor(max_length=max_length), device=-1, top_k=None
+    )
+
+
+def by_pipeline(pipe: AudioClassificationPipeline, batch_size: int, files: Sequence[Path]) -> list[Any]:
+    """Labels of each file."""
+    clips = [{"array": soundfile.read(file, dtype="float32")[0], "sampling_rate": RATE} for file in files]
+    if batch_size == 1:
+        return [pipe(clip) for clip in clips]
+    return pipe(clips, batch_size=batch_size)
+
+
+def ways(model: FastASTForAudioClassification, batch_size: int, compiled: bool) -> dict[str, tuple[int, Any, Any]]:
+    """By name: batch size, files to labels, and the tagger if it is one."""
+    length = model.config.max_length
+    stock = pipeline_of(stock_ast(model), length)
+    found: dict[str, tuple[int, Any, Any]] = {
+        "pipeline, stock AST": (1, partial(by_pipeline, stock, 1), None),
+        "pipeline, stock AST in batches": (batch_size, partial(by_pipeline, stock, batch_size), None),
+    }
+    if compiled:
+        twin = stock_ast(model)
+        twin.forward = torch.compile(twin.forward, dynamic=False)
+        found["pipeline, stock AST compiled"] = (1, partial(by_pipeline, pipeline_of(twin, length), 1), None)
+    extractor = FastASTFeatureExtractor(max_length=length)
+    common: dict[str, Any] = {"top_k": None, "device": "cpu", "feature_extractor": extractor}
+    for preset in ("exact", "balanced", "fast"):
+        tagger = Tagger(model, preset=preset, batch_size=batch_size, **common)
+        found[f"Tagger, {preset}"] = (batch_size, partial(tagger, progress=False), tagger)
+    half = Tagger(model, preset="fast", dtype="bfloat16", batch_size=batch_size, **common)
+    found["Tagger, fast in bfloat16"] = (batch_size, partial(half, progress=False), half)
+    alone = Tagger(model, preset="fast", batch_size=1, **common)
+    found["Tagger, fast, one at a time"] = (1, lambda files: [alone(file) for file in files], alone)
+    return found
+
+
+def measure(
+    model: FastASTForAudioClassification, files: Sequence[Path], batch_size: int, rounds: int, compiled: bool
+) -> list[Row]:
+    """Time all ways over the same files."""
+    candidates = ways(model, batch_size, compiled)
+    device = torch.device("cpu")
+    runs: list[Callable[[], Any]] = [partial(timed, partial(run, files), device) for _, run, _ in candidates.values()]
+    measured = interleaved_rounds(runs, rounds, warm_up=1)
+    times = np.array([[seconds for seconds, _ in results] for results in measured])  # (rounds, ways)
+    rows = []
+    longest = soundfile.info(files[0]).frames
+    for index, (name, (batch, _, tagger)) in enumerate(candidates.items()):
+        frames = model.config.max_length if tagger is None else tagger._frames(longest)
+        frequency, time = model.config.patch_grid_of(frames)
+        merges = [0] * model.config.num_hidden_layers if tagger is None else tagger.merges(frames)
+        tokens = tokens_per_layer(2 + frequency * time, merges)
+        rows.append(
+            Row(
+                way=name,
+                batch_size=batch,
+                tokens_in=tokens[0],
+                tokens_out=tokens[-1],
+                files_per_sec=float(len(files) / np.median(times[:, index])),
+                ms_per_file=float(1000 * np.median(times[:, index]) / len(files)),
+                speedup=float(np.median(times[:, 0] / times[:, index])),
+            )
+        )
+    return rows
+
+
+def table(rows: Sequence[Row]) -> str:
+    """A line per way."""
+    header = ["files to labels", "batch", "tokens", "left", "files/s", "ms per file", "speed-up"]
+    lines = [
+        [
+            row.way,
+            str(row.batch_size),
+            str(row.tokens_in),
+            str(row.tokens_out),
+            f"{row.files_per_sec:.2f}",
+            f"{row.ms_per_file:.0f}",
+            f"{row.speedup:.2f}×",
+        ]
+        for row in rows
+    ]
+    return format_table(header, lines, align="lrrrrrr")
+
+
+def main() -> None:
+    """Measure, print, and write as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=5.0, metavar="S", help="of a file (default: 5)")
+    parser.add_argument("--files", type=int, default=8, metavar="N", help="in a round (default: 8)")
+    parser.add_argument("--batch-size", type=int, default=8, metavar="B", help="of batches (default: 8)")
+    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="after a warm-up (default: 5)")
+    parser.add_argument("--compile", action="store_true", help="with stock AST compiled")
+    parser.add_argument("--threads", type=int, metavar="N", help="of torch (default: its choice)")
+    parser.add_argument("--layers", type=int, default=12, help=argparse.SUPPRESS)  # fewer, to try the script out
+    parser.add_argument("--output", type=Path, default=RESULTS, metavar="DIR")
+    args = parser.parse_args()
+    if args.threads is not None:
+        torch.set_num_threads(args.threads)
+    torch.manual_seed(0)
+    config = FastASTConfig(num_labels=527, num_hidden_layers=args.layers, problem_type="multi_label_classification")
+    model = FastASTForAudioClassification(config).eval()
+    with TemporaryDirectory() as folder:
+        files = write_clips(Path(folder), args.files, args.seconds)
+        rows = measure(model, files, args.batch_size, args.rounds, args.compile)
+    print(table(rows))
+    result = {
+        "seconds": args.seconds,
+        "files": args.files,
+        "processor": processor_name(torch.device("cpu")),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "rounds": args.rounds,
+        "date": date.today().isoformat(),
+        "rows": [asdict(row) for row in rows],
+    }
+    args.output.mkdir(parents=True, exist_ok=True)
+    file = args.output / f"files-{args.seconds:g}s-b{args.batch_size}.json"
+    file.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    print(file)
+
+
+if __name__ == "__main__":
+    main()
