@@ -227,7 +227,7 @@ def predict(
     extractor: FastASTFeatureExtractor,
     corpus: Corpus,
     split: str = "test",
-    tome_r: int = 0,
+    tome_r: int | Sequence[int] = 0,
     schedule: str = "constant",
     batch_size: int = 16,
     workers: int = 0,
