@@ -81,10 +81,16 @@ def in_dtype(model: Any, dtype: str) -> Any:
     return copy.deepcopy(model).to(getattr(torch, dtype))
 
 
+def folds_of(settings: Any, folder: str) -> list[int | None]:
+    """Those of the corpus, and of a folder of fold-1 … those that it holds."""
+    held = [fold for fold in settings.folds() if (Path(folder) / f"fold-{fold}").is_dir()]
+    return held or settings.folds()
+
+
 def scored(settings: Any, folder: str, split: str) -> dict[tuple[str, str], Scored]:
     """By merging and dtype, over all folds."""
     parts: dict[tuple[str, str], list[Any]] = {}
-    for fold in settings.folds():
+    for fold in folds_of(settings, folder):
         checkpoint = Method("", folder).folder(0, "", fold)
         model = load_classifier(checkpoint).eval()
         extractor = FastASTFeatureExtractor.from_pretrained(checkpoint)
@@ -157,7 +163,7 @@ def main() -> None:
     result = {
         "corpus": args.corpus,
         "split": args.split,
-        "folds": [fold for fold in settings.folds() if fold is not None],
+        "folds": [fold for fold in folds_of(settings, args.model) if fold is not None],
         "model": Path(args.model).name,
         "processor": processor_name(torch.device("cpu")),
         "torch": torch.__version__,
