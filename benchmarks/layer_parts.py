@@ -81,8 +81,8 @@ class LayerWork:
     r: int
 
     def whole(self) -> None:
-        """The layer, as a model calls it."""
-        self.layer(self.hidden_states, self.token_size, self.key_bias, self.r)
+        """The layer, as a model calls it where no clip is padded."""
+        self.layer(self.hidden_states, self.token_size, self.key_bias, self.r, padded=False)
 
     def parts(self, clock: Clock) -> None:
         """What the layer does, with the clock read before, after and between attention, match, merge and MLP."""
@@ -99,7 +99,7 @@ class LayerWork:
 
     def match(self, keys: Tensor) -> MergePlan:
         """From the keys to who is merged into whom."""
-        return match_tokens(keys.mean(dim=1), self.r, self.token_size)
+        return match_tokens(keys.mean(dim=1), self.r)
 
 
 def layer_work(setting: Setting, device: torch.device) -> LayerWork:
