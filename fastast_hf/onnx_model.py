@@ -80,6 +80,8 @@ class OnnxModel(nn.Module):
         options = runtime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         options.log_severity_level = 4  # its errors are raised as well
+        # Its threads would wait for more by spinning, and slow down the front end, which has the next turn.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         # Without it, CPUs that lack VNNI may overflow in the sums of int8 products, silently.
         options.add_session_config_entry("session.x64quantprecision", "1")
         try:
