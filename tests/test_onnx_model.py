@@ -23,6 +23,7 @@ PROBLEMS = ["single_label_classification", "multi_label_classification", "regres
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"tome_r": 4}, "merges tome_r=6.*export again with --r"),
     ({"tome_schedule": "decreasing"}, "export again with --r"),
+    ({"preset": "fast"}, "was exported with its dtype and merging: leave it out"),
     ({"dtype": "bfloat16"}, "dtype is bfloat16.*leave dtype out"),
     ({"top_k": 0}, "top_k is 0"),
     ({"device": "toaster"}, "device toaster can't be used"),
