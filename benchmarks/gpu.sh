@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # FastAST beside stock AST on a GPU: AST-base, bfloat16, with flash-class sdpa, compiled and not, and training steps.
 #   bash benchmarks/gpu.sh OUT [cuda:1]
-# Needs torch for the GPU, transformers, and matplotlib for the pictures: no corpora, no audio libraries. A quarter of an
-# hour on a data-centre GPU; a batch of 128 clips of 1024 frames wants some 40 GB. Each length writes its table at once.
+# Needs torch for the GPU, transformers, and matplotlib for the pictures: no corpora, no audio libraries. Each length
+# writes its table at once. No GPU has run it yet.
 set -euo pipefail
 out=$1 device=${2:-cuda}
 cd "$(dirname "$0")/.."

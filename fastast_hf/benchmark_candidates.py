@@ -87,6 +87,8 @@ def candidates_for(
             Candidate("FastAST", attn, r, schedule, FastASTFeatureExtractor.__name__, fast_front_end, forward)
         )
     if compile_mode is not None:
+        # Each r counts as the same function, compiled anew.
+        torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 4 * len(candidates))
         candidates[2:2] = [_compiled(candidates[1], compile_mode)]
         candidates += [_compiled(candidate, compile_mode) for candidate in candidates[3:]]
     return candidates

@@ -126,13 +126,17 @@ def benchmark(
     interrupted = False
     try:
         measured = interleaved_rounds(runs, rounds)
-        if compile_mode is not None:  # each r counts as the same function compiled anew
-            torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 4 * len(candidates))
         bar = {"desc": f"{num_frames} frames", "unit": "round", "leave": False, "disable": None if progress else True}
         for timings in tqdm(measured, total=rounds, **bar):
             finished.append(timings)
     except KeyboardInterrupt:
         interrupted = True
+    except Exception as error:
+        if compile_mode is None or "No working C++ compiler" not in str(error):
+            raise
+        raise ValueError(
+            "torch.compile finds no C++ compiler here: install one (g++), or leave out --compile"
+        ) from error
     if not finished:
         return BenchmarkResult([], interrupted)
 

@@ -82,6 +82,46 @@ def test_stock_ast_eager_and_sdpa_stand_beside_fastast_at_each_r(result: Benchma
     assert not result.interrupted
 
 
+@pytest.fixture
+def compiling(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], None]:
+    """Has torch.compile do something that takes no minutes."""
+
+    def install(compiled: Any) -> None:
+        monkeypatch.setattr(torch, "compile", compiled)
+
+    return install
+
+
+def test_compiled_models_stand_after_those_of_their_kind(
+    model: FastASTForAudioClassification, compiling: Callable[[Any], None]
+) -> None:
+    modes: list[Any] = []
+    compiling(lambda forward, **settings: modes.append(settings) or forward)
+    rows = benchmark(model, FRAMES, batch_size=1, tome_r=[0, 8], rounds=1, compile_mode="max-autotune").rows
+    assert [(row.implementation, row.attn, row.tome_r) for row in rows] == [
+        ("AST", "eager", None),
+        ("AST", "sdpa", None),
+        ("AST", "sdpa, compiled", None),
+        ("FastAST", "sdpa", 0),
+        ("FastAST", "sdpa", 8),
+        ("FastAST", "sdpa, compiled", 0),
+        ("FastAST", "sdpa, compiled", 8),
+    ]
+    assert modes == [{"mode": "max-autotune", "dynamic": False}] * 3
+
+
+def test_without_a_compiler_it_says_so(model: FastASTForAudioClassification, compiling: Callable[[Any], None]) -> None:
+    def broken(*_: Any, **__: Any) -> Any:
+        def forward(*_: Any) -> Any:
+            raise RuntimeError("InvalidCxxCompiler: No working C++ compiler found in torch._inductor.config.cpp.cxx")
+
+        return forward
+
+    compiling(broken)
+    with pytest.raises(ValueError, match=r"install one \(g\+\+\), or leave out --compile"):
+        benchmark(model, FRAMES, batch_size=1, tome_r=[8], rounds=1, compile_mode="default")
+
+
 def test_rows_say_what_was_measured(result: BenchmarkResult, model: FastASTForAudioClassification) -> None:
     for row in result.rows:
         cost = complexity(model.config, row.tome_r or 0)

@@ -126,7 +126,7 @@ def plan(args: argparse.Namespace, output: Output) -> tuple[list[Path], bool, li
     files = list(dict.fromkeys(found))
     if not files:
         return [], failed, []
-    settings = {name: getattr(args, name, None) for name in SETTINGS}
+    settings = {name: getattr(args, name) for name in SETTINGS}
     if args.model is not None and Path(args.model).is_dir():
         settings["model"] = str(Path(args.model).resolve())
     done = output.begin(settings, args.resume)
