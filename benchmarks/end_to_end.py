@@ -11,10 +11,8 @@ are interleaved, and a speed-up is the median of the ratios to the pipeline, one
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from datetime import date
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,10 +22,10 @@ import numpy as np
 import soundfile
 import torch
 from transformers import ASTFeatureExtractor, AudioClassificationPipeline
+from writing import write_rows
 
 from fastast_hf import FastASTConfig, FastASTFeatureExtractor, FastASTForAudioClassification, Tagger
 from fastast_hf.benchmark_candidates import stock_ast
-from fastast_hf.benchmark_circumstances import processor_name
 from fastast_hf.benchmarking import interleaved_rounds, timed
 from fastast_hf.cli.tables import format_table
 from fastast_hf.token_merging import tokens_per_layer
@@ -169,19 +167,8 @@ def main() -> None:
         files = write_clips(Path(folder), args.files, args.seconds)
         rows = measure(model, files, args.batch_size, args.rounds, args.compile)
     print(table(rows))
-    result = {
-        "seconds": args.seconds,
-        "files": args.files,
-        "processor": processor_name(torch.device("cpu")),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "rounds": args.rounds,
-        "date": date.today().isoformat(),
-        "rows": [asdict(row) for row in rows],
-    }
-    args.output.mkdir(parents=True, exist_ok=True)
     file = args.output / f"files-{args.seconds:g}s-b{args.batch_size}.json"
-    file.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    write_rows(file, rows, seconds=args.seconds, files=args.files, rounds=args.rounds)
     print(file)
 
 

@@ -10,10 +10,8 @@ has fallen, 2 for a wrong argument.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from datetime import date
+from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -23,10 +21,10 @@ import torch
 from layer_parts import Setting, overhead
 from tqdm.auto import tqdm
 from transformers.utils import logging
+from writing import write_rows
 
 from fastast_hf import FastASTConfig, FastASTForAudioClassification
 from fastast_hf.benchmark_candidates import candidates_for, for_length, noise_clips, stock_ast
-from fastast_hf.benchmark_circumstances import processor_name
 from fastast_hf.benchmarking import interleaved_rounds, timed
 from fastast_hf.cli.tables import format_table
 from fastast_hf.complexity import complexity
@@ -262,14 +260,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rows = [result_of(check) for check in tqdm(CHECKS, unit="check", leave=False, disable=None)]
     print(table(rows, CHECKS))
     if args.json is not None:
-        result = {
-            "processor": processor_name(CPU),
-            "threads": torch.get_num_threads(),
-            "torch": torch.__version__,
-            "date": date.today().isoformat(),
-            "rows": [asdict(row) for row in rows],
-        }
-        args.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        write_rows(args.json, rows)
     return int(any(row.verdict == FALLEN for row in rows))
 
 

@@ -14,10 +14,8 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from datetime import date
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -27,10 +25,10 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import torch
+from writing import write_rows
 
 from fastast_hf import FastASTConfig, FastASTForAudioClassification
 from fastast_hf.benchmark_candidates import for_length, stock_ast
-from fastast_hf.benchmark_circumstances import processor_name
 from fastast_hf.benchmarking import interleaved_rounds
 from fastast_hf.cli.tables import format_table
 from fastast_hf.devices import half_precision
@@ -174,19 +172,8 @@ def main() -> None:
         own = measure(model, name, frames, r, args.schedule, args.batch_size, args.rounds, args.compile)
         print(table(own), end="\n\n", flush=True)
         rows += own
-    threads = torch.get_num_threads()
-    result = {
-        "processor": processor_name(torch.device("cpu")),
-        "threads": threads,
-        "torch": torch.__version__,
-        "onnxruntime": onnxruntime.__version__,
-        "rounds": args.rounds,
-        "date": date.today().isoformat(),
-        "rows": [asdict(row) for row in rows],
-    }
-    args.output.mkdir(parents=True, exist_ok=True)
-    file = args.output / f"cpu-b{args.batch_size}-{args.schedule}-{threads}-threads.json"
-    file.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    file = args.output / f"cpu-b{args.batch_size}-{args.schedule}-{torch.get_num_threads()}-threads.json"
+    write_rows(file, rows, onnxruntime=onnxruntime.__version__, rounds=args.rounds)
     print(file)
 
 

@@ -12,16 +12,15 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from writing import write_rows
 
 from fastast_hf import FastASTFeatureExtractor
-from fastast_hf.benchmark_circumstances import processor_name
 from fastast_hf.cli.corpus_options import add_corpus_options, corpus_arguments
 from fastast_hf.cli.tables import format_table
 from fastast_hf.int8 import int8_works, to_int8
@@ -160,18 +159,9 @@ def main() -> None:
     settings = corpus_arguments(args)
     rows = rows_of(scored(settings, args.model, args.split))
     print(f"{rows[0].clips} clips\n\n{table(rows)}")
-    result = {
-        "corpus": args.corpus,
-        "split": args.split,
-        "folds": [fold for fold in folds_of(settings, args.model) if fold is not None],
-        "model": Path(args.model).name,
-        "processor": processor_name(torch.device("cpu")),
-        "torch": torch.__version__,
-        "rows": [asdict(row) for row in rows],
-    }
-    args.output.mkdir(parents=True, exist_ok=True)
     file = args.output / f"{args.corpus}-{Path(args.model).name}.json"
-    file.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    folds = [fold for fold in folds_of(settings, args.model) if fold is not None]
+    write_rows(file, rows, corpus=args.corpus, split=args.split, folds=folds, model=Path(args.model).name)
     print(file)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import asdict, fields, replace
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
