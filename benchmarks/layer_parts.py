@@ -99,7 +99,7 @@ class LayerWork:
 
     def match(self, keys: Tensor) -> MergePlan:
         """From the keys to who is merged into whom."""
-        return match_tokens(keys.mean(dim=1), self.r)
+        return match_tokens(keys.sum(dim=1), self.r)
 
 
 def layer_work(setting: Setting, device: torch.device) -> LayerWork:
