@@ -21,6 +21,7 @@ from .modeling_fastast import FastASTForAudioClassification
 
 # Steps from 0 to a token's largest value, and what stands for 0.
 STEPS, ZERO = 127, 128
+ORIGINAL = "give the model it was made of"
 
 
 class Quantized(NamedTuple):
@@ -43,7 +44,8 @@ def to_int8(model: FastASTForAudioClassification) -> FastASTForAudioClassificati
         model: Stays as it is; the copy shares nothing with it.
 
     Raises:
-        ValueError: This machine or PyTorch lacks the instructions, or a layer's linear parts are not plain.
+        ValueError: This machine or PyTorch lacks the instructions, a layer's linear parts are not plain, or they are
+            in 8 bits already.
 
     Example:
         >>> from fastast_hf import FastASTConfig
@@ -55,12 +57,12 @@ def to_int8(model: FastASTForAudioClassification) -> FastASTForAudioClassificati
     if not int8_works():
         raise ValueError("int8 needs an x86 processor with VNNI: choose float32 or bfloat16 here")
     encoder = model.audio_spectrogram_transformer
-    layers, encoder.layers = encoder.layers, nn.ModuleList()
-    try:  # without copying what is about to be replaced
-        fast = copy.deepcopy(model).to("cpu", torch.float32).requires_grad_(False).eval()
-    finally:
-        encoder.layers = layers
-    fast.audio_spectrogram_transformer.layers = nn.ModuleList([Int8Layer(layer) for layer in layers])
+    if any(isinstance(layer, Int8Layer) for layer in encoder.layers):
+        raise ValueError(f"int8 was asked of a model that is in int8 already: {ORIGINAL}")
+    # Without copying what is about to be replaced.
+    fast: Any = copy.deepcopy(model, {id(encoder.layers): nn.ModuleList()})
+    fast = fast.to("cpu", torch.float32).requires_grad_(False).eval()
+    fast.audio_spectrogram_transformer.layers = nn.ModuleList([Int8Layer(layer) for layer in encoder.layers])
     return fast
 
 
@@ -71,14 +73,15 @@ class Int8Linear:
         layers: Each with weights (out, in); the outputs are in their order.
 
     Raises:
-        ValueError: They are not plain linear layers: adapted or quantised ones.
+        ValueError: They are not plain linear layers, but adapted or quantised ones.
     """
 
     def __init__(self, *layers: Any) -> None:
         for layer in layers:
             if type(layer) is not nn.Linear or "forward" in vars(layer):
                 raise ValueError(
-                    f"int8 was asked of a {type(layer).__name__} in place of a linear layer: merge adapters first"
+                    f"int8 was asked of a {type(layer).__module__}.{type(layer).__name__} in place of a linear layer: "
+                    "merge adapters and undo quantisation first"
                 )
         weight = torch.cat([layer.weight.detach().cpu().float() for layer in layers])
         biases = [torch.zeros(len(layer.weight)) if layer.bias is None else layer.bias for layer in layers]
@@ -142,7 +145,7 @@ class Int8Layer(FastASTLayer):
         return self.contract(quantized(self.activation_fn(self.expand(inputs))), residual=hidden_states)
 
     def _save_to_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        raise RuntimeError("an int8 model is for inference alone: save the model it was made of")
+        raise ValueError(f"an int8 model is for inference, and can't be saved or turned into another: {ORIGINAL}")
 
 
 def quantized(inputs: Tensor) -> Quantized:

@@ -90,19 +90,19 @@ def has_int8(device: torch.device) -> bool:
     return device.type == "cpu" and int8_works()
 
 
-def merges_of_share(config: FastASTConfig, share: float, num_frames: int) -> list[int]:
-    """Merges for each layer that take away a share of a clip's patches, decreasing (ToMe §3).
+def merges_of_share(config: FastASTConfig, share: float, num_frames: int, schedule: str | None = None) -> list[int]:
+    """Merges for each layer that take away a share of a clip's patches (ToMe §3).
 
     Args:
         config: Of the model.
         share: Of the patches, 0 to 1. The 50 % cap may leave more.
         num_frames: The clip's length.
+        schedule: `"decreasing"` if None, which saves most.
 
     Example:
         >>> merges_of_share(FastASTConfig(), 0.8, 512)[:3]
         [80, 73, 65]
     """
     frequency, time = config.patch_grid_of(num_frames)
-    return merges_per_layer(
-        round(share * frequency * time / config.num_hidden_layers), config.num_hidden_layers, "decreasing"
-    )
+    layers = config.num_hidden_layers
+    return merges_per_layer(round(share * frequency * time / layers), layers, schedule or "decreasing")

@@ -49,7 +49,8 @@ class Tagger:
             weights, unless `device` or `dtype` calls for a copy. Or a file of `fastast export`, which ONNX Runtime
             runs on the CPU, with `tome_r` and length as they were exported.
         tome_r: Tokens to merge in each layer; None for the checkpoint's own, or what the preset merges.
-        tome_schedule: How `tome_r` is spread over the layers; None for the checkpoint's own.
+        tome_schedule: How merges are spread over the layers; None for the checkpoint's own, and `"decreasing"` for
+            what the preset merges.
         top_k: How many labels to give; None for all.
         batch_size: Windows that go through the model at once.
         device: `"cpu"`, `"cuda"`, `"cuda:1"` …; None for a GPU where there is one.
@@ -120,7 +121,7 @@ class Tagger:
         self.feature_extractor = feature_extractor
         if tome_r is not None or tome_schedule is not None:
             self.model.set_tome_r(self.model.config.tome_r if tome_r is None else tome_r, tome_schedule)
-        self._merged = 0.0 if tome_r is not None else settings.merged
+        self._merged, self._schedule = 0.0 if tome_r is not None else settings.merged, tome_schedule
         self.model = to_int8(self.model) if in_int8 else self.model.to(self.device, wanted).eval()
 
     def __call__(
@@ -228,7 +229,7 @@ class Tagger:
         own = config.merges_per_layer()
         if any(own) or not self._merged:
             return own
-        return merges_of_share(config, self._merged, num_frames or self.feature_extractor.max_length)
+        return merges_of_share(config, self._merged, num_frames or self.feature_extractor.max_length, self._schedule)
 
     def _windows(self, samples: np.ndarray) -> Iterator[np.ndarray]:
         """Stretches of the model's input length; the last one ends where the recording does."""

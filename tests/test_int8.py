@@ -153,9 +153,32 @@ def test_a_copy_computes_the_same(make_fastast: Make) -> None:
 
 
 def test_it_is_not_saved_as_if_it_were_whole(make_fastast: Make, tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError, match="save the model it was made of"):
+    with pytest.raises(ValueError, match="can't be saved or turned into another: give the model it was made of"):
         to_int8(make_fastast()).save_pretrained(tmp_path)
     assert not list(tmp_path.glob("*.safetensors"))
+
+
+def test_what_is_in_int8_already_is_refused(make_fastast: Make) -> None:
+    fast = to_int8(make_fastast())
+    with pytest.raises(ValueError, match="in int8 already: give the model it was made of"):
+        to_int8(fast)
+    with pytest.raises(ValueError, match="give the model it was made of"):
+        Tagger(fast, device="cpu")
+
+
+def test_other_threads_can_use_the_model_meanwhile(make_fastast: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, clips = make_fastast(), values(1, 128, 48)
+    expected, seen = model(clips).logits, []
+    deepcopy = copy.deepcopy
+
+    def used_while_copied(*args: Any) -> Any:
+        seen.append(model(clips).logits)
+        return deepcopy(*args)
+
+    monkeypatch.setattr(int8.copy, "deepcopy", used_while_copied)
+    to_int8(model)
+    assert seen
+    assert all(torch.equal(logits, expected) for logits in seen)
 
 
 def test_adapters_are_refused(make_fastast: Make) -> None:
@@ -165,7 +188,7 @@ def test_adapters_are_refused(make_fastast: Make) -> None:
     model = make_fastast()
     model.audio_spectrogram_transformer.layers[1].mlp.fc1 = Adapted(24, 96)
     layers = model.audio_spectrogram_transformer.layers
-    with pytest.raises(ValueError, match="a Adapted in place of a linear layer: merge adapters first"):
+    with pytest.raises(ValueError, match="Adapted in place of a linear layer: merge adapters and undo"):
         to_int8(model)
     assert model.audio_spectrogram_transformer.layers is layers
 

@@ -89,6 +89,8 @@ def test_the_model_merges_what_the_tagger_says(make_tagger: Make, monkeypatch: p
         ({"tome_r": 2}, [2, 2, 2]),
         ({"tome_r": 0}, [0, 0, 0]),
         ({"tome_r": 2, "tome_schedule": "decreasing"}, [4, 2, 0]),
+        ({"tome_schedule": "constant"}, [13, 13, 13]),
+        ({"tome_schedule": "increasing"}, [0, 13, 26]),
     ],
 )
 def test_what_is_given_stands_above_the_preset(settings: dict[str, Any], merges: list[int], make_tagger: Make) -> None:
