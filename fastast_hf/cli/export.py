@@ -17,7 +17,7 @@ def add_parser(commands: Any) -> None:
         "number of clips may go through at once.",
     )
     export.add_argument(
-        "format", choices=("onnx", "int8"), help="float32, or a quarter of the size and faster: 8-bit integers"
+        "format", choices=("onnx", "int8"), help="float32, or 8-bit integers: a quarter of the size"
     )
     export.add_argument("model", metavar="MODEL", help="AST or FastAST checkpoint: folder or Hub id")
     export.add_argument("-o", "--output", type=Path, metavar="FILE", help="default: model.onnx, or model-int8.onnx")
