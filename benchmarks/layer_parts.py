@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from fastast_hf import FastASTConfig, FastASTForAudioClassification
-from fastast_hf.benchmarking import interleaved_rounds, synchronize
+from fastast_hf.benchmark_rounds import interleaved_rounds, synchronize
 from fastast_hf.int8 import to_int8
 from fastast_hf.layer_fastast import FastASTLayer
 from fastast_hf.token_merging import MergePlan, attention_bias, capped_merges, match_tokens, merge_tokens

@@ -23,7 +23,7 @@ from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from fastast_hf.benchmark_circumstances import processor_name
-from fastast_hf.benchmarking import check_at_least, synchronize
+from fastast_hf.benchmark_rounds import check_at_least, synchronize
 from fastast_hf.cli.tables import format_table
 from fastast_hf.devices import usable_device
 from fastast_hf.presets import has_int8
