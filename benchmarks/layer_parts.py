@@ -56,7 +56,7 @@ class Clock:
         """Take the time: on a GPU, when it gets here."""
         if self._device.type == "cuda":
             event = torch.cuda.Event(enable_timing=True)
-            event.record()
+            event.record(torch.cuda.current_stream(self._device))  # not that of the first GPU
             self._readings.append(event)
         else:
             self._readings.append(perf_counter())
