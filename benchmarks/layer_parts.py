@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from fastast_hf import FastASTConfig, FastASTForAudioClassification
-from fastast_hf.benchmarking import interleaved_rounds, synchronize
+from fastast_hf.benchmark_rounds import interleaved_rounds, synchronize
 from fastast_hf.int8 import to_int8
 from fastast_hf.layer_fastast import FastASTLayer
 from fastast_hf.token_merging import MergePlan, attention_bias, capped_merges, match_tokens, merge_tokens
@@ -56,7 +56,7 @@ class Clock:
         """Take the time: on a GPU, when it gets here."""
         if self._device.type == "cuda":
             event = torch.cuda.Event(enable_timing=True)
-            event.record()
+            event.record(torch.cuda.current_stream(self._device))  # not that of the first GPU
             self._readings.append(event)
         else:
             self._readings.append(perf_counter())

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
@@ -23,7 +24,7 @@ from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from fastast_hf.benchmark_circumstances import processor_name
-from fastast_hf.benchmarking import check_at_least, synchronize
+from fastast_hf.benchmark_rounds import check_at_least, synchronize
 from fastast_hf.cli.tables import format_table
 from fastast_hf.devices import usable_device
 from fastast_hf.presets import has_int8
@@ -130,21 +131,31 @@ def write_results(folder: Path, device: torch.device, rounds: int, rows: list[Ov
     return file
 
 
-def main() -> None:
-    """Measure, print tables, and write them."""
+def build_parser() -> argparse.ArgumentParser:
+    """The script's arguments."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", default="cpu", choices=tuple(PASSES))
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 … (default: cpu)")
     parser.add_argument("--tokens", type=int, nargs="+", default=[602, 1214], metavar="N", help="entering the layer")
     parser.add_argument("--batch-size", type=int, nargs="+", default=[1, 4], metavar="B")
     parser.add_argument("--rounds", type=int, default=20, metavar="N")
     parser.add_argument("--output", type=Path, default=RESULTS, metavar="DIR")
-    args = parser.parse_args()
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure, print tables, and write them."""
+    parser = build_parser()
+    args = parser.parse_args(argv)
     try:
         device = usable_device(args.device)
+        if device.type not in PASSES:
+            raise ValueError(f"device is {device}, whose parts can't be timed: give {' or '.join(PASSES)}")
         check_at_least(4, tokens=min(args.tokens))  # of fewer, none can be merged
         check_at_least(1, batch_size=min(args.batch_size), rounds=args.rounds)
     except ValueError as error:
         parser.error(str(error))
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # on which the profiler and kernels compiled at run time work as well
     rows: list[Overhead] = []
     ops: list[Operator] = []
     for dtype in ("float32", "bfloat16", *(["int8"] if has_int8(device) else [])):

@@ -27,7 +27,7 @@ Clips = list[np.ndarray]
 
 @dataclass(frozen=True)
 class Candidate:
-    """What is timed: waveforms through `front_end` and then `forward`."""
+    """What is timed: waveforms through `front_end` and then `forward`, which may be recorded CUDA graphs."""
 
     implementation: str
     attn: str
@@ -36,6 +36,18 @@ class Candidate:
     front_end_name: str | None
     front_end: Callable[[Clips], Tensor] | None
     forward: Callable[[Tensor], Any]
+    in_graphs: bool = False
+
+    @property
+    def name(self) -> str:
+        """As a line of text says it.
+
+        Example:
+            >>> Candidate("FastAST", "sdpa", 20, "constant", None, None, print).name
+            'FastAST sdpa at r = 20 (constant)'
+        """
+        merging = "" if self.tome_r is None else f" at r = {self.tome_r} ({self.schedule})"
+        return f"{self.implementation} {self.attn}{merging}"
 
 
 def stock_ast(model: FastASTForAudioClassification, attn: str = "sdpa") -> ASTForAudioClassification:
@@ -86,9 +98,12 @@ def candidates_for(
         candidates.append(
             Candidate("FastAST", attn, r, schedule, FastASTFeatureExtractor.__name__, fast_front_end, forward)
         )
+    if compile_mode is not None or attn == "flex_attention":
+        # Each r, and for flex attention each layer's number of tokens, is the same function compiled anew; past the
+        # limit it would go on uncompiled.
+        limit = max(4, fast.config.num_hidden_layers) * len(candidates)
+        torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, limit)
     if compile_mode is not None:
-        # Each r counts as the same function, compiled anew.
-        torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 4 * len(candidates))
         candidates[2:2] = [_compiled(candidates[1], compile_mode)]
         candidates += [_compiled(candidate, compile_mode) for candidate in candidates[3:]]
     return candidates
@@ -97,7 +112,7 @@ def candidates_for(
 def _compiled(candidate: Candidate, mode: str) -> Candidate:
     """It compiled for its one shape."""
     forward: Callable[[Tensor], Any] = torch.compile(candidate.forward, mode=mode, dynamic=False)
-    return replace(candidate, attn=candidate.attn + COMPILED, forward=forward)
+    return replace(candidate, attn=candidate.attn + COMPILED, forward=forward, in_graphs=mode != "default")
 
 
 def for_length(model: FastASTForAudioClassification, num_frames: int) -> FastASTForAudioClassification:

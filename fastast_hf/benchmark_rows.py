@@ -27,7 +27,7 @@ class Row:
         samples_per_sec: Clips a second.
         speedup: Median over rounds of stock AST sdpa's time over this one's in the same round.
         efficiency: `speedup / mac_ratio`: the share of the limit that is reached.
-        peak_mem_mb: Most memory in use, weights included, in 10^6 bytes; None where it was not measured.
+        peak_mem_mb: Most memory in use for the batch, weights included, in 10^6 bytes; None where it was not measured.
         rounds: Measured, after the warm-up.
         torch: Its version.
         transformers: Its version.

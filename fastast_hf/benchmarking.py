@@ -6,11 +6,10 @@ order that changes from round to round, and a speed-up is the median of the rati
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
-from time import perf_counter
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,20 +27,24 @@ from .benchmark_candidates import (
     stock_ast,
 )
 from .benchmark_circumstances import shared_columns
+from .benchmark_failures import UnlessOutOfMemory, compiler_wanted
+from .benchmark_rounds import WARM_UP_ROUNDS as WARM_UP_ROUNDS
+from .benchmark_rounds import check_at_least, interleaved_rounds, timed
 from .benchmark_rows import BenchmarkRow
 from .complexity import Complexity, complexity
 from .modeling_fastast import FastASTForAudioClassification
 
-WARM_UP_ROUNDS = 2
-Result = TypeVar("Result")
-
 
 @dataclass(frozen=True)
 class BenchmarkResult:
-    """Rows of one clip length, from the rounds that were finished, and whether Ctrl-C came before the last."""
+    """Rows of one clip length, from the rounds that were finished, and whether Ctrl-C came before the last.
+
+    `left_out` names the candidates that the device had too little memory for; they have no row.
+    """
 
     rows: list[BenchmarkRow]
     interrupted: bool
+    left_out: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,8 @@ def benchmark(
         models after the ones of their kind; none if not one round was finished.
 
     Raises:
-        ValueError: A number is too small, or a schedule or attention implementation is unknown.
+        ValueError: A number is too small, a schedule or attention implementation is unknown, there is no compiler for
+            what has to be compiled, or too little memory for stock AST with sdpa.
         ImportError: What the attention implementation needs is not installed.
 
     Example:
@@ -120,40 +124,53 @@ def benchmark(
     clips = noise_clips(batch_size, num_frames)
     # Its input where a candidate has no front end of its own to make it.
     spare_input = fastast_front_end(model, num_frames)(clips)
-    runs = [partial(_time_run, candidate, clips, spare_input) for candidate in candidates]
+    baseline = STOCK_ATTENTION.index("sdpa")
+    stock_front_end = candidates[baseline].front_end
+    # One clip at a time on the CPU, it can take longer than all models together: once a round for all rows it has.
+    is_stock = [candidate.front_end is stock_front_end for candidate in candidates]
+    runs: list[Callable[[], Any]] = [
+        UnlessOutOfMemory(partial(_time_run, replace(one, front_end=None) if stock else one, clips, spare_input))
+        for one, stock in zip(candidates, is_stock, strict=True)
+    ]
+    runs.append(partial(_time_front_end, stock_front_end, clips, spare_input.device))
 
-    finished: list[list[Timing]] = []
+    finished: list[list[Timing | None]] = []
     interrupted = False
     try:
-        measured = interleaved_rounds(runs, rounds)
         bar = {"desc": f"{num_frames} frames", "unit": "round", "leave": False, "disable": None if progress else True}
-        for timings in tqdm(measured, total=rounds, **bar):
-            finished.append(timings)
+        with compiler_wanted("leave out --compile" if compile_mode else "choose another attention implementation"):
+            for *timings, front_end in tqdm(interleaved_rounds(runs, rounds), total=rounds, **bar):
+                if timings[baseline] is None:
+                    raise ValueError(
+                        f"{model.device} has too little memory for stock AST, which all is measured against, on "
+                        f"{batch_size} clips of {num_frames} frames: give a smaller batch"
+                    )
+                finished.append(
+                    [
+                        replace(timing, front_end=front_end) if timing and stock else timing
+                        for timing, stock in zip(timings, is_stock, strict=True)
+                    ]
+                )
     except KeyboardInterrupt:
         interrupted = True
-    except Exception as error:
-        if compile_mode is None or "No working C++ compiler" not in str(error):
-            raise
-        raise ValueError(
-            "torch.compile finds no C++ compiler here: install one (g++), or leave out --compile"
-        ) from error
     if not finished:
         return BenchmarkResult([], interrupted)
 
-    timings = list(zip(*finished, strict=True))  # of each candidate
-    baseline = timings[STOCK_ATTENTION.index("sdpa")]
+    rounds_of = dict(zip(candidates, zip(*finished, strict=True), strict=True))
+    measured: dict[Candidate, Any] = {one: own for one, own in rounds_of.items() if None not in own}
+    left_out = [one.name for one in candidates if one not in measured]
     shared = shared_columns(model, model_name, num_frames, batch_size)
     rows = [
         _row(
             candidate,
             own,
-            baseline,
+            measured[candidates[baseline]],
             complexity(model.config, candidate.tome_r or 0, candidate.schedule, num_frames),
             shared,
         )
-        for candidate, own in zip(candidates, timings, strict=True)
+        for candidate, own in measured.items()
     ]
-    return BenchmarkResult(rows, interrupted)
+    return BenchmarkResult(rows, interrupted, left_out)
 
 
 def quick_speedups(
@@ -199,51 +216,11 @@ def quick_speedups(
     ]
 
 
-def round_order(count: int, index: int) -> list[int]:
-    """The order in which round `index` runs `count` candidates.
-
-    Every other round is the one before it backwards, and every pair of rounds starts one candidate further on: in
-    2 `count` rounds each candidate stands twice in each place, and runs before each other one as often as after it.
-
-    Example:
-        >>> [round_order(3, index) for index in range(4)]
-        [[0, 1, 2], [2, 1, 0], [1, 2, 0], [0, 2, 1]]
-    """
-    start = index // 2
-    order = [(start + place) % count for place in range(count)]
-    return order[::-1] if index % 2 else order
-
-
-def interleaved_rounds(
-    runs: Sequence[Callable[[], Result]], rounds: int, warm_up: int = WARM_UP_ROUNDS
-) -> Iterator[list[Result]]:
-    """Run all of `runs` in every round, after `warm_up` rounds that do not count.
-
-    Yields:
-        For each round what the runs returned, in the order of `runs`, whatever the order they ran in.
-
-    Example:
-        >>> list(interleaved_rounds([lambda: "a", lambda: "b"], rounds=2))
-        [['a', 'b'], ['a', 'b']]
-    """
-    for index in range(-warm_up, rounds):
-        results = {candidate: runs[candidate]() for candidate in round_order(len(runs), max(index, 0))}
-        if index >= 0:
-            yield [results[candidate] for candidate in range(len(runs))]
-
-
-def check_at_least(least: int, **numbers: int) -> None:
-    """Raise a ValueError that names the first of `numbers` below `least`."""
-    for name, number in numbers.items():
-        if number < least:
-            raise ValueError(f"{name} is {number}: give {least} or more")
-
-
 @torch.inference_mode()
 def _time_run(candidate: Candidate, clips: Clips, spare_input: Tensor) -> Timing:
-    """Waveforms to logits, once, with the clock read in between."""
+    """Waveforms, or the spare input, to logits, once, with the clock read in between."""
     device = spare_input.device
-    counts_memory = device.type == "cuda"
+    counts_memory = device.type == "cuda" and not candidate.in_graphs  # whose memory is taken when they are recorded
     if counts_memory:
         torch.cuda.reset_peak_memory_stats(device)
     front_end_seconds, input_values = None, spare_input
@@ -254,24 +231,15 @@ def _time_run(candidate: Candidate, clips: Clips, spare_input: Tensor) -> Timing
 
 
 @torch.inference_mode()
+def _time_front_end(front_end: Callable[[Clips], Tensor] | None, clips: Clips, device: torch.device) -> float | None:
+    """Seconds from waveforms to the model's input on its device, if there is a front end."""
+    return None if front_end is None else timed(partial(front_end, clips), device)[0]
+
+
+@torch.inference_mode()
 def _time_forward(forward: Callable[[Tensor], Any], input_values: Tensor) -> float:
     """Seconds of one forward pass."""
     return timed(partial(forward, input_values), input_values.device)[0]
-
-
-def timed(run: Callable[[], Result], device: torch.device) -> tuple[float, Result]:
-    """Seconds of one run on a device, and what it returned."""
-    synchronize(device)
-    start = perf_counter()
-    result = run()
-    synchronize(device)
-    return perf_counter() - start, result
-
-
-def synchronize(device: torch.device) -> None:
-    """Wait for the device: an accelerator returns before its work is done."""
-    if device.type != "cpu":
-        getattr(torch, device.type).synchronize()
 
 
 def _row(

@@ -20,8 +20,8 @@ import torch
 from tqdm.auto import tqdm
 
 from .benchmark_circumstances import shared_columns
+from .benchmark_rounds import check_at_least, interleaved_rounds, timed
 from .benchmark_rows import TrainingRow
-from .benchmarking import check_at_least, interleaved_rounds, timed
 from .complexity import complexity
 from .modeling_fastast import FastASTForAudioClassification
 from .training_memory import step_bytes
@@ -86,8 +86,8 @@ def training_benchmark(
         finished.
 
     Raises:
-        ValueError: A number is too small, a schedule or attention implementation is unknown, or the teacher has other
-            labels.
+        ValueError: A number is too small, a schedule or attention implementation is unknown, the teacher has other
+            labels, or the device too little memory.
         ImportError: What the attention implementation, or a CNN, needs is not installed.
         OSError: No such teacher.
 
@@ -122,6 +122,11 @@ def training_benchmark(
             step_memory[index] = _memory(step, setting)
     except KeyboardInterrupt:
         interrupted = True
+    except torch.OutOfMemoryError as error:  # stock AST's steps take most: without them there is nothing to compare
+        raise ValueError(
+            f"{step.model.device} has too little memory for training steps on {batch_size} clips of {num_frames} "
+            "frames: give a smaller batch"
+        ) from error
     if not finished:
         return TrainingBenchmarkResult([], interrupted)
 

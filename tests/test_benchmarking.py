@@ -18,22 +18,25 @@ import torch
 from fastast_hf import FastASTConfig, FastASTForAudioClassification, benchmark_candidates, benchmarking
 from fastast_hf.benchmark_candidates import Candidate, stock_ast
 from fastast_hf.benchmark_results import plot_speedups, to_json, write_csv
+from fastast_hf.benchmark_rounds import WARM_UP_ROUNDS, interleaved_rounds, round_order, synchronize
 from fastast_hf.benchmark_rows import BenchmarkRow
-from fastast_hf.benchmarking import (
-    WARM_UP_ROUNDS,
-    BenchmarkResult,
-    Timing,
-    benchmark,
-    interleaved_rounds,
-    quick_speedups,
-    round_order,
-)
+from fastast_hf.benchmarking import BenchmarkResult, Timing, benchmark, quick_speedups
 from fastast_hf.complexity import complexity
 
 FRAMES, OTHER_FRAMES = 64, 96
 R_VALUES = [0, 8, 20]
 TOKENS = 62
+FRONT_END = ("stock AST's front end", None)
 COUNTS = [1, 2, 3, 4, 5, 8]
+
+NO_COMPILER = [
+    "InvalidCxxCompiler: No working C++ compiler found in torch._inductor.config.cpp.cxx: (None, 'g++')",
+    "backend='inductor' raised:\nRuntimeError: Failed to find C compiler. Please specify via CC environment variable.",
+]
+INSTEAD = [
+    ({"compile_mode": "default"}, r"install one \(g\+\+\), or leave out --compile"),
+    ({"attn": "flex_attention"}, r"install one \(g\+\+\), or choose another attention implementation"),
+]
 
 BAD_ARGUMENTS = [
     ({"rounds": 0}, "rounds is 0: give 1 or more"),
@@ -70,7 +73,13 @@ def fake_times(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[tuple[str,
             calls.append((f"{candidate.implementation} {candidate.attn}", candidate.tome_r))
             return time(candidate, calls.count(calls[-1]) - 1 - WARM_UP_ROUNDS)
 
+        def run_front_end(*_: object) -> float | None:
+            calls.append(FRONT_END)
+            stock = Candidate("AST", "sdpa", None, None, None, None, print)
+            return time(stock, calls.count(FRONT_END) - 1 - WARM_UP_ROUNDS).front_end
+
         monkeypatch.setattr(benchmarking, "_time_run", run)
+        monkeypatch.setattr(benchmarking, "_time_front_end", run_front_end)
         return calls
 
     return install
@@ -111,16 +120,95 @@ def test_compiled_models_stand_after_those_of_their_kind(
     assert modes == [{"mode": "max-autotune", "dynamic": False}] * 3
 
 
-def test_without_a_compiler_it_says_so(model: FastASTForAudioClassification, compiling: Callable[[Any], None]) -> None:
+@pytest.mark.parametrize(("settings", "message"), INSTEAD)
+@pytest.mark.parametrize("words", NO_COMPILER)
+def test_without_a_compiler_it_says_so(
+    model: FastASTForAudioClassification,
+    fake_times: Callable[..., list[tuple[str, int | None]]],
+    words: str,
+    settings: dict[str, str],
+    message: str,
+) -> None:
+    def time(candidate: Candidate, round_: int) -> Timing:
+        raise RuntimeError(words)
+
+    fake_times(time)
+    with pytest.raises(ValueError, match=message):
+        benchmark(model, FRAMES, batch_size=1, tome_r=[8], rounds=1, **settings)
+
+
+def test_other_failures_of_compiled_models_stay_as_they_are(
+    model: FastASTForAudioClassification, compiling: Callable[[Any], None]
+) -> None:
     def broken(*_: Any, **__: Any) -> Any:
-        def forward(*_: Any) -> Any:
-            raise RuntimeError("InvalidCxxCompiler: No working C++ compiler found in torch._inductor.config.cpp.cxx")
+        raise RuntimeError("CppCompileError: error: expected ';'")
 
-        return forward
-
-    compiling(broken)
-    with pytest.raises(ValueError, match=r"install one \(g\+\+\), or leave out --compile"):
+    compiling(lambda *_, **__: broken)
+    with pytest.raises(RuntimeError, match="expected ';'"):
         benchmark(model, FRAMES, batch_size=1, tome_r=[8], rounds=1, compile_mode="default")
+
+
+def test_cuda_graphs_have_no_memory_of_their_own_to_count(
+    model: FastASTForAudioClassification, compiling: Callable[[Any], None]
+) -> None:
+    compiling(lambda forward, **_: forward)
+    for mode, in_graphs in {"default": False, "reduce-overhead": True, "max-autotune": True}.items():
+        candidates = benchmark_candidates.candidates_for(model, FRAMES, [8], ["constant"], "sdpa", mode)
+        assert [one.in_graphs for one in candidates] == [False, False, in_graphs, False, in_graphs]
+
+
+def test_a_candidate_without_memory_is_left_out_and_tried_once(
+    model: FastASTForAudioClassification, fake_times: Callable[..., list[tuple[str, int | None]]]
+) -> None:
+    def time(candidate: Candidate, round_: int) -> Timing:
+        if candidate.attn == "eager" or (candidate.tome_r == 8 and round_ == 1):
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return Timing(front_end=1.0, model=1.0, peak_memory=None)
+
+    calls = fake_times(time)
+    result = benchmark(model, FRAMES, tome_r=[0, 8], rounds=3)
+    assert [(row.implementation, row.attn, row.tome_r) for row in result.rows] == [
+        ("AST", "sdpa", None),
+        ("FastAST", "sdpa", 0),
+    ]
+    assert result.left_out == ["AST eager", "FastAST sdpa at r = 8 (constant)"]
+    assert calls.count(("AST eager", None)) == 1
+    assert calls.count(("FastAST sdpa", 8)) == WARM_UP_ROUNDS + 2
+
+
+def test_without_memory_for_stock_ast_there_is_nothing_to_measure_against(
+    model: FastASTForAudioClassification, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def time_run(*_: object) -> Timing:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(benchmarking, "_time_run", time_run)
+    with pytest.raises(ValueError, match=f"too little memory for stock AST.* on 2 clips of {FRAMES} frames"):
+        benchmark(model, FRAMES, batch_size=2, tome_r=[8], rounds=1)
+
+
+def test_stocks_front_end_is_timed_once_a_round_and_is_in_all_its_rows(
+    model: FastASTForAudioClassification, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, calls = benchmark_candidates._stock_front_end, []
+
+    def counted(*arguments: Any) -> Any:
+        name, front_end = real(*arguments)
+        return name, lambda clips: calls.append(clips) or front_end(clips)
+
+    monkeypatch.setattr(benchmark_candidates, "_stock_front_end", counted)
+    eager, sdpa, fast = benchmark(model, FRAMES, batch_size=1, tome_r=[8], rounds=3).rows
+    assert len(calls) == WARM_UP_ROUNDS + 3
+    assert eager.front_end_ms == sdpa.front_end_ms != fast.front_end_ms
+    assert all(calls[0] is clips for clips in calls)
+
+
+def test_the_device_that_computes_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[torch.device] = []
+    monkeypatch.setattr(torch.accelerator, "synchronize", waited.append)
+    for device in ("cpu", "cuda:1"):
+        synchronize(torch.device(device))
+    assert waited == [torch.device("cuda:1")]
 
 
 def test_rows_say_what_was_measured(result: BenchmarkResult, model: FastASTForAudioClassification) -> None:
@@ -205,11 +293,11 @@ def test_candidates_take_turns(
 ) -> None:
     calls = fake_times(lambda candidate, round_: Timing(1.0, 1.0, None))
     benchmark(model, FRAMES, tome_r=[0, 8], rounds=4)
-    names = [("AST eager", None), ("AST sdpa", None), ("FastAST sdpa", 0), ("FastAST sdpa", 8)]
-    rounds = [calls[start : start + 4] for start in range(0, len(calls), 4)]
+    names = [("AST eager", None), ("AST sdpa", None), ("FastAST sdpa", 0), ("FastAST sdpa", 8), FRONT_END]
+    rounds = [calls[start : start + 5] for start in range(0, len(calls), 5)]
     assert len(rounds) == WARM_UP_ROUNDS + 4
     assert all(set(order) == set(names) for order in rounds)
-    assert rounds[WARM_UP_ROUNDS:] == [[names[i] for i in round_order(4, index)] for index in range(4)]
+    assert rounds[WARM_UP_ROUNDS:] == [[names[i] for i in round_order(5, index)] for index in range(4)]
     assert len({tuple(order) for order in rounds[WARM_UP_ROUNDS:]}) == 4
 
 

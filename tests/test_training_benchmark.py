@@ -14,8 +14,8 @@ import torch
 
 from fastast_hf import FastASTConfig, FastASTForAudioClassification, training_benchmark
 from fastast_hf.benchmark_results import plot_speedups, to_json, write_csv
+from fastast_hf.benchmark_rounds import WARM_UP_ROUNDS
 from fastast_hf.benchmark_rows import TrainingRow
-from fastast_hf.benchmarking import WARM_UP_ROUNDS
 from fastast_hf.complexity import complexity
 from fastast_hf.training_benchmark import TrainingBenchmarkResult
 from fastast_hf.training_benchmark import training_benchmark as measure
@@ -129,6 +129,17 @@ def test_stopping_in_the_warm_up_leaves_no_rows(
 
     fake_times(time)
     assert measure(model, FRAMES, tome_r=[8], rounds=5) == TrainingBenchmarkResult([], interrupted=True)
+
+
+def test_too_little_memory_for_a_step_is_one_line(
+    model: FastASTForAudioClassification, fake_times: Callable[[Callable[[int | None, int], float]], None]
+) -> None:
+    def time(r: int | None, round_: int) -> float:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    fake_times(time)
+    with pytest.raises(ValueError, match=f"too little memory for training steps on 2 clips of {FRAMES} frames"):
+        measure(model, FRAMES, batch_size=2, tome_r=[8], rounds=1)
 
 
 def test_a_failure_to_measure_memory_costs_no_times(

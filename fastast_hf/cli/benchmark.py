@@ -73,8 +73,8 @@ def add_parser(commands: Any) -> None:
         const="default",
         choices=("default", "reduce-overhead", "max-autotune"),
         metavar="MODE",
-        help="time stock AST (sdpa) and FastAST compiled, too: torch.compile's default (needs a C++ compiler on a "
-        "CPU), reduce-overhead (CUDA graphs) or max-autotune",
+        help="time stock AST (sdpa) and FastAST compiled, too: torch.compile's default (needs a C++ "
+        "compiler), reduce-overhead (CUDA graphs) or max-autotune",
     )
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: torch's choice)")
     parser.add_argument(
@@ -90,7 +90,8 @@ def run(args: argparse.Namespace) -> int:
 
     from fastast_hf.benchmark_circumstances import checkpoint_name
     from fastast_hf.benchmark_results import to_json
-    from fastast_hf.benchmarking import benchmark, check_at_least
+    from fastast_hf.benchmark_rounds import check_at_least
+    from fastast_hf.benchmarking import benchmark
     from fastast_hf.training_benchmark import training_benchmark
 
     check_at_least(1, **{"--rounds": args.rounds, "--batch-size": args.batch_size})
@@ -130,6 +131,8 @@ def run(args: argparse.Namespace) -> int:
             print((training_table if args.training else table)(result.rows), end="\n\n", flush=True)
         if result.rows and stem is not None:
             _write(rows, stem)
+        for name in getattr(result, "left_out", ()):
+            print(f"fastast benchmark: {frames} frames: too little memory for {name}: left out", file=sys.stderr)
         if result.interrupted:
             finished = result.rows[0].rounds if result.rows else 0
             print(f"fastast benchmark: stopped at {frames} frames; {finished} of its rounds are kept", file=sys.stderr)
@@ -153,6 +156,7 @@ def table(rows: list[BenchmarkRow]) -> str:
         f"{one.processor}{threads}, {one.rounds} round{'s' if one.rounds > 1 else ''}, ms per clip"
     )
     several = len({row.schedule for row in rows if row.tome_r}) > 1
+    has_memory = any(row.peak_mem_mb is not None for row in rows)
     cells = []
     for row in rows:
         front_end, model, model_p95, end_to_end, end_to_end_p95 = (
@@ -181,11 +185,19 @@ def table(rows: list[BenchmarkRow]) -> str:
                 "end to end ms": end_to_end,
                 "p95 ms ": end_to_end_p95,  # a second column of the name
                 "speed-up ": "-" if row.speedup_end_to_end is None else f"{row.speedup_end_to_end:.2f}×",
-                **({} if row.peak_mem_mb is None else {"peak MB": f"{row.peak_mem_mb:.0f}"}),
+                **(_memory(row) if has_memory else {}),
             }
         )
     lines = format_table([name.strip() for name in cells[0]], [list(cell.values()) for cell in cells])
     return f"{heading}\n\n{lines}"
+
+
+def _memory(row: BenchmarkRow) -> dict[str, str]:
+    peak = row.peak_mem_mb
+    return {
+        "peak MB": "-" if peak is None else f"{peak:.0f}",
+        "MB per clip": "-" if peak is None else f"{peak / row.batch_size:.1f}",
+    }
 
 
 def file_stem(args: argparse.Namespace, device: str) -> str:

@@ -20,6 +20,8 @@ from fastast_hf import (
     configuration_fastast,
     training_benchmark,
 )
+from fastast_hf.benchmark_candidates import Candidate
+from fastast_hf.benchmark_rounds import WARM_UP_ROUNDS
 from fastast_hf.benchmark_rows import BenchmarkRow, DistillationRow, TrainingRow
 from fastast_hf.cli.benchmark import _load
 from fastast_hf.cli.main import main
@@ -191,7 +193,7 @@ def test_stopping_keeps_what_was_finished(
 ) -> None:
     """Ctrl-C in the second clip length: the first one's rounds are all there, and the second's finished ones."""
     real, calls = benchmarking._time_run, []
-    rounds = (benchmarking.WARM_UP_ROUNDS + 2) + (benchmarking.WARM_UP_ROUNDS + finished)
+    rounds = (WARM_UP_ROUNDS + 2) + (WARM_UP_ROUNDS + finished)
 
     def time_run(*arguments: object) -> benchmarking.Timing:
         calls.append(arguments)
@@ -206,6 +208,22 @@ def test_stopping_keeps_what_was_finished(
     with next(tmp_path.glob("*.csv")).open(newline="") as file:
         rounds_kept = {(row["frames"], row["rounds"]) for row in csv.DictReader(file)}
     assert rounds_kept == {("64", "2")} | ({("96", kept)} if kept else set())
+
+
+def test_memory_is_shown_for_the_batch_and_for_a_clip_and_what_there_was_too_little_for_has_a_line(
+    checkpoint: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def time_run(candidate: Candidate, *_: object) -> benchmarking.Timing:
+        if candidate.attn == "eager":
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return benchmarking.Timing(1.0, 1.0, 3_000_000 if candidate.tome_r is None else None)
+
+    monkeypatch.setattr(benchmarking, "_time_run", time_run)
+    assert main(["benchmark", "--model", checkpoint, *SETTINGS]) == 0
+    printed = capsys.readouterr()
+    assert [line.split()[-2:] for line in printed.out.splitlines()[4:7]] == [["3", "1.5"], ["-", "-"], ["-", "-"]]
+    assert printed.out.splitlines()[2].endswith("peak MB  MB per clip")
+    assert "fastast benchmark: 64 frames: too little memory for AST eager: left out" in printed.err
 
 
 def test_threads_are_set(checkpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
