@@ -83,7 +83,14 @@ def export_onnx(
     front_end = {**extractor.to_dict(), "max_length": fast.config.max_length}
     for key, settings in ((CONFIG_KEY, fast.config.to_diff_dict()), (FEATURE_EXTRACTOR_KEY, front_end)):
         proto.metadata_props.add(key=key, value=_to_json(settings))
-    path.write_bytes(proto.SerializeToString())
+    content, partial = proto.SerializeToString(), path.with_name(f"{path.name}.partial")
+    try:
+        partial.write_bytes(content)
+        partial.replace(path)  # which is the file of before up to here, should the disk be full
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    finally:
+        partial.unlink(missing_ok=True)
     return fast
 
 
