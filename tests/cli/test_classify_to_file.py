@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from full_disk import room_for
 from running_scripts import TIMEOUT, environment, free_port
 
 from fastast_hf import Tagger, load_audio, tagging
@@ -165,6 +166,26 @@ def test_a_bad_file_has_a_line_on_stderr_and_is_tried_again(
     assert classify(folder, "-o", out, "--resume")[0] == 0
     assert decoded == ["clip3.wav"]
     assert list(read(out)) == [f"clip{index}.wav" for index in range(12)]
+
+
+def test_a_full_disk_is_one_line_and_the_run_goes_on_when_there_is_room(
+    classify: Classify, folder: Path, tmp_path: Path
+) -> None:
+    whole, out = tmp_path / "whole.csv", tmp_path / "out.csv"
+    assert classify(folder, "-o", whole)[0] == 0
+    with room_for(whole.stat().st_size - 10):
+        code, printed, errors = classify(folder, "-o", out)
+    assert (code, printed) == (2, "") and errors.count("\n") == 1 and str(out) in errors
+    assert classify(folder, "-o", out, "--resume")[0] == 0
+    assert out.read_bytes() == whole.read_bytes()
+
+
+def test_without_a_stdout_the_file_is_written(
+    classify: Classify, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    assert classify(folder, "-o", tmp_path / "out.csv")[0] == 0
+    assert len(read(tmp_path / "out.csv")) == 12
 
 
 def test_a_file_that_is_given_twice_is_done_once(classify: Classify, folder: Path, tmp_path: Path) -> None:
