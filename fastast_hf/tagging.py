@@ -25,7 +25,7 @@ from .int8 import to_int8
 from .loading import extractor_of, load_classifier
 from .modeling_fastast import FastASTForAudioClassification
 from .onnx_model import OnnxModel, is_onnx_file
-from .presets import fast_dtype, merges_of_share, preset_named, resolved_dtype
+from .presets import INT8, fast_dtype, merges_of_share, preset_named, resolved_dtype
 from .reading import in_groups, read_ahead
 
 BUNDLED_CHECKPOINT = Path(__file__).parent / "checkpoints" / "speech-commands-tiny"
@@ -52,7 +52,7 @@ class Tagger:
         tome_schedule: How `tome_r` is spread over the layers; None for the checkpoint's own.
         top_k: How many labels to give; None for all.
         batch_size: Windows that go through the model at once.
-        device: `"cpu"`, `"cuda"`, `"cuda:1"` …; None for a GPU where there is one.
+        device: `"cpu"`, `"cuda"`, `"cuda:1"` …; None for a GPU where there is one, or for the CPU with dtype `"int8"`.
         dtype: `"float32"`, `"bfloat16"`, `"float16"`, a torch dtype, or on a CPU `"int8"` for linear layers in 8 bits;
             None for the preset's. The front end always computes in float32.
         native_length: Feed short recordings at their own length, not padded to the model's. Faster, and not what
@@ -100,7 +100,7 @@ class Tagger:
             )
         self.top_k, self.batch_size = top_k, batch_size
         self.native_length = settings.native_length if native_length is None else native_length
-        self.device = usable_device("cpu" if device is None and exported else device)
+        self.device = usable_device("cpu" if device is None and (exported or dtype in (INT8, torch.int8)) else device)
         wanted = fast_dtype(settings, self.device) if dtype is None else resolved_dtype(dtype, self.device)
         in_int8 = wanted is torch.int8 and not exported
         self.dtype = torch.float32 if in_int8 else wanted

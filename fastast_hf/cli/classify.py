@@ -95,7 +95,7 @@ def run_to_file(args: argparse.Namespace) -> int:
             return 2
         # Every process takes the next file in turn, so that recordings of all lengths are spread evenly.
         own = todo[processes.rank :: processes.count]
-        if args.device in (None, "cuda"):
+        if args.device in (None, "cuda") and not runs_on_cpu(args):
             args.device = processes.device() or args.device
         tagger = make_tagger(args) if todo else None
         errors: list[Any] = []
@@ -131,6 +131,13 @@ def plan(args: argparse.Namespace, output: Output) -> tuple[list[Path], bool, li
         settings["model"] = str(Path(args.model).resolve())
     done = output.begin(settings, args.resume)
     return files, failed, [file for file in files if str(file) not in done]
+
+
+def runs_on_cpu(args: argparse.Namespace) -> bool:
+    """Whether what is asked for can be had on the CPU alone."""
+    from ..onnx_model import is_onnx_file
+
+    return is_onnx_file(args.model) or args.dtype == "int8"
 
 
 def make_tagger(args: argparse.Namespace) -> Tagger:

@@ -21,6 +21,10 @@ from running_scripts import TIMEOUT, environment, free_port
 from fastast_hf import Tagger, load_audio, tagging
 from fastast_hf.cli.main import main
 from fastast_hf.cli.output import records
+from fastast_hf.cli.processes import Processes
+from fastast_hf.export import export_onnx
+from fastast_hf.int8 import int8_works
+from fastast_hf.tagging import BUNDLED_CHECKPOINT
 
 SPEECH = Path(__file__).parents[1] / "data" / "speech"
 Classify = Callable[..., tuple[int, str, str]]
@@ -217,6 +221,22 @@ def test_what_cannot_be_done_is_one_line(
     code, printed, errors = classify(folder)
     assert (code, printed) == (2, "") and "several processes write their results to a file: give one with -o" in errors
     assert out.read_bytes() == before
+
+
+@pytest.mark.parametrize("what", ["onnx", "int8"])
+def test_a_process_with_a_gpu_of_its_own_leaves_it_where_the_cpu_alone_will_do(
+    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if what == "int8" and not int8_works():
+        pytest.skip("no 8-bit instructions here")
+    monkeypatch.setattr(Processes, "device", lambda self: "cuda:0")
+    options = ["--dtype", "int8"]
+    if what == "onnx":
+        export_onnx(BUNDLED_CHECKPOINT, tmp_path / "model.onnx")
+        options = ["--model", str(tmp_path / "model.onnx")]
+    code = main(["classify", str(SPEECH / "yes_rms.wav"), "-o", str(tmp_path / "out.csv"), *options])
+    assert (code, capsys.readouterr().err) == (0, "")
+    assert len(read(tmp_path / "out.csv")) == 1
 
 
 def start_two(*arguments: object) -> list[subprocess.Popen[str]]:
