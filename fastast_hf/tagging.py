@@ -22,7 +22,7 @@ from .audio import AudioError, load_audio
 from .devices import usable_device
 from .feature_extraction_fastast import FastASTFeatureExtractor, num_frames
 from .int8 import to_int8
-from .loading import extractor_of, load_classifier
+from .loading import front_end_of, load_classifier
 from .modeling_fastast import FastASTForAudioClassification
 from .onnx_model import OnnxModel, is_onnx_file
 from .presets import INT8, fast_dtype, merges_of_share, preset_named, resolved_dtype
@@ -58,7 +58,7 @@ class Tagger:
         native_length: Feed short recordings at their own length, not padded to the model's. Faster, and not what
             published checkpoints were trained on. None for the preset's.
         feature_extractor: None takes that of the checkpoint, or of the one that a model in memory came from; where
-            there is none, one with AudioSet's statistics.
+            that one has none, one with AudioSet's statistics.
         preset: `"exact"`: float32, and merging only where the checkpoint asks for it. `"balanced"`: half precision
             where the device is fast in it, and half of the patches merged. `"fast"`: int8 on a CPU that has it (else
             half precision), native length, and four patches of five merged. A checkpoint with a `tome_r` keeps to it,
@@ -109,14 +109,14 @@ class Tagger:
             self.model = FastASTForAudioClassification.from_ast(model)
             if not in_int8 and any((p.device, p.dtype) != (self.device, wanted) for p in model.parameters()):
                 self.model = copy.deepcopy(self.model)  # to() converts in place what the caller's model holds too
-            feature_extractor = feature_extractor or extractor_of(model.config)
+            feature_extractor = feature_extractor or front_end_of(model.config)
         elif is_onnx_file(model):
             self.model = OnnxModel(model)
             feature_extractor = feature_extractor or self.model.feature_extractor
         else:
             model = BUNDLED_CHECKPOINT if model is None else model
             self.model = load_classifier(model)
-            feature_extractor = feature_extractor or FastASTFeatureExtractor.from_pretrained(model)
+            feature_extractor = feature_extractor or front_end_of(self.model.config, model)
         self.feature_extractor = feature_extractor
         if tome_r is not None or tome_schedule is not None:
             self.model.set_tome_r(self.model.config.tome_r if tome_r is None else tome_r, tome_schedule)

@@ -158,7 +158,8 @@ def make_tagger(args: argparse.Namespace) -> Tagger:
     if args.speedup is not None:
         from ..complexity import solve_tome_r
 
-        tagger.model.set_tome_r(solve_tome_r(tagger.model.config, args.speedup))
+        frames = tagger.feature_extractor.max_length
+        tagger.model.set_tome_r(solve_tome_r(tagger.model.config, args.speedup, num_frames=frames))
     return tagger
 
 
@@ -208,7 +209,7 @@ def print_table(tagger: Tagger, files: list[Path], results: list[Any]) -> None:
 def describe_merging(tagger: Tagger) -> str:
     """How much the model merged."""
     merges, config = tagger.merges(), tagger.model.config
-    tokens = tagger.model.token_schedule(tome_r=merges)
+    tokens = tagger.model.token_schedule(tagger.feature_extractor.max_length, merges)
     of_longest = " (of clips that fill the model's input)" if tagger.native_length else ""
     by_preset = merges != config.merges_per_layer()
     r = f"tome_r={merges} by the preset" if by_preset else f"tome_r={config.tome_r}"
