@@ -102,7 +102,7 @@ class Tagger:
         self.native_length = settings.native_length if native_length is None else native_length
         self.device = usable_device("cpu" if device is None and (exported or dtype in (INT8, torch.int8)) else device)
         wanted = fast_dtype(settings, self.device) if dtype is None else resolved_dtype(dtype, self.device)
-        in_int8 = wanted is torch.int8 and not exported
+        self.in_int8 = in_int8 = wanted is torch.int8 and not exported
         self.dtype = torch.float32 if in_int8 else wanted
         self.model: Any
         if isinstance(model, ASTPreTrainedModel):

@@ -32,6 +32,17 @@ class Output:
         self.path = path
         self.settings_path = path.with_name(f"{path.name}.settings.json")
 
+    def held(self, resume: bool) -> list[Path]:
+        """The files with earlier results.
+
+        Raises:
+            ValueError: There are some, and `resume` is False.
+        """
+        held = [path for path in (self.path, *self.parts()) if path.is_file()]
+        if held and not resume:
+            raise ValueError(f"{held[0]} exists: add --resume to go on with it, or give another file")
+        return held
+
     def begin(self, settings: Mapping[str, Any], resume: bool) -> set[str]:
         """Make sure that results may be written here, and write down their settings.
 
@@ -42,9 +53,7 @@ class Output:
             ValueError: There are results and `resume` is False, or they are of other settings, or no results at all.
             OSError: Nothing can be written here.
         """
-        held = [path for path in (self.path, *self.parts()) if path.is_file()]
-        if held and not resume:
-            raise ValueError(f"{held[0]} exists: add --resume to go on with it, or give another file")
+        held = self.held(resume)
         done = {name for path in held for name, _ in records(path)}
         if any(path.stat().st_size for path in held):
             self._check(settings)
