@@ -11,7 +11,7 @@ from typing import Any
 from transformers import ASTPreTrainedModel
 
 from .feature_extraction_fastast import FastASTFeatureExtractor
-from .loading import extractor_of, load_classifier
+from .loading import front_end_of, load_classifier
 from .modeling_fastast import FastASTForAudioClassification
 from .onnx_model import CONFIG_KEY, FEATURE_EXTRACTOR_KEY, SUFFIX, needs
 
@@ -42,7 +42,7 @@ def export_onnx(
         path: The file, `….onnx`.
         tome_r: Tokens to merge in each layer; None for the model's own.
         tome_schedule: How `tome_r` is spread over the layers; None for the model's own.
-        num_frames: Length of the clips in frames of 10 ms; None for the model's own.
+        num_frames: Length of the clips in frames of 10 ms; None for the front end's.
         int8: Whether the layers multiply 8-bit integers.
         feature_extractor: None for the checkpoint's. Where it makes a frame mask, the file takes one.
 
@@ -69,21 +69,29 @@ def export_onnx(
     from .onnx_graph import build_graph
 
     if isinstance(model, ASTPreTrainedModel):
-        extractor = feature_extractor or extractor_of(model.config)
+        extractor = feature_extractor or front_end_of(model.config)
         fast = FastASTForAudioClassification.from_ast(model)
     else:
         fast = load_classifier(model)
-        extractor = feature_extractor or FastASTFeatureExtractor.from_pretrained(model)
+        extractor = feature_extractor or front_end_of(fast.config, model)
     if tome_r is not None or tome_schedule is not None:
         fast.set_tome_r(fast.config.tome_r if tome_r is None else tome_r, tome_schedule)
-    if num_frames is not None and num_frames != fast.config.max_length:
+    num_frames = extractor.max_length if num_frames is None else num_frames
+    if num_frames != fast.config.max_length:
         fast.set_max_length(num_frames)
 
     proto = build_graph(fast, int8=int8, frame_mask=extractor.return_attention_mask)
     front_end = {**extractor.to_dict(), "max_length": fast.config.max_length}
     for key, settings in ((CONFIG_KEY, fast.config.to_diff_dict()), (FEATURE_EXTRACTOR_KEY, front_end)):
         proto.metadata_props.add(key=key, value=_to_json(settings))
-    path.write_bytes(proto.SerializeToString())
+    content, partial = proto.SerializeToString(), path.with_name(f"{path.name}.partial")
+    try:
+        partial.write_bytes(content)
+        partial.replace(path)  # which is the file of before up to here, should the disk be full
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    finally:
+        partial.unlink(missing_ok=True)
     return fast
 
 

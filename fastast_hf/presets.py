@@ -68,6 +68,8 @@ def resolved_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtyp
         if dtype not in names:
             raise ValueError(f"dtype is {dtype!r}: choose one of {', '.join(names)}")
         dtype = torch.int8 if dtype == INT8 else DTYPES[dtype]
+    if dtype is torch.int8 and device.type != "cpu":
+        raise ValueError(f"int8 can't be had on {device}: give the device cpu (--device cpu), or another dtype")
     if dtype is torch.int8 and not has_int8(device):
         raise ValueError(f"int8 can't be had on {device} here; it needs an x86 processor with VNNI: try bfloat16")
     return dtype

@@ -22,10 +22,10 @@ from .audio import AudioError, load_audio
 from .devices import usable_device
 from .feature_extraction_fastast import FastASTFeatureExtractor, num_frames
 from .int8 import to_int8
-from .loading import extractor_of, load_classifier
+from .loading import front_end_of, load_classifier
 from .modeling_fastast import FastASTForAudioClassification
 from .onnx_model import OnnxModel, is_onnx_file
-from .presets import fast_dtype, merges_of_share, preset_named, resolved_dtype
+from .presets import INT8, fast_dtype, merges_of_share, preset_named, resolved_dtype
 from .reading import in_groups, read_ahead
 
 BUNDLED_CHECKPOINT = Path(__file__).parent / "checkpoints" / "speech-commands-tiny"
@@ -53,13 +53,13 @@ class Tagger:
             what the preset merges.
         top_k: How many labels to give; None for all.
         batch_size: Windows that go through the model at once.
-        device: `"cpu"`, `"cuda"`, `"cuda:1"` …; None for a GPU where there is one.
+        device: `"cpu"`, `"cuda"`, `"cuda:1"` …; None for a GPU where there is one, or for the CPU with dtype `"int8"`.
         dtype: `"float32"`, `"bfloat16"`, `"float16"`, a torch dtype, or on a CPU `"int8"` for linear layers in 8 bits;
             None for the preset's. The front end always computes in float32.
         native_length: Feed short recordings at their own length, not padded to the model's. Faster, and not what
             published checkpoints were trained on. None for the preset's.
         feature_extractor: None takes that of the checkpoint, or of the one that a model in memory came from; where
-            there is none, one with AudioSet's statistics.
+            that one has none, one with AudioSet's statistics.
         preset: `"exact"`: float32, and merging only where the checkpoint asks for it. `"balanced"`: half precision
             where the device is fast in it, and half of the patches merged. `"fast"`: int8 on a CPU that has it (else
             half precision), native length, and four patches of five merged. A checkpoint with a `tome_r` keeps to it,
@@ -101,23 +101,23 @@ class Tagger:
             )
         self.top_k, self.batch_size = top_k, batch_size
         self.native_length = settings.native_length if native_length is None else native_length
-        self.device = usable_device("cpu" if device is None and exported else device)
+        self.device = usable_device("cpu" if device is None and (exported or dtype in (INT8, torch.int8)) else device)
         wanted = fast_dtype(settings, self.device) if dtype is None else resolved_dtype(dtype, self.device)
-        in_int8 = wanted is torch.int8 and not exported
+        self.in_int8 = in_int8 = wanted is torch.int8 and not exported
         self.dtype = torch.float32 if in_int8 else wanted
         self.model: Any
         if isinstance(model, ASTPreTrainedModel):
             self.model = FastASTForAudioClassification.from_ast(model)
             if not in_int8 and any((p.device, p.dtype) != (self.device, wanted) for p in model.parameters()):
                 self.model = copy.deepcopy(self.model)  # to() converts in place what the caller's model holds too
-            feature_extractor = feature_extractor or extractor_of(model.config)
+            feature_extractor = feature_extractor or front_end_of(model.config)
         elif is_onnx_file(model):
             self.model = OnnxModel(model)
             feature_extractor = feature_extractor or self.model.feature_extractor
         else:
             model = BUNDLED_CHECKPOINT if model is None else model
             self.model = load_classifier(model)
-            feature_extractor = feature_extractor or FastASTFeatureExtractor.from_pretrained(model)
+            feature_extractor = feature_extractor or front_end_of(self.model.config, model)
         self.feature_extractor = feature_extractor
         if tome_r is not None or tome_schedule is not None:
             self.model.set_tome_r(self.model.config.tome_r if tome_r is None else tome_r, tome_schedule)

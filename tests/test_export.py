@@ -12,6 +12,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from full_disk import room_for
 
 from fastast_hf import FastASTFeatureExtractor, FastASTForAudioClassification, Tagger, load_audio
 from fastast_hf.export import export_onnx
@@ -180,6 +181,17 @@ def test_a_wrong_name_or_place_or_model_is_refused(make_fastast: Make, make_ast:
         export_onnx(make_fastast(), tmp_path / "nowhere" / "model.onnx")
     with pytest.raises(TypeError, match="was given a ASTModel"):
         export_onnx(make_ast().audio_spectrogram_transformer, tmp_path / "model.onnx")
+
+
+def test_a_full_disk_leaves_the_file_that_was_there(make_fastast: Make, tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    export_onnx(make_fastast(), path, tome_r=8)
+    before = path.read_bytes()
+    with pytest.raises(OSError, match=r"model\.onnx'$"), room_for(len(before) // 2):
+        export_onnx(make_fastast(), path, tome_r=4)
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+    export_onnx(make_fastast(), path, tome_r=4)
+    assert path.read_bytes() != before and list(tmp_path.iterdir()) == [path]
 
 
 def test_without_onnx_it_says_what_to_install(

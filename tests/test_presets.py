@@ -124,8 +124,18 @@ def test_half_precision_on_a_cpu_is_only_where_it_is_fast(has_bf16: bool, monkey
 
 
 def test_int8_is_refused_on_a_gpu() -> None:
-    with pytest.raises(ValueError, match="int8 can't be had on cuda"):
+    with pytest.raises(ValueError, match="int8 can't be had on cuda: give the device cpu \\(--device cpu\\)"):
         resolved_dtype("int8", torch.device("cuda"))
+
+
+@pytest.mark.skipif(not int8_works(), reason="no 8-bit instructions here")
+@pytest.mark.parametrize("dtype", ["int8", torch.int8])
+def test_int8_is_on_the_cpu_where_no_device_is_named(
+    dtype: Any, make_fastast: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    extractor = FastASTFeatureExtractor(num_mel_bins=48, max_length=128)
+    assert Tagger(make_fastast(), dtype=dtype, feature_extractor=extractor).device == CPU
 
 
 def test_the_callers_model_stays_as_it_is(make_fastast: Make) -> None:

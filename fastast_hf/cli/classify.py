@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 import sys
 from collections.abc import Iterator
 from functools import partial
@@ -16,8 +18,13 @@ from .tables import format_table
 if TYPE_CHECKING:
     from ..tagging import Tagger
 
-# What scores depend on: results of others are not mixed in one file.
-SETTINGS = ("model", "r", "speedup", "schedule", "top_k", "dtype", "native_length", "preset")
+# Of a config or front end, what no score depends on, and what is remembered under its own name.
+LEFT_OUT = {"_name_or_path", "architectures", "auto_map", "dtype", "feature_extractor_type", "model_type"} | {
+    "processor_class",
+    "tome_r",
+    "tome_schedule",
+    "transformers_version",
+}
 PRESETS = ("exact", "balanced", "fast")  # of fastast_hf.presets, which would bring torch for --help
 
 
@@ -90,17 +97,19 @@ def run_to_file(args: argparse.Namespace) -> int:
     """Label what was given and is not in the output file yet, in all processes that there are."""
     output = Output(args.output)
     with Processes() as processes:
-        files, failed, todo = processes.of_first(partial(plan, args, output))
+        files, failed = processes.of_first(partial(plan, args, output))
         if not files:
             return 2
+        if args.device in (None, "cuda") and not runs_on_cpu(args):
+            args.device = processes.device() or args.device
+        tagger, settings = make_known_tagger(args)
+        check_same(processes.gather(settings))
+        todo = processes.of_first(partial(begin, args, output, settings, files))
         # Every process takes the next file in turn, so that recordings of all lengths are spread evenly.
         own = todo[processes.rank :: processes.count]
-        if args.device in (None, "cuda"):
-            args.device = processes.device() or args.device
-        tagger = make_tagger(args) if todo else None
         errors: list[Any] = []
         try:
-            if tagger is not None:
+            if todo:
                 path = output.path if processes.count == 1 else output.part(processes.rank)
                 with Appender(path, output.path.suffix) as appender:
                     shown = None if processes.rank == 0 else False
@@ -115,22 +124,85 @@ def run_to_file(args: argparse.Namespace) -> int:
         if processes.rank == 0:
             count = output.merge(list(map(str, files)))
             earlier = f", {len(files) - len(todo)} of them before" if len(todo) < len(files) else ""
-            merging = f"; {describe_merging(tagger)}" if tagger is not None else ""
+            merging = f"; {describe_merging(tagger)}" if todo else ""
             print(f"{output.path}: {count} file{'s' if count != 1 else ''}{earlier}{merging}")
     return 2 if failed else 0
 
 
-def plan(args: argparse.Namespace, output: Output) -> tuple[list[Path], bool, list[Path]]:
-    """All files once, whether some of what was given has none, and the files that have no results yet."""
+def plan(args: argparse.Namespace, output: Output) -> tuple[list[Path], bool]:
+    """All files once, and whether some of what was given has none; before a model is loaded in vain."""
     found, failed = list_files(args.paths)
-    files = list(dict.fromkeys(found))
-    if not files:
-        return [], failed, []
-    settings = {name: getattr(args, name) for name in SETTINGS}
-    if args.model is not None and Path(args.model).is_dir():
-        settings["model"] = str(Path(args.model).resolve())
-    done = output.begin(settings, args.resume)
-    return files, failed, [file for file in files if str(file) not in done]
+    if found:
+        output.held(args.resume)
+    return list(dict.fromkeys(found)), failed
+
+
+def begin(args: argparse.Namespace, output: Output, settings: dict[str, Any], files: list[Path]) -> list[Path]:
+    """The files that have no results yet."""
+    here = args.model is not None and Path(args.model).exists()
+    model = str(Path(args.model).resolve()) if here else args.model
+    done = output.begin({"model": model, **settings}, args.resume)
+    return [file for file in files if str(file) not in done]
+
+
+def runs_on_cpu(args: argparse.Namespace) -> bool:
+    """Whether what is asked for can be had on the CPU alone."""
+    from ..onnx_model import is_onnx_file
+
+    return is_onnx_file(args.model) or args.dtype == "int8"
+
+
+def make_known_tagger(args: argparse.Namespace) -> tuple[Tagger, dict[str, Any]]:
+    """A tagger, and what its scores depend on, as it turned out: results of others are not mixed in one file."""
+    from ..loading import load_classifier
+    from ..onnx_model import is_onnx_file
+    from ..saved_weights import weights_digest
+    from ..tagging import BUNDLED_CHECKPOINT
+
+    tagger = make_tagger(args)
+    if is_onnx_file(args.model):
+        weights = digest_of(Path(args.model).read_bytes())
+    else:  # read once more, as they were before they became int8, say
+        stored = load_classifier(BUNDLED_CHECKPOINT if args.model is None else args.model)
+        weights = weights_digest(stored.state_dict().values())
+    config = tagger.model.config
+    return tagger, {
+        "weights": weights,
+        "r": config.tome_r,
+        "schedule": config.tome_schedule,
+        "top_k": tagger.top_k,
+        "dtype": "int8" if tagger.in_int8 else str(tagger.dtype).removeprefix("torch."),
+        "native_length": tagger.native_length,
+        "preset": args.preset,
+        "config": digest_of_fields(config.to_diff_dict()),
+        "front_end": digest_of_fields(tagger.feature_extractor.to_dict()),
+    }
+
+
+def digest_of_fields(fields: dict[str, Any]) -> str:
+    """Of those that scores depend on."""
+    kept = {name: value for name, value in fields.items() if name not in LEFT_OUT}
+    return digest_of(json.dumps(kept, sort_keys=True, default=str).encode())
+
+
+def digest_of(content: bytes) -> str:
+    """As long as that of weights."""
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def check_same(settings: list[dict[str, Any]]) -> None:
+    """Refuse processes that would not give the same scores: on machines of which one alone has int8, say.
+
+    Raises:
+        ValueError: There are such.
+    """
+    for name, value in settings[0].items():
+        others = [other[name] for other in settings if other[name] != value]
+        if others:
+            raise ValueError(
+                f"the processes have {name} {value} and {others[0]}: give them the same files, and a --dtype that "
+                "all can have"
+            )
 
 
 def make_tagger(args: argparse.Namespace) -> Tagger:
@@ -151,7 +223,8 @@ def make_tagger(args: argparse.Namespace) -> Tagger:
     if args.speedup is not None:
         from ..complexity import solve_tome_r
 
-        tagger.model.set_tome_r(solve_tome_r(tagger.model.config, args.speedup))
+        frames = tagger.feature_extractor.max_length
+        tagger.model.set_tome_r(solve_tome_r(tagger.model.config, args.speedup, num_frames=frames))
     return tagger
 
 
@@ -201,7 +274,7 @@ def print_table(tagger: Tagger, files: list[Path], results: list[Any]) -> None:
 def describe_merging(tagger: Tagger) -> str:
     """How much the model merged."""
     merges, config = tagger.merges(), tagger.model.config
-    tokens = tagger.model.token_schedule(tome_r=merges)
+    tokens = tagger.model.token_schedule(tagger.feature_extractor.max_length, merges)
     of_longest = " (of clips that fill the model's input)" if tagger.native_length else ""
     by_preset = merges != config.merges_per_layer()
     r = f"tome_r={merges} by the preset" if by_preset else f"tome_r={config.tome_r}"

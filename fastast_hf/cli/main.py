@@ -39,6 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that `argv` (by default the program's own arguments) names; returns the exit code."""
+    replace_closed_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # whatever letters its encoding lacks
     parser = build_parser()
@@ -64,6 +65,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"fastast {args.command}: stopped", file=sys.stderr)
         return 130
+
+
+def replace_closed_streams() -> None:
+    """Print into nothing where the caller has closed stdout or stderr (`>&-`), for which Python has None."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            # It takes their number, too, which the next file to be opened would get, with all that libraries print.
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8", errors="replace"))
 
 
 def keep_streams_clean() -> None:

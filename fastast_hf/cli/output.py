@@ -32,6 +32,17 @@ class Output:
         self.path = path
         self.settings_path = path.with_name(f"{path.name}.settings.json")
 
+    def held(self, resume: bool) -> list[Path]:
+        """The files with earlier results.
+
+        Raises:
+            ValueError: There are some, and `resume` is False.
+        """
+        held = [path for path in (self.path, *self.parts()) if path.is_file()]
+        if held and not resume:
+            raise ValueError(f"{held[0]} exists: add --resume to go on with it, or give another file")
+        return held
+
     def begin(self, settings: Mapping[str, Any], resume: bool) -> set[str]:
         """Make sure that results may be written here, and write down their settings.
 
@@ -42,9 +53,7 @@ class Output:
             ValueError: There are results and `resume` is False, or they are of other settings, or no results at all.
             OSError: Nothing can be written here.
         """
-        held = [path for path in (self.path, *self.parts()) if path.is_file()]
-        if held and not resume:
-            raise ValueError(f"{held[0]} exists: add --resume to go on with it, or give another file")
+        held = self.held(resume)
         done = {name for path in held for name, _ in records(path)}
         if any(path.stat().st_size for path in held):
             self._check(settings)
@@ -115,7 +124,7 @@ class Appender:
     """
 
     def __init__(self, path: Path, kind: str) -> None:
-        self._kind = kind
+        self._kind, self._path = kind, path
         whole = len(_header(path)) + sum(len(raw) for _, raw in records(path)) if path.is_file() else 0
         # No buffer: a row is in the file before the next one is computed.
         self._file = path.open("ab", buffering=0)
@@ -129,16 +138,27 @@ class Appender:
         self._file.close()
 
     def add(self, name: str, labels: Sequence[Mapping[str, Any]]) -> None:
-        """Write the labels of one file, best first."""
+        """Write the labels of one file, best first.
+
+        Raises:
+            OSError: They do not fit on the disk, say. What stands there is still good to go on with.
+        """
         if self._kind == ".jsonl":
-            self._file.write(json_line(name, labels).encode("ascii") + b"\n")
+            self._write(json_line(name, labels).encode("ascii") + b"\n")
             return
         if not self._headed:
             places = range(1, len(labels) + 1)
-            self._file.write(_csv_line(["file", *(f"{column}_{k}" for k in places for column in ("label", "score"))]))
+            self._write(_csv_line(["file", *(f"{column}_{k}" for k in places for column in ("label", "score"))]))
             self._headed = True
         cells = [cell for label in labels for cell in (label["label"], f"{label['score']:.6g}")]
-        self._file.write(_csv_line([name, *cells]))
+        self._write(_csv_line([name, *cells]))
+
+    def _write(self, line: bytes) -> None:
+        try:
+            while line:  # a disk that is nearly full takes a part, and says that it is full when asked for the rest
+                line = line[self._file.write(line) :]
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self._path)) from error
 
 
 def json_line(name: str, labels: Sequence[Mapping[str, Any]]) -> str:

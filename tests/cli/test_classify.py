@@ -103,6 +103,7 @@ BAD_MODELS: list[tuple[Callable[[Path], Any], str]] = [
     (relabel, "do not fit its config.json"),
     (lambda folder: (folder / "model.safetensors").unlink(), "model.safetensors"),
     (lambda folder: (folder / "preprocessor_config.json").unlink(), "preprocessor_config.json"),
+    (lambda folder: (folder / "preprocessor_config.json").write_text("{"), "the front end of"),
     (keep_encoder, "lacks 4 weights"),
     (pickle_code, "can't be read"),
     (cut_weights, "can't be read"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -15,11 +16,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from full_disk import room_for
 from running_scripts import TIMEOUT, environment, free_port
 
-from fastast_hf import Tagger, load_audio, tagging
+from fastast_hf import FastASTForAudioClassification, Tagger, load_audio, tagging
 from fastast_hf.cli.main import main
 from fastast_hf.cli.output import records
+from fastast_hf.cli.processes import Processes
+from fastast_hf.export import export_onnx
+from fastast_hf.int8 import int8_works
+from fastast_hf.tagging import BUNDLED_CHECKPOINT
 
 SPEECH = Path(__file__).parents[1] / "data" / "speech"
 Classify = Callable[..., tuple[int, str, str]]
@@ -167,6 +174,26 @@ def test_a_bad_file_has_a_line_on_stderr_and_is_tried_again(
     assert list(read(out)) == [f"clip{index}.wav" for index in range(12)]
 
 
+def test_a_full_disk_is_one_line_and_the_run_goes_on_when_there_is_room(
+    classify: Classify, folder: Path, tmp_path: Path
+) -> None:
+    whole, out = tmp_path / "whole.csv", tmp_path / "out.csv"
+    assert classify(folder, "-o", whole)[0] == 0
+    with room_for(whole.stat().st_size - 10):
+        code, printed, errors = classify(folder, "-o", out)
+    assert (code, printed) == (2, "") and errors.count("\n") == 1 and str(out) in errors
+    assert classify(folder, "-o", out, "--resume")[0] == 0
+    assert out.read_bytes() == whole.read_bytes()
+
+
+def test_without_a_stdout_the_file_is_written(
+    classify: Classify, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    assert classify(folder, "-o", tmp_path / "out.csv")[0] == 0
+    assert len(read(tmp_path / "out.csv")) == 12
+
+
 def test_a_file_that_is_given_twice_is_done_once(classify: Classify, folder: Path, tmp_path: Path) -> None:
     assert classify(folder, folder / "clip3.wav", folder, "-o", tmp_path / "out.csv")[0] == 0
     assert len(read(tmp_path / "out.csv")) == 12
@@ -179,8 +206,8 @@ def test_what_cannot_be_done_is_one_line(
     assert classify(folder, "-o", out)[0] == 0
     cases = [
         (["-o", out], "out.csv exists: add --resume to go on with it, or give another file"),
-        (["-o", out, "--resume", "--r", 8], "was begun with r None and not 8: go on with the same settings"),
-        (["-o", out, "--resume", "--dtype", "bfloat16"], "was begun with dtype None and not bfloat16"),
+        (["-o", out, "--resume", "--r", 8], "was begun with r 12 and not 8: go on with the same settings"),
+        (["-o", out, "--resume", "--dtype", "bfloat16"], "was begun with dtype float32 and not bfloat16"),
         (["-o", tmp_path / "out.txt"], "results are written as .csv or .jsonl"),
         (["-o", out, "--json"], "not allowed with"),
         (["--resume"], "--resume goes on with a file of results: give it with -o"),
@@ -196,6 +223,117 @@ def test_what_cannot_be_done_is_one_line(
     code, printed, errors = classify(folder)
     assert (code, printed) == (2, "") and "several processes write their results to a file: give one with -o" in errors
     assert out.read_bytes() == before
+
+
+def with_field(name: str, field: str, value: Any) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        fields = json.loads((folder / name).read_text())
+        (folder / name).write_text(json.dumps({**fields, field: value}))
+
+    return change
+
+
+def train_further(folder: Path) -> None:
+    model = FastASTForAudioClassification.from_pretrained(folder)
+    model.classifier.dense.bias.data[3] += 1e-3
+    model.save_pretrained(folder)
+
+
+def forget(*names: str) -> Callable[[Path], None]:
+    """A sidecar of an older version."""
+
+    def change(folder: Path) -> None:
+        sidecar = folder.with_name("out.csv.settings.json")
+        kept = {name: value for name, value in json.loads(sidecar.read_text()).items() if name not in names}
+        sidecar.write_text(json.dumps(kept))
+
+    return change
+
+
+OTHERS: list[tuple[Callable[[Path], None], str]] = [
+    # what is done to the checkpoint between two runs, what is said
+    (with_field("config.json", "tome_r", 20), r"begun with r 12 and not 20:"),
+    (with_field("config.json", "tome_schedule", "decreasing"), r"begun with schedule constant and not decreasing:"),
+    (
+        with_field("config.json", "id2label", {i: f"sound {i}" for i in range(12)}),
+        r"begun with config \w+ and not \w+:",
+    ),
+    (with_field("config.json", "problem_type", "multi_label_classification"), r"begun with config \w+ and not \w+:"),
+    (with_field("preprocessor_config.json", "mean", -7.0), r"begun with front_end \w+ and not \w+:"),
+    (train_further, r"begun with weights \w+ and not \w+:"),
+    (forget("weights"), r"begun with weights None and not \w+:"),
+    (forget("config", "front_end"), r"begun with config None and not \w+, front_end None and not \w+:"),
+]
+
+
+@pytest.mark.parametrize(("change", "said"), OTHERS)
+def test_a_checkpoint_that_is_another_one_now_is_refused(
+    change: Callable[[Path], None], said: str, classify: Classify, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, out = tmp_path / "mine", tmp_path / "out.csv"
+    shutil.copytree(BUNDLED_CHECKPOINT, folder)
+    monkeypatch.chdir(tmp_path)
+    clips = [SPEECH / "yes_rms.wav", SPEECH / "down_rms.wav"]
+    assert classify(clips[0], "-o", out, "--model", "mine")[0] == 0
+    assert classify(clips[0], "-o", out, "--model", folder, "--resume")[0] == 0
+    change(folder)
+    before = out.read_bytes()
+    code, printed, errors = classify(*clips, "-o", out, "--model", folder, "--resume")
+    assert (code, printed, errors.count("\n")) == (2, "", 1) and re.search(said, errors)
+    assert out.read_bytes() == before
+
+
+def test_a_file_that_was_exported_again_is_refused(
+    classify: Classify, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, out = tmp_path / "m.onnx", tmp_path / "out.csv"
+    monkeypatch.chdir(tmp_path)
+    export_onnx(BUNDLED_CHECKPOINT, model, tome_r=8)
+    assert classify(SPEECH / "yes_rms.wav", "-o", out, "--model", "m.onnx")[0] == 0
+    assert classify(SPEECH / "down_rms.wav", "-o", out, "--model", model, "--resume")[0] == 0
+    export_onnx(BUNDLED_CHECKPOINT, model, tome_r=30)
+    code, _, errors = classify(SPEECH, "-o", out, "--model", model, "--resume")
+    assert code == 2 and re.search(r"begun with weights \w+ and not \w+, r 8 and not 30:", errors)
+    assert len(read(out)) == 2
+
+
+def test_what_a_preset_computes_in_on_this_machine_is_remembered(
+    classify: Classify, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = [SPEECH / "yes_rms.wav", "-o", tmp_path / "out.csv", "--preset", "fast"]
+    for dtype in ("bfloat16", "float32"):
+        monkeypatch.setattr(tagging, "fast_dtype", lambda *_, dtype=dtype: getattr(torch, dtype))
+        code, _, errors = classify(*command, *(["--resume"] if dtype == "float32" else []))
+    assert code == 2 and "begun with dtype bfloat16 and not float32:" in errors
+
+
+def test_processes_that_would_compute_otherwise_are_refused(
+    classify: Classify, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def with_another(self: Processes, value: Any) -> list[Any]:
+        return [value, {**value, "dtype": "int8"}] if isinstance(value, dict) else [value]
+
+    monkeypatch.setattr(Processes, "gather", with_another)
+    code, printed, errors = classify(folder, "-o", tmp_path / "out.csv")
+    assert (code, printed, errors.count("\n")) == (2, "", 1)
+    assert "the processes have dtype float32 and int8: give them the same files, and a --dtype" in errors
+    assert not (tmp_path / "out.csv").exists()
+
+
+@pytest.mark.parametrize("what", ["onnx", "int8"])
+def test_a_process_with_a_gpu_of_its_own_leaves_it_where_the_cpu_alone_will_do(
+    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if what == "int8" and not int8_works():
+        pytest.skip("no 8-bit instructions here")
+    monkeypatch.setattr(Processes, "device", lambda self: "cuda:0")
+    options = ["--dtype", "int8"]
+    if what == "onnx":
+        export_onnx(BUNDLED_CHECKPOINT, tmp_path / "model.onnx")
+        options = ["--model", str(tmp_path / "model.onnx")]
+    code = main(["classify", str(SPEECH / "yes_rms.wav"), "-o", str(tmp_path / "out.csv"), *options])
+    assert (code, capsys.readouterr().err) == (0, "")
+    assert len(read(tmp_path / "out.csv")) == 1
 
 
 def start_two(*arguments: object) -> list[subprocess.Popen[str]]:

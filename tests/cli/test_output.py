@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from full_disk import room_for
 
 from fastast_hf.cli.output import Appender, Output, records
 
@@ -67,6 +68,19 @@ def test_killed_at_any_byte_it_goes_on_to_the_same_file(kind: str, tmp_path: Pat
         done = names_in(path)
         assert done == NAMES[: len(done)]
         assert write(path, NAMES[len(done) :], kind) == whole
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("missing", [1, 10])
+def test_a_full_disk_is_an_error_that_names_the_file_and_leaves_it_good(
+    missing: int, kind: str, tmp_path: Path
+) -> None:
+    whole = write(tmp_path / f"whole{kind}", NAMES, kind)
+    path = tmp_path / f"out{kind}"
+    with pytest.raises(OSError, match=rf"out\{kind}"), room_for(len(whole) - missing):
+        write(path, NAMES, kind)
+    assert names_in(path) == NAMES[:-1]
+    assert write(path, NAMES[-1:], kind) == whole
 
 
 @pytest.mark.parametrize("kind", KINDS)

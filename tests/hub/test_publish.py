@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from huggingface_hub import HfApi, ModelCard, snapshot_download
+from huggingface_hub import HfApi, ModelCard, constants, snapshot_download
 from local_hub import LocalHub
 from small_results import TABLE
 from transformers import ASTForAudioClassification, AutoFeatureExtractor, AutoModel, AutoModelForAudioClassification
@@ -20,6 +20,7 @@ from transformers import ASTForAudioClassification, AutoFeatureExtractor, AutoMo
 from fastast_hf import FastASTFeatureExtractor, FastASTForAudioClassification
 from fastast_hf.cli.main import main
 from fastast_hf.hub.publish import code_files, push
+from fastast_hf.loading import front_end_of
 
 CODE = {"configuration_fastast.py", "cpu_linear.py", "feature_extraction_fastast.py", "layer_fastast.py"} | {
     "modeling_fastast.py",
@@ -46,6 +47,18 @@ def test_what_is_pushed_loads_with_the_same_logits_and_r(hub: LocalHub, checkpoi
         assert loaded.config.tome_r == 4 and torch.equal(logits(loaded), expected)
     assert AutoModel.from_pretrained("me/tiny", tome_r=7).config.tome_r == 7
     assert AutoFeatureExtractor.from_pretrained("me/tiny").max_length == 128
+
+
+def test_a_repository_without_a_front_end_is_known_to_have_none(
+    hub: LocalHub, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api = HfApi(hub.url, token="hf_local")
+    api.create_repo("me/bare")
+    api.upload_folder(repo_id="me/bare", folder_path=checkpoint, allow_patterns=["config.json", "model.safetensors"])
+    config = FastASTForAudioClassification.from_pretrained("me/bare").config
+    for offline in (False, True):  # the second time as it is in the cache
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
+        assert front_end_of(config).mean == FastASTFeatureExtractor().mean
 
 
 def test_a_repository_holds_all_that_a_stranger_needs_and_nothing_else(hub: LocalHub, checkpoint: Path) -> None:
