@@ -12,6 +12,7 @@ from .int8 import int8_works
 from .token_merging import merges_per_layer
 
 INT8 = "int8"
+PRESET_SCHEDULE = "decreasing"  # which saves most
 
 
 @dataclass(frozen=True)
@@ -92,14 +93,16 @@ def has_int8(device: torch.device) -> bool:
     return device.type == "cpu" and int8_works()
 
 
-def merges_of_share(config: FastASTConfig, share: float, num_frames: int, schedule: str | None = None) -> list[int]:
+def merges_of_share(
+    config: FastASTConfig, share: float, num_frames: int, schedule: str = PRESET_SCHEDULE
+) -> list[int]:
     """Merges for each layer that take away a share of a clip's patches (ToMe §3).
 
     Args:
         config: Of the model.
         share: Of the patches, 0 to 1. The 50 % cap may leave more.
         num_frames: The clip's length.
-        schedule: `"decreasing"` if None, which saves most.
+        schedule: How they are spread over the layers.
 
     Example:
         >>> merges_of_share(FastASTConfig(), 0.8, 512)[:3]
@@ -107,4 +110,4 @@ def merges_of_share(config: FastASTConfig, share: float, num_frames: int, schedu
     """
     frequency, time = config.patch_grid_of(num_frames)
     layers = config.num_hidden_layers
-    return merges_per_layer(round(share * frequency * time / layers), layers, schedule or "decreasing")
+    return merges_per_layer(round(share * frequency * time / layers), layers, schedule)

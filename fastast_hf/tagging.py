@@ -25,7 +25,7 @@ from .int8 import to_int8
 from .loading import front_end_of, load_classifier
 from .modeling_fastast import FastASTForAudioClassification
 from .onnx_model import OnnxModel, is_onnx_file
-from .presets import INT8, fast_dtype, merges_of_share, preset_named, resolved_dtype
+from .presets import INT8, PRESET_SCHEDULE, fast_dtype, merges_of_share, preset_named, resolved_dtype
 from .reading import in_groups, read_ahead
 
 BUNDLED_CHECKPOINT = Path(__file__).parent / "checkpoints" / "speech-commands-tiny"
@@ -121,7 +121,8 @@ class Tagger:
         self.feature_extractor = feature_extractor
         if tome_r is not None or tome_schedule is not None:
             self.model.set_tome_r(self.model.config.tome_r if tome_r is None else tome_r, tome_schedule)
-        self._merged, self._schedule = 0.0 if tome_r is not None else settings.merged, tome_schedule
+        self._merged = 0.0 if tome_r is not None else settings.merged
+        self._preset_schedule = tome_schedule or PRESET_SCHEDULE
         self.model = to_int8(self.model) if in_int8 else self.model.to(self.device, wanted).eval()
 
     def __call__(
@@ -226,10 +227,18 @@ class Tagger:
     def merges(self, num_frames: int | None = None) -> list[int]:
         """Tokens merged in each layer, before the cap, for clips of `num_frames` frames (the longest if None)."""
         config = self.model.config
-        own = config.merges_per_layer()
-        if any(own) or not self._merged:
-            return own
-        return merges_of_share(config, self._merged, num_frames or self.feature_extractor.max_length, self._schedule)
+        if not self._preset_merges():
+            return config.merges_per_layer()
+        return merges_of_share(config, self._merged, num_frames or self.feature_extractor.max_length, self.schedule)
+
+    @property
+    def schedule(self) -> str:
+        """How merges are spread over the layers."""
+        return self._preset_schedule if self._preset_merges() else self.model.config.tome_schedule
+
+    def _preset_merges(self) -> bool:
+        """Whether it is the preset that says how much is merged."""
+        return self._merged > 0 and not any(self.model.config.merges_per_layer())
 
     def _windows(self, samples: np.ndarray) -> Iterator[np.ndarray]:
         """Stretches of the model's input length; the last one ends where the recording does."""

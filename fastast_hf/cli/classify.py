@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
 import sys
 from collections.abc import Iterator
 from functools import partial
@@ -13,18 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from .output import Appender, Output, json_line
 from .processes import Processes
+from .score_settings import check_same, score_settings
 from .tables import format_table
 
 if TYPE_CHECKING:
     from ..tagging import Tagger
 
-# Of a config or front end, what no score depends on, and what is remembered under its own name.
-LEFT_OUT = {"_name_or_path", "architectures", "auto_map", "dtype", "feature_extractor_type", "model_type"} | {
-    "processor_class",
-    "tome_r",
-    "tome_schedule",
-    "transformers_version",
-}
 PRESETS = ("exact", "balanced", "fast")  # of fastast_hf.presets, which would bring torch for --help
 
 
@@ -102,7 +94,8 @@ def run_to_file(args: argparse.Namespace) -> int:
             return 2
         if args.device in (None, "cuda") and not runs_on_cpu(args):
             args.device = processes.device() or args.device
-        tagger, settings = make_known_tagger(args)
+        tagger = make_tagger(args)
+        settings = score_settings(tagger, args.model, args.preset)
         check_same(processes.gather(settings))
         todo = processes.of_first(partial(begin, args, output, settings, files))
         # Every process takes the next file in turn, so that recordings of all lengths are spread evenly.
@@ -150,59 +143,6 @@ def runs_on_cpu(args: argparse.Namespace) -> bool:
     from ..onnx_model import is_onnx_file
 
     return is_onnx_file(args.model) or args.dtype == "int8"
-
-
-def make_known_tagger(args: argparse.Namespace) -> tuple[Tagger, dict[str, Any]]:
-    """A tagger, and what its scores depend on, as it turned out: results of others are not mixed in one file."""
-    from ..loading import load_classifier
-    from ..onnx_model import is_onnx_file
-    from ..saved_weights import weights_digest
-    from ..tagging import BUNDLED_CHECKPOINT
-
-    tagger = make_tagger(args)
-    if is_onnx_file(args.model):
-        weights = digest_of(Path(args.model).read_bytes())
-    else:  # read once more, as they were before they became int8, say
-        stored = load_classifier(BUNDLED_CHECKPOINT if args.model is None else args.model)
-        weights = weights_digest(stored.state_dict().values())
-    config = tagger.model.config
-    return tagger, {
-        "weights": weights,
-        "r": config.tome_r,
-        "schedule": config.tome_schedule,
-        "top_k": tagger.top_k,
-        "dtype": "int8" if tagger.in_int8 else str(tagger.dtype).removeprefix("torch."),
-        "native_length": tagger.native_length,
-        "preset": args.preset,
-        "config": digest_of_fields(config.to_diff_dict()),
-        "front_end": digest_of_fields(tagger.feature_extractor.to_dict()),
-    }
-
-
-def digest_of_fields(fields: dict[str, Any]) -> str:
-    """Of those that scores depend on."""
-    kept = {name: value for name, value in fields.items() if name not in LEFT_OUT}
-    return digest_of(json.dumps(kept, sort_keys=True, default=str).encode())
-
-
-def digest_of(content: bytes) -> str:
-    """As long as that of weights."""
-    return hashlib.sha256(content).hexdigest()[:16]
-
-
-def check_same(settings: list[dict[str, Any]]) -> None:
-    """Refuse processes that would not give the same scores: on machines of which one alone has int8, say.
-
-    Raises:
-        ValueError: There are such.
-    """
-    for name, value in settings[0].items():
-        others = [other[name] for other in settings if other[name] != value]
-        if others:
-            raise ValueError(
-                f"the processes have {name} {value} and {others[0]}: give them the same files, and a --dtype that "
-                "all can have"
-            )
 
 
 def make_tagger(args: argparse.Namespace) -> Tagger:

@@ -16,9 +16,7 @@ def add_parser(commands: Any) -> None:
         "`fastast classify --model` and Tagger take. What is merged and the length of the clips are fixed by it; any "
         "number of clips may go through at once.",
     )
-    export.add_argument(
-        "format", choices=("onnx", "int8"), help="float32, or 8-bit integers: a quarter of the size"
-    )
+    export.add_argument("format", choices=("onnx", "int8"), help="float32, or 8-bit integers: a quarter of the size")
     export.add_argument("model", metavar="MODEL", help="AST or FastAST checkpoint: folder or Hub id")
     export.add_argument("-o", "--output", type=Path, metavar="FILE", help="default: model.onnx, or model-int8.onnx")
     export.add_argument(

@@ -233,6 +233,16 @@ def with_field(name: str, field: str, value: Any) -> Callable[[Path], None]:
     return change
 
 
+def test_what_a_preset_merges_is_remembered_as_it_is_spread(classify: Classify, tmp_path: Path) -> None:
+    checkpoint, out = tmp_path / "plain", tmp_path / "out.csv"
+    shutil.copytree(BUNDLED_CHECKPOINT, checkpoint)
+    with_field("config.json", "tome_r", 0)(checkpoint)
+    arguments = (SPEECH / "yes_rms.wav", "--model", checkpoint, "--preset", "fast", "-o", out)
+    assert classify(*arguments)[0] == 0
+    code, _, errors = classify(*arguments, "--schedule", "constant", "--resume")
+    assert code == 2 and "begun with schedule decreasing and not constant:" in errors
+
+
 def train_further(folder: Path) -> None:
     model = FastASTForAudioClassification.from_pretrained(folder)
     model.classifier.dense.bias.data[3] += 1e-3
