@@ -4,13 +4,17 @@
     python benchmarks/end_to_end.py --compile            # stock AST compiled, too (minutes more; a C++ compiler)
 
 The pipeline is `pipeline("audio-classification")` on stock AST (sdpa, float32), one file after the other, as its users
-run it, and in batches. It gets the samples that soundfile read, because to open a file itself it starts ffmpeg. Rounds
-are interleaved, and a speed-up is the median of the ratios to the pipeline, one file at a time, within a round.
+run it, and in batches; and one file after the other in bfloat16 (`pipeline(..., dtype=torch.bfloat16)`), where the
+processor is fast in it, and with eager attention. It gets the samples that soundfile read, because to open a file
+itself it starts ffmpeg. Rounds are interleaved, and a speed-up is the median of the ratios to the pipeline with sdpa
+in float32, one file at a time, within a round.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -25,13 +29,17 @@ from transformers import ASTFeatureExtractor, AudioClassificationPipeline
 from writing import write_rows
 
 from fastast_hf import FastASTConfig, FastASTFeatureExtractor, FastASTForAudioClassification, Tagger
+from fastast_hf.audio import MIN_SECONDS
 from fastast_hf.benchmark_candidates import stock_ast
-from fastast_hf.benchmarking import interleaved_rounds, timed
+from fastast_hf.benchmarking import check_at_least, interleaved_rounds, timed
 from fastast_hf.cli.tables import format_table
+from fastast_hf.devices import half_precision
 from fastast_hf.token_merging import tokens_per_layer
 
 RESULTS = Path(__file__).parent / "results" / "end-to-end"
 RATE = 16000
+CPU = torch.device("cpu")
+STOCK = "pipeline, stock AST"
 
 
 @dataclass(frozen=True)
@@ -66,6 +74,13 @@ def pipeline_of(model: Any, max_length: int) -> AudioClassificationPipeline:
     )
 
 
+def compiled_twin(pipe: AudioClassificationPipeline, max_length: int) -> AudioClassificationPipeline:
+    """A pipeline whose model shares the other's weights and is compiled for one shape."""
+    twin = copy.copy(pipe.model)
+    twin.forward = torch.compile(pipe.model.forward, dynamic=False)
+    return pipeline_of(twin, max_length)
+
+
 def by_pipeline(pipe: AudioClassificationPipeline, batch_size: int, files: Sequence[Path]) -> list[Any]:
     """Labels of each file."""
     clips = [{"array": soundfile.read(file, dtype="float32")[0], "sampling_rate": RATE} for file in files]
@@ -78,14 +93,16 @@ def ways(model: FastASTForAudioClassification, batch_size: int, compiled: bool) 
     """By name: batch size, files to labels, and the tagger if it is one."""
     length = model.config.max_length
     stock = pipeline_of(stock_ast(model), length)
-    found: dict[str, tuple[int, Any, Any]] = {
-        "pipeline, stock AST": (1, partial(by_pipeline, stock, 1), None),
-        "pipeline, stock AST in batches": (batch_size, partial(by_pipeline, stock, batch_size), None),
-    }
+    one_by_one = {STOCK: stock}
+    if half_precision(CPU) == torch.bfloat16:
+        one_by_one[f"{STOCK} in bfloat16"] = pipeline_of(stock_ast(copy.deepcopy(model).bfloat16()), length)
     if compiled:
-        twin = stock_ast(model)
-        twin.forward = torch.compile(twin.forward, dynamic=False)
-        found["pipeline, stock AST compiled"] = (1, partial(by_pipeline, pipeline_of(twin, length), 1), None)
+        one_by_one |= {f"{name}, compiled": compiled_twin(pipe, length) for name, pipe in one_by_one.items()}
+    one_by_one[f"{STOCK}, eager"] = pipeline_of(stock_ast(model, "eager"), length)
+    found: dict[str, tuple[int, Any, Any]] = {
+        name: (1, partial(by_pipeline, pipe, 1), None) for name, pipe in one_by_one.items()
+    }
+    found[f"{STOCK} in batches"] = (batch_size, partial(by_pipeline, stock, batch_size), None)
     extractor = FastASTFeatureExtractor(max_length=length)
     common: dict[str, Any] = {"top_k": None, "device": "cpu", "feature_extractor": extractor}
     for preset in ("exact", "balanced", "fast"):
@@ -103,10 +120,10 @@ def measure(
 ) -> list[Row]:
     """Time all ways over the same files."""
     candidates = ways(model, batch_size, compiled)
-    device = torch.device("cpu")
-    runs: list[Callable[[], Any]] = [partial(timed, partial(run, files), device) for _, run, _ in candidates.values()]
+    runs: list[Callable[[], Any]] = [partial(timed, partial(run, files), CPU) for _, run, _ in candidates.values()]
     measured = interleaved_rounds(runs, rounds, warm_up=1)
     times = np.array([[seconds for seconds, _ in results] for results in measured])  # (rounds, ways)
+    stock = times[:, list(candidates).index(STOCK)]
     rows = []
     longest = soundfile.info(files[0]).frames
     for index, (name, (batch, _, tagger)) in enumerate(candidates.items()):
@@ -122,7 +139,7 @@ def measure(
                 tokens_out=tokens[-1],
                 files_per_sec=float(len(files) / np.median(times[:, index])),
                 ms_per_file=float(1000 * np.median(times[:, index]) / len(files)),
-                speedup=float(np.median(times[:, 0] / times[:, index])),
+                speedup=float(np.median(stock / times[:, index])),
             )
         )
     return rows
@@ -146,23 +163,35 @@ def table(rows: Sequence[Row]) -> str:
     return format_table(header, lines, align="lrrrrrr")
 
 
-def main() -> None:
+def random_ast_base() -> FastASTForAudioClassification:
+    """AST-base with AudioSet's 527 labels."""
+    torch.manual_seed(0)
+    return FastASTForAudioClassification(
+        FastASTConfig(num_labels=527, problem_type="multi_label_classification")
+    ).eval()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print, and write as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=5.0, metavar="S", help="of a file (default: 5)")
     parser.add_argument("--files", type=int, default=8, metavar="N", help="in a round (default: 8)")
     parser.add_argument("--batch-size", type=int, default=8, metavar="B", help="of batches (default: 8)")
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="after a warm-up (default: 5)")
-    parser.add_argument("--compile", action="store_true", help="with stock AST compiled")
+    parser.add_argument("--compile", action="store_true", help="with stock AST compiled, too")
     parser.add_argument("--threads", type=int, metavar="N", help="of torch (default: its choice)")
-    parser.add_argument("--layers", type=int, default=12, help=argparse.SUPPRESS)  # fewer, to try the script out
     parser.add_argument("--output", type=Path, default=RESULTS, metavar="DIR")
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
+    threads = {} if args.threads is None else {"threads": args.threads}
+    try:
+        check_at_least(1, **{"files": args.files, "batch-size": args.batch_size, "rounds": args.rounds, **threads})
+    except ValueError as error:
+        parser.error(str(error))
+    if not MIN_SECONDS <= args.seconds < math.inf:
+        parser.error(f"seconds is {args.seconds:g}: give {MIN_SECONDS} or more")
     if args.threads is not None:
         torch.set_num_threads(args.threads)
-    torch.manual_seed(0)
-    config = FastASTConfig(num_labels=527, num_hidden_layers=args.layers, problem_type="multi_label_classification")
-    model = FastASTForAudioClassification(config).eval()
+    model = random_ast_base()
     with TemporaryDirectory() as folder:
         files = write_clips(Path(folder), args.files, args.seconds)
         rows = measure(model, files, args.batch_size, args.rounds, args.compile)

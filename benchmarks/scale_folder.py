@@ -1,7 +1,8 @@
 """A folder of many files through the Tagger: memory and files a second, for each number of workers.
 
 Each number of workers has a process of its own, so that its memory is its own, and so have reading alone and computing
-alone, which tell how much of the one is done within the other. `scale.py folder` starts these processes.
+alone, which tell how much of the one is done within the other. Files are in stereo at 44.1 kHz and compressed, so that
+reading them is work: it decodes, averages channels and resamples. `scale.py folder` starts these processes.
 """
 
 from __future__ import annotations
@@ -32,22 +33,22 @@ from fastast_hf.benchmarking import interleaved_rounds
 from fastast_hf.tagging import BUNDLED_CHECKPOINT, Tagger
 
 WORKERS = (0, 1, 2, 4)
-RATE = 16000
+RATE = 44100
+DISTINCT_FILES = 200  # 30 MB; the others are further names of these
 SAMPLES = 20  # of memory, on the way through the files
-CLIPS_IN_MEMORY = 1000  # for computing alone: 64 MB, over and over
 READING, COMPUTING = "reading", "computing"
 
 
 def measure_folder(num_files: int, rounds: int = 1) -> dict[str, Any]:
     """Write a temporary folder of 1-s files of noise, and go through it in every way, in interleaved rounds.
 
-    Files are in the system's cache when they are read, as they were just written: reading is decoding.
+    Files are in the system's cache when they are read, as they were just written: reading is decoding and resampling.
     """
     ways = [READING, COMPUTING, *map(str, WORKERS)]
     with TemporaryDirectory(prefix="fastast-scale-") as name:
         folder = Path(name)
         size = write_clips(folder, num_files)
-        print(f"{num_files} files, {size / 1e6:.0f} MB, in {folder} while this runs", flush=True)
+        print(f"{num_files} files, {size / 1e6:.0f} MB on disk, in {folder} while this runs", flush=True)
         passes = [partial(_told, folder, way, num_files) for way in ways]
         finished = list(interleaved_rounds(passes, rounds, warm_up=0))
     seconds = np.array([[one["seconds"] for one in passed] for passed in finished])  # (rounds, ways)
@@ -70,6 +71,7 @@ def measure_folder(num_files: int, rounds: int = 1) -> dict[str, Any]:
     return {
         "model": BUNDLED_CHECKPOINT.name,
         "files": num_files,
+        "distinct_files": min(num_files, DISTINCT_FILES),
         "megabytes_on_disk": size / 1e6,
         "reading_alone_files_per_sec": speeds[READING],
         "computing_alone_files_per_sec": speeds[COMPUTING],
@@ -93,13 +95,16 @@ def _told(folder: Path, way: str, num_files: int) -> dict[str, Any]:
 
 
 def write_clips(folder: Path, num_files: int) -> int:
-    """Write 16-bit wav files of 1 s of noise each; returns their bytes."""
+    """Write flac files of 1 s of noise, and further names of them up to `num_files`; returns their bytes."""
     random = np.random.default_rng(0)
     size = 0
     for index in range(num_files):
-        file = folder / f"{index:06d}.wav"
-        soundfile.write(file, random.normal(scale=3000, size=RATE).clip(-32768, 32767).astype(np.int16), RATE)
-        size += file.stat().st_size
+        file = folder / f"{index:06d}.flac"
+        if index < DISTINCT_FILES:
+            soundfile.write(file, random.normal(scale=0.1, size=(RATE, 2)).clip(-1, 1), RATE, subtype="PCM_16")
+            size += file.stat().st_size
+        else:
+            file.hardlink_to(folder / f"{index % DISTINCT_FILES:06d}.flac")
     return size
 
 
@@ -120,16 +125,17 @@ def go_through(folder: Path, way: str) -> dict[str, Any]:
     Returns:
         The seconds that it took, the first files not counted, and this process' memory on the way.
     """
-    files = sorted(folder.glob("*.wav"))
+    files = sorted(folder.glob("*.flac"))
     done: Iterable[Any]
     if way == READING:
-        load_audio(files[0], RATE)
-        done = (load_audio(file, RATE) for file in files)
+        load_audio(files[0])
+        done = (load_audio(file) for file in files)
     else:
         tagger = Tagger(device="cpu")
         sources: Iterable[Any] = files
         if way == COMPUTING:
-            clips = [(load_audio(file, RATE), RATE) for file in files[:CLIPS_IN_MEMORY]]
+            rate = tagger.feature_extractor.sampling_rate
+            clips = [(load_audio(file, rate), rate) for file in files[:DISTINCT_FILES]]
             sources = islice(cycle(clips), len(files))
         workers = 0 if way == COMPUTING else int(way)
         tagger(files[: tagger.batch_size], progress=False, workers=workers)

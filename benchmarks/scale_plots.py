@@ -63,7 +63,7 @@ def plot_folder(result: dict[str, Any], path: Path) -> None:
         names, [run["files_per_sec"] for run in result["runs"]], color=COLOURS[: len(names)], width=0.6, alpha=0.85
     )
     speed.bar_label(bars, fmt="{:,.0f}", fontsize=9, padding=2)
-    # Reading alone would be far above the picture: decoding a second of wav takes no time beside the model.
+    # As a line, reading alone would push the bars down: it is above them by far.
     for key, label, line in (
         ("computing_alone_files_per_sec", "computing alone", "--"),
         ("in_turns_files_per_sec", "reading and computing in turns", ":"),
@@ -76,7 +76,7 @@ def plot_folder(result: dict[str, Any], path: Path) -> None:
         _tidy(axes)
         axes.set_ylim(0, 1.15 * axes.get_ylim()[1])
     figure.suptitle(
-        f"{result['files']:,} files of 1 s, {result['model']}, memory of the whole process\n"
+        f"{result['files']:,} flac files of 1 s, {result['model']}, memory of the whole process\n"
         f"{_measured_on(result['processor'], result['threads'], result['torch'])}",
         fontsize=10,
     )

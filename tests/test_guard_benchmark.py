@@ -8,8 +8,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
+from typing import Any
+from unittest.mock import Mock
 
 import pytest
+import torch
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 ROUNDS, FLOOR, CEILING = 4, 2.0, 0.03
@@ -32,7 +35,23 @@ CEILINGS = [
 CASES = [(False, *case) for case in FLOORS] + [(True, *case) for case in CEILINGS]
 
 # Of the real checks.
-KINDS = ["efficiency", "speed-up: float32", "speed-up: int8", "match and merge", "bundled", "front end"]
+KINDS = [
+    "efficiency",
+    "speed-up: float32",
+    "speed-up: bfloat16",
+    "speed-up: int8",
+    "ONNX",
+    "files",
+    "match and merge",
+    "bundled",
+    "front end",
+]
+# What the machine lacks, by the name in the guard that tells it and what it then tells; the checks skipped; the word.
+LACKING = [
+    ({"int8_works": False}, ["speed-up: int8", "files"], "no int8 on this machine"),
+    ({"half_precision": torch.float32}, ["bfloat16"], "this processor is not fast in bfloat16"),
+    ({"needs": ImportError("ONNX files need onnx: install it")}, ["ONNX"], "ONNX files need onnx: install it"),
+]
 
 
 @pytest.fixture
@@ -78,6 +97,7 @@ def test_all_that_holds_exits_with_0(
     checks = {"fast": measuring([2.5], []), "at the second try": measuring([1.9, 2.1], [])}
     assert exit_status(guard, monkeypatch, checks) == 0
     lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["check", "measured", "bound", "verdict"]
     assert [line.split()[-4:] for line in lines[2:]] == [["2.500", "≥", "2.000", "ok"], ["2.100", "≥", "2.000", "ok"]]
 
 
@@ -92,16 +112,23 @@ def test_one_that_has_fallen_exits_with_1_and_the_others_are_still_measured(
     assert asked == [ROUNDS]
 
 
+@pytest.mark.parametrize(("lacking", "kinds", "word"), LACKING, ids=[kinds[0] for _, kinds, _ in LACKING])
 def test_what_this_machine_lacks_is_skipped_with_a_word_and_does_not_count(
-    guard: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    lacking: dict[str, Any],
+    kinds: list[str],
+    word: str,
+    guard: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(guard, "int8_works", lambda: False)
-    in_int8 = [check for check in guard.CHECKS if "int8" in check.name]
-    assert len(in_int8) == 2
+    for name, value in lacking.items():
+        monkeypatch.setattr(guard, name, Mock(side_effect=value if isinstance(value, Exception) else [value] * 9))
+    checks = [check for check in guard.CHECKS if any(kind in check.name for kind in kinds)]
+    assert len(checks) >= len(kinds)
     monkeypatch.setattr(guard, "ast_base", lambda frames: guard.bundled())
-    monkeypatch.setattr(guard, "CHECKS", in_int8)
+    monkeypatch.setattr(guard, "CHECKS", checks)
     assert guard.main([]) == 0
-    assert capsys.readouterr().out.count("skipped: no int8 on this machine") == 2
+    assert capsys.readouterr().out.count(f"skipped: {word}") == len(checks)
 
 
 def test_json_holds_the_rows_with_every_attempt(

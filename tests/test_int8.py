@@ -20,7 +20,7 @@ SHAPES = [((3,), 8, 4), ((2, 50), 64, 192), ((1, 1), 768, 16), ((4, 7, 3), 24, 9
 # How far logits of the bundled checkpoint move, whose own spread over clips and labels is about 3.
 TOLERANCE = 0.1
 
-pytestmark = pytest.mark.skipif(not int8_works(), reason="this machine lacks 8-bit products")
+needs_int8 = pytest.mark.skipif(not int8_works(), reason="this machine lacks 8-bit products")
 
 
 def values(*shape: int) -> Tensor:
@@ -39,6 +39,7 @@ def reference(layer: nn.Linear, inputs: Quantized) -> Tensor:
     return dequantized(inputs) @ weight.T + (0 if layer.bias is None else layer.bias.double())
 
 
+@needs_int8
 @pytest.mark.parametrize(("rows", "in_features", "out_features"), SHAPES)
 @pytest.mark.parametrize("bias", [True, False])
 @torch.inference_mode()
@@ -56,6 +57,7 @@ def test_a_layer_gives_the_products_of_the_rounded_numbers(
         torch.testing.assert_close(outputs.double(), expected, atol=1e-4, rtol=1e-5)
 
 
+@needs_int8
 def test_numbers_are_rounded_to_the_nearest_step_of_their_tokens_range() -> None:
     some = values(5, 7)
     for inputs in (some, some.abs(), -some.abs(), some * torch.tensor([[1.0], [1e-6], [1e6], [0], [1e-30]])):
@@ -67,6 +69,7 @@ def test_numbers_are_rounded_to_the_nearest_step_of_their_tokens_range() -> None
         ).flatten().tolist()
 
 
+@needs_int8
 def test_layers_side_by_side_give_what_each_gives() -> None:
     layers = [nn.Linear(16, 5), nn.Linear(16, 3, bias=False), nn.Linear(16, 4)]
     inputs = quantized(values(6, 16))
@@ -74,6 +77,7 @@ def test_layers_side_by_side_give_what_each_gives() -> None:
     torch.testing.assert_close(together, torch.cat([Int8Linear(layer)(inputs) for layer in layers], dim=1))
 
 
+@needs_int8
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
 @torch.inference_mode()
 def test_a_clip_that_is_not_finite_stays_so_and_spares_the_others(bad: float, make_fastast: Make) -> None:
@@ -86,6 +90,7 @@ def test_a_clip_that_is_not_finite_stays_so_and_spares_the_others(bad: float, ma
     assert torch.equal(logits[[0, 2]], clean[[0, 2]])
 
 
+@needs_int8
 @torch.inference_mode()
 def test_a_clips_logits_do_not_depend_on_the_batch(make_fastast: Make) -> None:
     model = to_int8(make_fastast(tome_r=6))
@@ -94,6 +99,7 @@ def test_a_clips_logits_do_not_depend_on_the_batch(make_fastast: Make) -> None:
     torch.testing.assert_close(model(clips).logits, alone, atol=1e-5, rtol=0)
 
 
+@needs_int8
 @pytest.mark.parametrize("settings", [{}, {"tome_r": 6}, {"tome_r": 6, "tome_proportional_attention": False}])
 @torch.inference_mode()
 def test_a_model_moves_a_little_and_the_one_it_was_made_of_not_at_all(
@@ -113,6 +119,7 @@ def test_a_model_moves_a_little_and_the_one_it_was_made_of_not_at_all(
     assert type(model.audio_spectrogram_transformer.layers[0]) is not int8.Int8Layer
 
 
+@needs_int8
 @torch.inference_mode()
 def test_a_model_says_where_patches_went_and_what_its_layers_gave(make_fastast: Make) -> None:
     fast = to_int8(make_fastast(tome_r=6))
@@ -121,6 +128,7 @@ def test_a_model_says_where_patches_went_and_what_its_layers_gave(make_fastast: 
     assert [int(where.max()) + 1 for where in outputs.merge_map] == [44, 38, 32]
 
 
+@needs_int8
 def test_another_activation_than_gelu_is_kept(make_fastast: Make) -> None:
     model = make_fastast(hidden_act="relu")
     clips = values(2, 128, 48)
@@ -128,6 +136,7 @@ def test_another_activation_than_gelu_is_kept(make_fastast: Make) -> None:
         assert (to_int8(model)(clips).logits - model(clips).logits).abs().max() < 0.05
 
 
+@needs_int8
 def test_labels_of_the_bundled_clips_stay_and_logits_within_the_tolerance() -> None:
     files = sorted(SPEECH.glob("*"))
     exact, fast = Tagger(device="cpu", top_k=None), Tagger(device="cpu", top_k=None, dtype="int8")
@@ -145,6 +154,7 @@ def exact_samples(file: Path, tagger: Tagger) -> Any:
     return load_audio(file, rate)[: tagger.feature_extractor.samples_of(tagger.feature_extractor.max_length)]
 
 
+@needs_int8
 def test_a_copy_computes_the_same(make_fastast: Make) -> None:
     fast = to_int8(make_fastast(tome_r=6))
     clips = values(2, 128, 48)
@@ -152,12 +162,14 @@ def test_a_copy_computes_the_same(make_fastast: Make) -> None:
         assert torch.equal(copy.deepcopy(fast)(clips).logits, fast(clips).logits)
 
 
+@needs_int8
 def test_it_is_not_saved_as_if_it_were_whole(make_fastast: Make, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="can't be saved or turned into another: give the model it was made of"):
         to_int8(make_fastast()).save_pretrained(tmp_path)
     assert not list(tmp_path.glob("*.safetensors"))
 
 
+@needs_int8
 def test_what_is_in_int8_already_is_refused(make_fastast: Make) -> None:
     fast = to_int8(make_fastast())
     with pytest.raises(ValueError, match="in int8 already: give the model it was made of"):
@@ -166,6 +178,7 @@ def test_what_is_in_int8_already_is_refused(make_fastast: Make) -> None:
         Tagger(fast, device="cpu")
 
 
+@needs_int8
 def test_other_threads_can_use_the_model_meanwhile(make_fastast: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     model, clips = make_fastast(), values(1, 128, 48)
     expected, seen = model(clips).logits, []
@@ -181,6 +194,7 @@ def test_other_threads_can_use_the_model_meanwhile(make_fastast: Make, monkeypat
     assert all(torch.equal(logits, expected) for logits in seen)
 
 
+@needs_int8
 def test_adapters_are_refused(make_fastast: Make) -> None:
     class Adapted(nn.Linear):
         pass
@@ -205,5 +219,6 @@ def test_it_works_only_with_vnni(has_vnni: bool, monkeypatch: pytest.MonkeyPatch
     assert int8_works.__wrapped__() is has_vnni
 
 
+@needs_int8
 def test_the_models_class_is_kept(make_fastast: Make) -> None:
     assert type(to_int8(make_fastast())) is FastASTForAudioClassification
