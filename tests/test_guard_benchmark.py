@@ -60,6 +60,11 @@ def guard(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return importlib.import_module("guard")
 
 
+@pytest.fixture
+def ratios(guard: ModuleType) -> ModuleType:
+    return importlib.import_module("guard_ratios")
+
+
 def measuring(ratios: list[float], asked: list[int]) -> Callable[[int], float]:
     """Gives the ratios in turn and keeps for how many rounds it was asked."""
     left = iter(ratios)
@@ -118,14 +123,15 @@ def test_what_this_machine_lacks_is_skipped_with_a_word_and_does_not_count(
     kinds: list[str],
     word: str,
     guard: ModuleType,
+    ratios: ModuleType,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     for name, value in lacking.items():
-        monkeypatch.setattr(guard, name, Mock(side_effect=value if isinstance(value, Exception) else [value] * 9))
+        monkeypatch.setattr(ratios, name, Mock(side_effect=value if isinstance(value, Exception) else [value] * 9))
     checks = [check for check in guard.CHECKS if any(kind in check.name for kind in kinds)]
     assert len(checks) >= len(kinds)
-    monkeypatch.setattr(guard, "ast_base", lambda frames: guard.bundled())
+    monkeypatch.setattr(ratios, "ast_base", lambda frames: ratios.bundled())
     monkeypatch.setattr(guard, "CHECKS", checks)
     assert guard.main([]) == 0
     assert capsys.readouterr().out.count(f"skipped: {word}") == len(checks)
@@ -157,15 +163,17 @@ def test_checks_have_names_of_their_own_and_rounds_that_give_each_side_each_plac
     assert all(check.rounds % 4 == 0 for check in guard.CHECKS)
 
 
-def test_the_ratio_is_above_1_where_stock_takes_longer(guard: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guard, "timed", lambda run, device: (run(), None))
-    assert guard.median_ratio(lambda: 3.0, lambda: 2.0, rounds=4) == 1.5
+def test_the_ratio_is_above_1_where_stock_takes_longer(ratios: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ratios, "timed", lambda run, device: (run(), None))
+    assert ratios.median_ratio(lambda: 3.0, lambda: 2.0, rounds=4) == 1.5
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_real_check_can_be_measured(guard: ModuleType, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+def test_every_real_check_can_be_measured(
+    guard: ModuleType, ratios: ModuleType, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
     """With the bundled checkpoint in place of AST-base, for one round: that it runs, not what it finds."""
-    monkeypatch.setattr(guard, "ast_base", lambda frames: guard.for_length(guard.bundled(), 64))
+    monkeypatch.setattr(ratios, "ast_base", lambda frames: ratios.for_length(ratios.bundled(), 64))
     checks = [check for check in guard.CHECKS if kind in check.name]
     assert checks
     for check in checks:
