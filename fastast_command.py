@@ -18,8 +18,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if asks_for_help and "fastast_hf" not in sys.modules and (package := find_spec("fastast_hf")):
         # The package's modules can be imported from it, and its own code is not run: after the help, the process ends.
         sys.modules["fastast_hf"] = module_from_spec(package)
-    from fastast_hf.cli.main import main as run
-
+    try:
+        from fastast_hf.cli.main import main as run
+    except KeyboardInterrupt:  # importing takes seconds, too
+        print("fastast: stopped", file=sys.stderr)
+        return 130
     return run(argv)
 
 

@@ -35,17 +35,17 @@ from fastast_hf.cli.tables import format_table
 # Merging has to gain what the arithmetic allows (1.10 to 1.16: oneDNN is faster than stock AST's MKL).
 LEAST_EFFICIENCY = 0.88
 # Of a clip this short a dozen tokens are soon left: reading the weights sets the pace, and merging can't shorten that.
-LEAST_SPEEDUP_SHORT = 3.0  # of 3.86
+LEAST_SPEEDUP_SHORT = 2.75  # of 3.44
 # Half the weights to read.
-LEAST_SPEEDUP_SHORT_BFLOAT16 = 4.2  # of 5.42
+LEAST_SPEEDUP_SHORT_BFLOAT16 = 3.8  # of 4.79
 # A quarter of them.
-LEAST_SPEEDUP_SHORT_INT8 = 6.5  # of 8.43
+LEAST_SPEEDUP_SHORT_INT8 = 6.0  # of 7.67
 # No Python between operators, and in the last layer only what is read.
-LEAST_SPEEDUP_SHORT_ONNX = 4.0  # of 5.24
+LEAST_SPEEDUP_SHORT_ONNX = 3.9  # of 4.94
 # What the fast preset computes for a clip of five seconds: here the arithmetic counts again.
 LEAST_SPEEDUP_INT8 = 4.3  # of 5.6
 # From files to labels, front ends and reading included: half the frames, merging and int8 together.
-LEAST_SPEEDUP_FAST = 10.0  # of 13.4
+LEAST_SPEEDUP_FAST = 10.0  # of 12.2
 # Who merges nothing must not pay for it: these are stock AST's own operations, and the rest is noise.
 LEAST_SPEEDUP_UNMERGED = 0.9
 # The most that choosing whom to merge, and merging, may take of a layer: it is time that no merge wins back.

@@ -294,7 +294,8 @@ def _check_sampling_rate(rate: object, name: str) -> None:
 
 def _is_listed(file: Path, folder: Path) -> bool:
     hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
-    return file.suffix.lower() in AUDIO_EXTENSIONS and not hidden and file.is_file()
+    # A link to nothing is listed, so that it gets its line.
+    return file.suffix.lower() in AUDIO_EXTENSIONS and not hidden and (file.is_file() or not file.exists())
 
 
 def _natural_key(file: Path) -> tuple[list[list[str | int]], str]:

@@ -130,9 +130,9 @@ class FastASTConfig(ASTConfig):
 
 
 def check_place(checkpoint: str | os.PathLike[str], subfolder: str = "") -> None:
-    """Raise an OSError for what is meant as a folder and holds no checkpoint.
+    """Raise an OSError for what is meant as a folder and holds no checkpoint, and for a file.
 
-    Transformers would take a folder that is not there for a malformed id of the Hub.
+    Transformers would take a folder that is not there for a malformed id of the Hub, and a file for a config.json.
     """
     path = Path(checkpoint)
     looks_local = path.is_absolute() or len(path.parts) != 2 or os.fspath(checkpoint).startswith((".", "~"))
@@ -140,6 +140,10 @@ def check_place(checkpoint: str | os.PathLike[str], subfolder: str = "") -> None
         raise OSError(f"{path} does not exist: give a checkpoint's folder, or a model id of the Hub (owner/name)")
     if path.is_dir() and not (path / subfolder / "config.json").is_file():
         raise OSError(f"{path} has no config.json: give a checkpoint's folder, or a model id of the Hub (owner/name)")
+    if path.suffix.lower() == ".onnx" and path.is_file():
+        raise OSError(f"{path} is a model exported for ONNX Runtime: give the checkpoint that it was made of here")
+    if path.is_file() and path.suffix != ".json":
+        raise OSError(f"{path} is a file: give a checkpoint's folder, or a model id of the Hub (owner/name)")
 
 
 def adapted_checkpoint(checkpoint: Any) -> Any:

@@ -39,7 +39,7 @@ def export_onnx(
 
     Args:
         model: Any AST or FastAST classifier: local, of the Hub, or in memory, which stays as it is.
-        path: The file, `….onnx`.
+        path: The file, `….onnx`; one of an earlier export is replaced.
         tome_r: Tokens to merge in each layer; None for the model's own.
         tome_schedule: How `tome_r` is spread over the layers; None for the model's own.
         num_frames: Length of the clips in frames of 10 ms; None for the front end's.
@@ -63,7 +63,7 @@ def export_onnx(
         8
     """
     path = Path(path)
-    if path.suffix != SUFFIX:
+    if path.suffix.lower() != SUFFIX:
         raise ValueError(f"{path} does not end in {SUFFIX}, by which it is told from a checkpoint: name it so")
     needs("onnx")
     from .onnx_graph import build_graph
@@ -86,6 +86,7 @@ def export_onnx(
         proto.metadata_props.add(key=key, value=_to_json(settings))
     content, partial = proto.SerializeToString(), path.with_name(f"{path.name}.partial")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         partial.write_bytes(content)
         partial.replace(path)  # which is the file of before up to here, should the disk be full
     except OSError as error:

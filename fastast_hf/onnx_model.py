@@ -29,7 +29,7 @@ def is_onnx_file(model: Any) -> TypeGuard[str | os.PathLike[str]]:
         >>> is_onnx_file("model.onnx"), is_onnx_file("MIT/ast-finetuned-audioset-10-10-0.4593")
         (True, False)
     """
-    return isinstance(model, (str, os.PathLike)) and Path(model).suffix == SUFFIX and not Path(model).is_dir()
+    return isinstance(model, (str, os.PathLike)) and Path(model).suffix.lower() == SUFFIX and not Path(model).is_dir()
 
 
 def needs(package: str) -> Any:

@@ -99,11 +99,14 @@ class Tagger:
             raise ValueError(
                 f"preset is {preset!r}, but {model} was exported with its dtype and merging: leave it out"
             )
+        if exported and native_length:
+            raise ValueError(f"native_length was asked for, but {model} takes clips of one length alone: leave it out")
         self.top_k, self.batch_size = top_k, batch_size
         self.native_length = settings.native_length if native_length is None else native_length
         self.device = usable_device("cpu" if device is None and (exported or dtype in (INT8, torch.int8)) else device)
         wanted = fast_dtype(settings, self.device) if dtype is None else resolved_dtype(dtype, self.device)
-        self.in_int8 = in_int8 = wanted is torch.int8 and not exported
+        in_int8 = wanted is torch.int8 and not exported
+        self.dtype_name = str(wanted).removeprefix("torch.")
         self.dtype = torch.float32 if in_int8 else wanted
         self.model: Any
         if isinstance(model, ASTPreTrainedModel):

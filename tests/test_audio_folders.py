@@ -30,6 +30,11 @@ def test_folders_are_searched_in_natural_order_without_hidden_files(tmp_path: Pa
     assert [file.relative_to(tmp_path).as_posix() for file in find_audio_files([tmp_path])] == list(wanted)
 
 
+def test_a_link_to_nothing_is_listed_so_that_it_is_heard_of(tmp_path: Path) -> None:
+    (tmp_path / "gone.wav").symlink_to(tmp_path / "nowhere.wav")
+    assert find_audio_files([tmp_path]) == [tmp_path / "gone.wav"]
+
+
 def test_a_hidden_folder_is_searched_when_asked_for(tmp_path: Path) -> None:
     make_tree(tmp_path, (".cache/x.wav",))
     assert find_audio_files([tmp_path / ".cache"]) == [tmp_path / ".cache" / "x.wav"]

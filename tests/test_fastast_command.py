@@ -7,6 +7,7 @@ import sys
 from configparser import ConfigParser
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -50,6 +51,17 @@ def test_it_is_what_is_installed_and_runs_commands(capsys: pytest.CaptureFixture
     assert getattr(import_module(module), function) is fastast_command.main
     assert fastast_command.main(["schedule", "--r", "20"]) == 0
     assert "r = 20 (constant schedule)" in capsys.readouterr().out
+
+
+def test_ctrl_c_while_the_package_is_imported_is_a_word(capsys: pytest.CaptureFixture[str]) -> None:
+    class Interrupted(ModuleType):
+        def __getattr__(self, name: str) -> None:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setitem(sys.modules, "fastast_hf.cli.main", Interrupted("fastast_hf.cli.main"))
+        assert fastast_command.main(["schedule"]) == 130
+    assert capsys.readouterr() == ("", "fastast: stopped\n")
 
 
 def test_a_command_runs_in_a_process_with_the_whole_package() -> None:

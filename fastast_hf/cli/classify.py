@@ -22,14 +22,24 @@ PRESETS = ("exact", "balanced", "fast")  # of fastast_hf.presets, which would br
 
 def add_parser(commands: Any) -> None:
     """Add `classify` to the commands."""
-    parser = commands.add_parser("classify", help="label audio files, or all audio in folders")
+    parser = commands.add_parser(
+        "classify",
+        help="label audio files, or all audio in folders",
+        description="Label audio files, and all audio in folders: wav, flac, ogg, opus, mp3, aiff or caf.",
+    )
     parser.add_argument("paths", nargs="+", type=Path, metavar="FILE|FOLDER")
-    parser.add_argument("--model", help="AST or FastAST checkpoint: folder or Hub id (default: the bundled one)")
+    parser.add_argument(
+        "--model",
+        help="AST or FastAST checkpoint, folder or Hub id, or a file of fastast export (default: the bundled "
+        "checkpoint)",
+    )
     amount = parser.add_mutually_exclusive_group()
     amount.add_argument("--r", type=int, metavar="N", help="tokens to merge in each layer (default: the checkpoint's)")
     amount.add_argument("--speedup", type=float, metavar="X", help="merge enough for 1/X of the arithmetic")
     parser.add_argument(
-        "--schedule", choices=("constant", "decreasing", "increasing"), help="how r spreads over layers"
+        "--schedule",
+        choices=("constant", "decreasing", "increasing"),
+        help="how r spreads over the layers (default: the checkpoint's)",
     )
     parser.add_argument("--top-k", type=int, default=3, metavar="K", help="labels for each file (default: 3)")
     parser.add_argument("--batch-size", type=int, default=8, metavar="B", help="clips at once (default: 8)")
@@ -38,8 +48,9 @@ def add_parser(commands: Any) -> None:
         "--preset",
         default="exact",
         choices=PRESETS,
-        help="exact: float32, and the checkpoint's own r; balanced: half precision, half of the patches merged; fast: "
-        "int8, native length, four patches of five merged (default: exact)",
+        help="exact: float32, and the checkpoint's own r; balanced: half precision where this machine is fast in it; "
+        "fast: int8 where it has that, and native length. Checkpoints without an r of their own merge half of the "
+        "patches in balanced and four of five in fast, unless --r or --speedup is given (default: exact)",
     )
     parser.add_argument(
         "--dtype", choices=("float32", "bfloat16", "float16", "int8"), help="instead of the preset's; int8: CPU alone"
@@ -53,7 +64,7 @@ def add_parser(commands: Any) -> None:
     result = parser.add_mutually_exclusive_group()
     result.add_argument("--json", action="store_true", help="print a JSON object per file, one on a line")
     result.add_argument("-o", "--output", type=Path, metavar="FILE", help="write results to FILE.csv or FILE.jsonl")
-    parser.add_argument("--resume", action="store_true", help="go on with FILE: files that are in it are left out")
+    parser.add_argument("--resume", action="store_true", help="go on with FILE: names that are in it are left out")
     parser.set_defaults(run=run)
 
 
@@ -101,6 +112,7 @@ def run_to_file(args: argparse.Namespace) -> int:
         # Every process takes the next file in turn, so that recordings of all lengths are spread evenly.
         own = todo[processes.rank :: processes.count]
         errors: list[Any] = []
+        added = 0
         try:
             if todo:
                 path = output.path if processes.count == 1 else output.part(processes.rank)
@@ -109,16 +121,17 @@ def run_to_file(args: argparse.Namespace) -> int:
                     for file, result in zip(own, stream(tagger, own, args, shown), strict=True):
                         if isinstance(result, list):
                             appender.add(str(file), result)
+                            added += 1
                         else:
                             errors.append(result)
         finally:
             failed = print_errors(errors) or failed
         failed = any(processes.gather(failed))
+        added = sum(processes.gather(added))
         if processes.rank == 0:
             count = output.merge(list(map(str, files)))
-            earlier = f", {len(files) - len(todo)} of them before" if len(todo) < len(files) else ""
-            merging = f"; {describe_merging(tagger)}" if todo else ""
-            print(f"{output.path}: {count} file{'s' if count != 1 else ''}{earlier}{merging}")
+            earlier = f", {count - added} of them before" if count > added else ""
+            print(f"{output.path}: {count} file{'s' if count != 1 else ''}{earlier}; {describe_merging(tagger)}")
     return 2 if failed else 0
 
 
@@ -218,4 +231,5 @@ def describe_merging(tagger: Tagger) -> str:
     of_longest = " (of clips that fill the model's input)" if tagger.native_length else ""
     by_preset = merges != config.merges_per_layer()
     r = f"tome_r={merges} by the preset" if by_preset else f"tome_r={config.tome_r}"
-    return f"{r}: {tokens[0]} tokens enter the first layer, {tokens[-1]} the last{of_longest}"
+    dtype = "" if tagger.dtype_name == "float32" else f", in {tagger.dtype_name}"
+    return f"{r}: {tokens[0]} tokens enter the first layer, {tokens[-1]} the last{of_longest}{dtype}"

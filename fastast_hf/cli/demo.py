@@ -84,4 +84,5 @@ def run(args: argparse.Namespace) -> int:
     count = f"{len(clips)} clip" + ("s" if len(clips) > 1 else "")
     print(f"\nThe model alone, {count} at once, measured now on {tagger.device.type}:\n")
     print(format_table(["model", "tokens left", "ms per clip", "speed-up"], rows, align="lrrr"))
+    print(f"\nmedians of {ROUNDS} rounds; a speed-up is the median of the ratios within a round")
     return 2 if failed else 0

@@ -18,7 +18,13 @@ def add_parser(commands: Any) -> None:
     )
     export.add_argument("format", choices=("onnx", "int8"), help="float32, or 8-bit integers: a quarter of the size")
     export.add_argument("model", metavar="MODEL", help="AST or FastAST checkpoint: folder or Hub id")
-    export.add_argument("-o", "--output", type=Path, metavar="FILE", help="default: model.onnx, or model-int8.onnx")
+    export.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="default: model.onnx, or model-int8.onnx; one that is there is replaced",
+    )
     export.add_argument(
         "--r",
         type=int,
@@ -29,7 +35,12 @@ def add_parser(commands: Any) -> None:
     export.add_argument(
         "--schedule", choices=("constant", "decreasing", "increasing"), help="how one r spreads over the layers"
     )
-    export.add_argument("--frames", type=int, metavar="T", help="length of the clips (default: the checkpoint's)")
+    export.add_argument(
+        "--frames",
+        type=int,
+        metavar="T",
+        help="length of the clips in frames of 10 ms (default: the checkpoint's, which it is trained on)",
+    )
     export.set_defaults(run=run)
 
 

@@ -47,8 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if rest and not getattr(args, "takes_the_rest", False):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     args.rest = rest
-    keep_streams_clean()
     try:
+        keep_streams_clean()
         code = args.run(args)
         sys.stdout.flush()  # while a reader that has gone can still be told from an error
         return code

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 FORMATS = (".csv", ".jsonl")
+# Of settings that are remembered as digests, which tell a person nothing, what is said where they differ.
+DIGESTS = {"weights": "other weights", "config": "another config", "front_end": "another front end"}
 
 
 class Output:
@@ -102,16 +104,19 @@ class Output:
 
     def _check(self, settings: Mapping[str, Any]) -> None:
         try:
-            earlier = json.loads(self.settings_path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            earlier = dict(json.loads(self.settings_path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            no = "no" if isinstance(error, FileNotFoundError) else "a damaged"
             raise ValueError(
-                f"{self.path} has no {self.settings_path.name} beside it, and its results may be of another model: "
+                f"{self.path} has {no} {self.settings_path.name} beside it, and its results may be of another model: "
                 "give another file"
             ) from None
         names = [*settings, *(name for name in earlier if name not in settings)]
         other = [name for name in names if earlier.get(name) != settings.get(name)]
         if other:
-            was = ", ".join(f"{name} {earlier.get(name)} and not {settings.get(name)}" for name in other)
+            was = ", ".join(
+                DIGESTS.get(name) or f"{name} {earlier.get(name)} and not {settings.get(name)}" for name in other
+            )
             raise ValueError(f"{self.path} was begun with {was}: go on with the same settings, or give another file")
 
 

@@ -27,6 +27,7 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Draw and save."""
+    from ..onnx_model import is_onnx_file
     from ..tagging import Tagger
     from ..visualization import merge_clip, plot_merges
 
@@ -34,6 +35,8 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"--output is {args.output}: give a name that ends in .png, .pdf or .svg")
     if args.file.is_dir():
         raise ValueError(f"{args.file} is a folder: give one audio file in it")
+    if is_onnx_file(args.model):
+        raise ValueError(f"{args.model} does not tell what it merges: give the checkpoint that it was made of")
     tagger = Tagger(args.model)
     depth = tagger.model.config.num_hidden_layers
     if args.layers and not all(1 <= layer <= depth for layer in args.layers):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ from transformers import BertConfig, BertForSequenceClassification
 from fastast_hf import FastASTConfig, FastASTFeatureExtractor, FastASTForAudioClassification, Tagger
 from fastast_hf.cli import classify as classify_command
 from fastast_hf.cli.main import main
-from fastast_hf.presets import PRESETS
+from fastast_hf.presets import PRESETS, fast_dtype
 
 DATA = Path(__file__).parents[1] / "data"
 GOOD = str(DATA / "speech" / "yes_rms.wav")
@@ -96,6 +97,7 @@ def cut_weights(folder: Path) -> None:
 BAD_MODELS: list[tuple[Callable[[Path], Any], str]] = [
     (lambda folder: folder.rename(folder.with_name("elsewhere")), "does not exist"),
     (lambda folder: (folder / "config.json").unlink(), "has no config.json"),
+    (lambda folder: shutil.rmtree(folder) or folder.write_bytes(b"RIFF"), "is a file: give a checkpoint's folder"),
     (make_bert, "is a 'bert' checkpoint"),
     (lambda folder: (folder / "config.json").write_text('{"model_type": '), "config.json"),
     (lambda folder: edit_config(folder, tome_r=-1), "tome_r is -1"),
@@ -165,7 +167,7 @@ def test_headers_count_the_labels(top_k: str, headers: str, classify) -> None:  
     [
         (["--r", "20"], "tome_r=20: 146 tokens enter the first layer, 106 the last"),
         (["--r", "20", "--schedule", "decreasing"], "tome_r=20: 146 tokens enter the first layer, 86 the last"),
-        (["--r", "0", "--dtype", "bfloat16"], "tome_r=0: 146 tokens enter the first layer, 146 the last"),
+        (["--r", "0", "--dtype", "bfloat16"], "tome_r=0: 146 tokens enter the first layer, 146 the last, in bfloat16"),
         (["--native-length"], "130 the last (of clips that fill the model's input)"),
         (["--preset", "fast", "--no-native-length"], "tome_r=8: 146 tokens enter the first layer, 130 the last"),
         (["--preset", "fast", "--r", "20"], "106 the last (of clips that fill the model's input)"),
@@ -175,14 +177,24 @@ def test_headers_count_the_labels(top_k: str, headers: str, classify) -> None:  
 def test_what_was_merged_follows_the_options(options: list[str], said: str, classify) -> None:  # noqa: ANN001
     code, out, err = classify(GOOD, *options)
     assert (code, err) == (0, [])
-    assert out[-1].endswith(said)
+    assert out[-1].removesuffix(f", in {preset_dtype(options)}").endswith(said)
+
+
+def preset_dtype(options: list[str]) -> str:
+    """What this machine computes in by a preset."""
+    name = options[options.index("--preset") + 1] if "--preset" in options else "exact"
+    return str(fast_dtype(PRESETS[name], torch.device("cpu"))).removeprefix("torch.")
 
 
 def test_what_a_preset_merges_is_told(classify, checkpoint: Path) -> None:  # noqa: ANN001
     edit_config(checkpoint, tome_r=0)
     code, out, err = classify(GOOD, "--preset", "balanced")
     assert (code, err) == (0, [])
-    assert out[-1].endswith("tome_r=[48, 24, 0] by the preset: 146 tokens enter the first layer, 74 the last")
+    assert (
+        out[-1]
+        .removesuffix(f", in {preset_dtype(['--preset', 'balanced'])}")
+        .endswith("tome_r=[48, 24, 0] by the preset: 146 tokens enter the first layer, 74 the last")
+    )
 
 
 def test_the_presets_offered_are_those_that_there_are() -> None:

@@ -139,7 +139,15 @@ def test_a_stopped_run_goes_on_and_does_no_file_twice(
     assert out.read_bytes() == whole.read_bytes()
     decoded.clear()
     code, printed, _ = classify(folder, "-o", out, "--resume")
-    assert (code, decoded) == (0, []) and printed == f"{out}: 12 files, 12 of them before\n"
+    assert (code, decoded) == (0, []) and printed.startswith(f"{out}: 12 files, 12 of them before; tome_r=")
+
+
+def test_results_of_files_that_are_gone_count_as_before(classify: Classify, folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.csv"
+    assert classify(folder, "-o", out)[0] == 0
+    (folder / "clip3.wav").unlink()
+    (folder / "new.wav").write_bytes((SPEECH / "yes_rms.wav").read_bytes())
+    assert classify(folder, "-o", out, "--resume")[1].startswith(f"{out}: 13 files, 12 of them before; tome_r=")
 
 
 def test_what_several_processes_had_done_is_kept_by_one(
@@ -266,13 +274,13 @@ OTHERS: list[tuple[Callable[[Path], None], str]] = [
     (with_field("config.json", "tome_schedule", "decreasing"), r"begun with schedule constant and not decreasing:"),
     (
         with_field("config.json", "id2label", {i: f"sound {i}" for i in range(12)}),
-        r"begun with config \w+ and not \w+:",
+        "begun with another config:",
     ),
-    (with_field("config.json", "problem_type", "multi_label_classification"), r"begun with config \w+ and not \w+:"),
-    (with_field("preprocessor_config.json", "mean", -7.0), r"begun with front_end \w+ and not \w+:"),
-    (train_further, r"begun with weights \w+ and not \w+:"),
-    (forget("weights"), r"begun with weights None and not \w+:"),
-    (forget("config", "front_end"), r"begun with config None and not \w+, front_end None and not \w+:"),
+    (with_field("config.json", "problem_type", "multi_label_classification"), "begun with another config:"),
+    (with_field("preprocessor_config.json", "mean", -7.0), "begun with another front end:"),
+    (train_further, "begun with other weights:"),
+    (forget("weights"), "begun with other weights:"),
+    (forget("config", "front_end"), "begun with another config, another front end:"),
 ]
 
 
@@ -303,7 +311,7 @@ def test_a_file_that_was_exported_again_is_refused(
     assert classify(SPEECH / "down_rms.wav", "-o", out, "--model", model, "--resume")[0] == 0
     export_onnx(BUNDLED_CHECKPOINT, model, tome_r=30)
     code, _, errors = classify(SPEECH, "-o", out, "--model", model, "--resume")
-    assert code == 2 and re.search(r"begun with weights \w+ and not \w+, r 8 and not 30:", errors)
+    assert code == 2 and "begun with other weights, r 8 and not 30:" in errors
     assert len(read(out)) == 2
 
 

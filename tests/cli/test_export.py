@@ -21,6 +21,7 @@ MADE = [
     (["onnx", "-o", "a b.onnx", "--r", "0"], "a b.onnx", "tome_r=0: 50 tokens enter the first layer, 50 the last"),
     (["int8", "--r", "9", "2", "1"], "model-int8.onnx", "tome_r=[9, 2, 1]: 50 tokens enter the first layer, 39"),
     (["onnx", "--schedule", "decreasing"], "model.onnx", "tome_r=8: 50 tokens enter the first layer, 26 the last"),
+    (["onnx", "-o", "new/folder/UPPER.ONNX"], "new/folder/UPPER.ONNX", "50 tokens enter the first layer, 34 the last"),
     (["onnx", "--frames", "64"], "model.onnx", "64 frames, tome_r=8: 22 tokens enter the first layer, 8 the last"),
 ]
 MISTAKES = [
@@ -30,7 +31,8 @@ MISTAKES = [
     (["onnx", "MODEL", "--r", "1", "2"], "2 numbers for 3 layers"),
     (["onnx", "MODEL", "--frames", "5"], "shorter than one patch"),
     (["onnx", "MODEL", "-o", "model.bin"], "does not end in .onnx"),
-    (["onnx", "MODEL", "-o", "gone/model.onnx"], "gone/model.onnx"),
+    (["onnx", "MODEL", "-o", "MODEL/config.json/model.onnx"], "Not a directory"),
+    (["onnx", GOOD], "yes_rms.wav is a file: give a checkpoint's folder"),
     (["onnx", "no/such/folder"], "does not exist"),
 ]
 
@@ -63,7 +65,7 @@ def test_the_file_is_written_and_classifies(
 def test_a_mistake_is_one_line(
     arguments: list[str], said: str, checkpoint: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = [checkpoint if argument == "MODEL" else argument for argument in arguments]
+    arguments = [argument.replace("MODEL", checkpoint) for argument in arguments]
     try:
         code = main(["export", *arguments])
     except SystemExit as exit:  # the parser's
@@ -78,7 +80,7 @@ CLASSIFIED = [
     (["--r", "4"], "export again with --r"),
     (["--speedup", "1.2"], "export again with --r"),
     (["--dtype", "bfloat16"], "leave dtype out"),
-    (["--native-length"], "leave out native_length"),
+    (["--native-length"], "native_length was asked for, but model.onnx takes clips of one length alone"),
     (["--model", "gone.onnx"], "gone.onnx does not exist"),
 ]
 
@@ -92,6 +94,27 @@ def test_a_setting_that_is_fixed_is_one_line(
     assert main(["classify", GOOD, "--model", "model.onnx", *options]) == 2
     out, err = capsys.readouterr()
     assert out == "" and err.count("\n") == 1 and err.startswith("fastast classify: ") and said in err
+
+
+# Commands that need what only a checkpoint has.
+NOT_EXPORTED = [
+    ["visualize", GOOD, "-o", "merged.png"],
+    ["export", "onnx", "-o", "again.onnx"],
+    ["schedule"],
+    ["benchmark", "--frames", "64", "--rounds", "1"],
+]
+
+
+@pytest.mark.parametrize("command", NOT_EXPORTED, ids=[command[0] for command in NOT_EXPORTED])
+def test_an_exported_file_where_a_checkpoint_is_needed_is_one_line(
+    command: list[str], checkpoint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["export", "onnx", checkpoint]) == 0
+    capsys.readouterr()
+    model = ["model.onnx"] if command[0] == "export" else ["--model", "model.onnx"]
+    assert main([*command, *model]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 1 and "give the checkpoint that it was made of" in err
 
 
 def test_a_damaged_file_is_one_line(checkpoint: str, capfd: pytest.CaptureFixture[str]) -> None:

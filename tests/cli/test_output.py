@@ -122,6 +122,14 @@ def test_what_may_not_be_written_to_is_refused_and_stays(
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
+@pytest.mark.parametrize("content", [b"garbage{", b"[1]", b"null"])
+def test_damaged_settings_are_told_from_missing_ones(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "out.csv").write_bytes(CSV + b"a.wav,yes,0.5\n")
+    (tmp_path / "out.csv.settings.json").write_bytes(content)
+    with pytest.raises(ValueError, match=r"has a damaged out\.csv\.settings\.json beside it"):
+        Output(tmp_path / "out.csv").begin(SETTINGS, resume=True)
+
+
 def test_going_on_tells_what_is_done_in_the_file_and_in_all_parts(tmp_path: Path) -> None:
     output = Output(tmp_path / "new" / "out.jsonl")
     assert output.begin(SETTINGS, resume=False) == set()
