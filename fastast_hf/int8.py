@@ -37,8 +37,8 @@ class Quantized(NamedTuple):
 def to_int8(model: FastASTForAudioClassification) -> FastASTForAudioClassification:
     """A copy of a model, for inference on the CPU, whose layers' linear parts compute in 8 bits.
 
-    Logits of small trained models move by 0.6 % of their spread on average, and 5 % at most (`benchmarks/README.md`). Such a model tells no attention maps,
-    and can't be saved.
+    Logits of small trained models move by 0.6 % of their spread on average, and 5 % at most (`benchmarks/README.md`).
+    Such a model tells no attention maps, and can't be saved.
 
     Args:
         model: Stays as it is; the copy shares nothing with it.
