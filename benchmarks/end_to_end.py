@@ -31,7 +31,7 @@ from writing import write_rows
 from fastast_hf import FastASTConfig, FastASTFeatureExtractor, FastASTForAudioClassification, Tagger
 from fastast_hf.audio import MIN_SECONDS
 from fastast_hf.benchmark_candidates import stock_ast
-from fastast_hf.benchmarking import check_at_least, interleaved_rounds, timed
+from fastast_hf.benchmark_rounds import check_at_least, interleaved_rounds, timed
 from fastast_hf.cli.tables import format_table
 from fastast_hf.devices import half_precision
 from fastast_hf.token_merging import tokens_per_layer

@@ -15,7 +15,7 @@ from layer_parts import Setting, overhead
 
 from fastast_hf import FastASTConfig, FastASTFeatureExtractor, FastASTForAudioClassification, Tagger
 from fastast_hf.benchmark_candidates import candidates_for, for_length, noise_clips, stock_ast
-from fastast_hf.benchmarking import interleaved_rounds, timed
+from fastast_hf.benchmark_rounds import interleaved_rounds, timed
 from fastast_hf.complexity import complexity
 from fastast_hf.devices import half_precision
 from fastast_hf.export import export_onnx

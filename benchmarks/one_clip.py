@@ -29,7 +29,7 @@ from writing import write_rows
 
 from fastast_hf import FastASTConfig, FastASTForAudioClassification
 from fastast_hf.benchmark_candidates import for_length, stock_ast
-from fastast_hf.benchmarking import check_at_least, interleaved_rounds
+from fastast_hf.benchmark_rounds import check_at_least, interleaved_rounds
 from fastast_hf.cli.tables import format_table
 from fastast_hf.devices import half_precision
 from fastast_hf.errors import one_line

@@ -30,7 +30,7 @@ from scale_rows import FRAMES_PER_SECOND, ScaleRow, Setting, measure, table
 
 from fastast_hf import FastASTConfig, FastASTForAudioClassification
 from fastast_hf.benchmark_results import to_json, write_csv
-from fastast_hf.benchmarking import check_at_least
+from fastast_hf.benchmark_rounds import check_at_least
 from fastast_hf.complexity import complexity
 from fastast_hf.int8 import int8_works
 from fastast_hf.presets import PRESETS, merges_of_share

@@ -29,7 +29,7 @@ from transformers.utils import logging
 
 from fastast_hf.audio import load_audio
 from fastast_hf.benchmark_circumstances import processor_name
-from fastast_hf.benchmarking import interleaved_rounds
+from fastast_hf.benchmark_rounds import interleaved_rounds
 from fastast_hf.tagging import BUNDLED_CHECKPOINT, Tagger
 
 WORKERS = (0, 1, 2, 4)

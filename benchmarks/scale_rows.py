@@ -14,8 +14,8 @@ from torch import Tensor
 from fastast_hf import FastASTForAudioClassification
 from fastast_hf.benchmark_candidates import for_length, stock_ast
 from fastast_hf.benchmark_circumstances import shared_columns
+from fastast_hf.benchmark_rounds import WARM_UP_ROUNDS, interleaved_rounds, timed
 from fastast_hf.benchmark_rows import Row
-from fastast_hf.benchmarking import WARM_UP_ROUNDS, interleaved_rounds, timed
 from fastast_hf.cli.tables import format_table
 from fastast_hf.complexity import complexity
 from fastast_hf.int8 import to_int8

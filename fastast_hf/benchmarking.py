@@ -28,7 +28,6 @@ from .benchmark_candidates import (
 )
 from .benchmark_circumstances import shared_columns
 from .benchmark_failures import UnlessOutOfMemory, compiler_wanted
-from .benchmark_rounds import WARM_UP_ROUNDS as WARM_UP_ROUNDS
 from .benchmark_rounds import check_at_least, interleaved_rounds, timed
 from .benchmark_rows import BenchmarkRow
 from .complexity import Complexity, complexity

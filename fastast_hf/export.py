@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,8 @@ def export_onnx(
     path = Path(path)
     if path.suffix.lower() != SUFFIX:
         raise ValueError(f"{path} does not end in {SUFFIX}, by which it is told from a checkpoint: name it so")
+    if path.parent.is_file():
+        raise OSError(f"{path.parent} is a file, and {path.name} can't be in it: give a folder")
     needs("onnx")
     from .onnx_graph import build_graph
 
@@ -92,7 +95,8 @@ def export_onnx(
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
     return fast
 
 

@@ -18,7 +18,7 @@ import pytest
 from transformers import ASTForAudioClassification
 
 from fastast_hf import Tagger
-from fastast_hf.benchmarking import WARM_UP_ROUNDS
+from fastast_hf.benchmark_rounds import WARM_UP_ROUNDS
 from fastast_hf.demo_app import ROUNDS, compare
 
 pytest.importorskip("matplotlib")

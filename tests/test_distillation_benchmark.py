@@ -16,8 +16,8 @@ from torch import nn
 
 from fastast_hf import FastASTConfig, FastASTFeatureExtractor, FastASTForAudioClassification, training_benchmark
 from fastast_hf.benchmark_results import to_json, write_csv
+from fastast_hf.benchmark_rounds import WARM_UP_ROUNDS
 from fastast_hf.benchmark_rows import DistillationRow
-from fastast_hf.benchmarking import WARM_UP_ROUNDS
 from fastast_hf.complexity import complexity
 from fastast_hf.distillation_benchmark import Lesson, benchmark_teacher, forward_macs, labels_of
 from fastast_hf.teachers.cnn import CNNConfig, CNNForAudioClassification

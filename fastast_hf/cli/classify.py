@@ -132,6 +132,7 @@ def run_to_file(args: argparse.Namespace) -> int:
             count = output.merge(list(map(str, files)))
             earlier = f", {count - added} of them before" if count > added else ""
             print(f"{output.path}: {count} file{'s' if count != 1 else ''}{earlier}; {describe_merging(tagger)}")
+        processes.gather(None)  # a launcher ends them all once one has ended with 2, and the file is not whole before
     return 2 if failed else 0
 
 

@@ -40,8 +40,9 @@ def score_settings(tagger: Tagger, model: str | None, preset: str) -> dict[str, 
 
     if is_onnx_file(model):
         weights = digest_of(Path(model).read_bytes())
-    else:  # read once more, as they were before they became int8, say
-        stored = load_classifier(BUNDLED_CHECKPOINT if model is None else model)
+    else:  # in another dtype, they are read once more as they are stored
+        as_stored = tagger.dtype_name == "float32"
+        stored = tagger.model if as_stored else load_classifier(BUNDLED_CHECKPOINT if model is None else model)
         weights = weights_digest(stored.state_dict().values())
     config = tagger.model.config
     return {

@@ -22,7 +22,7 @@ from running_scripts import TIMEOUT, environment, free_port
 
 from fastast_hf import FastASTForAudioClassification, Tagger, load_audio, tagging
 from fastast_hf.cli.main import main
-from fastast_hf.cli.output import records
+from fastast_hf.cli.output import Output, records
 from fastast_hf.cli.processes import Processes
 from fastast_hf.export import export_onnx
 from fastast_hf.int8 import int8_works
@@ -140,6 +140,17 @@ def test_a_stopped_run_goes_on_and_does_no_file_twice(
     decoded.clear()
     code, printed, _ = classify(folder, "-o", out, "--resume")
     assert (code, decoded) == (0, []) and printed.startswith(f"{out}: 12 files, 12 of them before; tome_r=")
+
+
+def test_no_process_ends_before_the_file_is_whole(
+    classify: Classify, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = []
+    gather, merge = Processes.gather, Output.merge
+    monkeypatch.setattr(Processes, "gather", lambda self, own: steps.append("gather") or gather(self, own))
+    monkeypatch.setattr(Output, "merge", lambda self, order: steps.append("merge") or merge(self, order))
+    assert classify(folder, "-o", tmp_path / "out.csv")[0] == 0
+    assert steps[-2:] == ["merge", "gather"]
 
 
 def test_results_of_files_that_are_gone_count_as_before(classify: Classify, folder: Path, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ MISTAKES = [
     (["onnx", "MODEL", "--r", "1", "2"], "2 numbers for 3 layers"),
     (["onnx", "MODEL", "--frames", "5"], "shorter than one patch"),
     (["onnx", "MODEL", "-o", "model.bin"], "does not end in .onnx"),
-    (["onnx", "MODEL", "-o", "MODEL/config.json/model.onnx"], "Not a directory"),
+    (["onnx", "MODEL", "-o", "MODEL/config.json/model.onnx"], "config.json is a file, and model.onnx can't be in it"),
     (["onnx", GOOD], "yes_rms.wav is a file: give a checkpoint's folder"),
     (["onnx", "no/such/folder"], "does not exist"),
 ]
