@@ -25,10 +25,11 @@ from typing import Any
 import numpy as np
 import soundfile
 import torch
+from random_models import random_ast
 from transformers import ASTFeatureExtractor, AudioClassificationPipeline
 from writing import write_rows
 
-from fastast_hf import FastASTConfig, FastASTFeatureExtractor, FastASTForAudioClassification, Tagger
+from fastast_hf import FastASTFeatureExtractor, FastASTForAudioClassification, Tagger
 from fastast_hf.audio import MIN_SECONDS
 from fastast_hf.benchmark_candidates import stock_ast
 from fastast_hf.benchmark_rounds import check_at_least, interleaved_rounds, timed
@@ -163,14 +164,6 @@ def table(rows: Sequence[Row]) -> str:
     return format_table(header, lines, align="lrrrrrr")
 
 
-def random_ast_base() -> FastASTForAudioClassification:
-    """AST-base with AudioSet's 527 labels."""
-    torch.manual_seed(0)
-    return FastASTForAudioClassification(
-        FastASTConfig(num_labels=527, problem_type="multi_label_classification")
-    ).eval()
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print, and write as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -191,7 +184,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error(f"seconds is {args.seconds:g}: give {MIN_SECONDS} or more")
     if args.threads is not None:
         torch.set_num_threads(args.threads)
-    model = random_ast_base()
+    model = random_ast()
     with TemporaryDirectory() as folder:
         files = write_clips(Path(folder), args.files, args.seconds)
         rows = measure(model, files, args.batch_size, args.rounds, args.compile)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from layer_parts import Setting, overhead
+from random_models import random_ast
 
 from fastast_hf import FastASTConfig, FastASTFeatureExtractor, FastASTForAudioClassification, Tagger
 from fastast_hf.benchmark_candidates import candidates_for, for_length, noise_clips, stock_ast
@@ -36,8 +37,7 @@ class CannotMeasureError(Exception):
 def ast_base(frames: int) -> FastASTForAudioClassification:
     """AST-base with random weights, which all lengths share."""
     if frames == FastASTConfig.max_length:
-        torch.manual_seed(0)
-        return FastASTForAudioClassification(FastASTConfig(num_labels=527)).eval()
+        return random_ast()
     return for_length(ast_base(FastASTConfig.max_length), frames)
 
 

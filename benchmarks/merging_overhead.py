@@ -12,18 +12,16 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import date
 from pathlib import Path
 
 import torch
 from layer_parts import PASSES, Overhead, Setting, layer_work, overhead
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
+from writing import write_rows
 
-from fastast_hf.benchmark_circumstances import processor_name
 from fastast_hf.benchmark_rounds import check_at_least, synchronize
 from fastast_hf.cli.tables import format_table
 from fastast_hf.devices import usable_device
@@ -113,17 +111,8 @@ def operator_table(rows: list[Operator]) -> str:
 
 def write_results(folder: Path, device: torch.device, rounds: int, rows: list[Overhead], ops: list[Operator]) -> Path:
     """Write the layer's parts as JSON, and the operators as CSV beside it."""
-    result = {
-        "processor": processor_name(device),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "rounds": rounds,
-        "date": date.today().isoformat(),
-        "rows": [asdict(row) for row in rows],
-    }
-    folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{device.type}.json"
-    file.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    write_rows(file, rows, device, rounds=rounds)
     with (folder / f"{device.type}-operators.csv").open("w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, list(Operator.__dataclass_fields__), lineterminator="\n")
         writer.writeheader()

@@ -25,9 +25,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from random_models import random_ast
 from writing import write_rows
 
-from fastast_hf import FastASTConfig, FastASTForAudioClassification
+from fastast_hf import FastASTForAudioClassification
 from fastast_hf.benchmark_candidates import for_length, stock_ast
 from fastast_hf.benchmark_rounds import check_at_least, interleaved_rounds
 from fastast_hf.cli.tables import format_table
@@ -165,12 +166,6 @@ def table(rows: list[Row]) -> str:
     return format_table(header, lines, align="lrrlrrrr")
 
 
-def random_ast_base() -> FastASTForAudioClassification:
-    """AST-base with AudioSet's 527 labels."""
-    torch.manual_seed(0)
-    return FastASTForAudioClassification(FastASTConfig(num_labels=527)).eval()
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print tables, and write them all as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -183,7 +178,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, metavar="N", help="of torch and ONNX Runtime (default: torch's choice)")
     parser.add_argument("--output", type=Path, default=RESULTS, metavar="DIR")
     args = parser.parse_args(arguments)
-    base = random_ast_base()
+    base = random_ast()
     try:
         threads = {} if args.threads is None else {"threads": args.threads}
         check_at_least(1, **{"batch-size": args.batch_size, "rounds": args.rounds, **threads})

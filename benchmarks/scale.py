@@ -24,11 +24,12 @@ from itertools import chain
 from pathlib import Path
 
 import torch
+from random_models import SIZES, random_ast
 from scale_folder import measure_folder, write_folder
 from scale_plots import plot_curve
 from scale_rows import FRAMES_PER_SECOND, ScaleRow, Setting, measure, table
 
-from fastast_hf import FastASTConfig, FastASTForAudioClassification
+from fastast_hf import FastASTConfig
 from fastast_hf.benchmark_results import to_json, write_csv
 from fastast_hf.benchmark_rounds import check_at_least
 from fastast_hf.complexity import complexity
@@ -43,8 +44,6 @@ BATCHES, BATCH_FRAMES, BATCH_R = (1, 2, 4, 8, 16, 32, 64), 128, 20
 FRAMES = 512  # of the curves over r and size
 SCHEDULES, R_STEP = ("constant", "decreasing"), 5
 SIZE_BATCH = 4
-# Hidden size, heads, MLP; of twelve layers all.
-SIZES = {"tiny": (192, 3, 768), "small": (384, 6, 1536), "base": (768, 12, 3072)}
 
 # Of FastAST's settings in one round: of more, the last would be timed long after stock AST.
 MOST_SETTINGS = 12
@@ -89,14 +88,6 @@ CURVES: dict[str, Callable[[int | None], Iterator[list[ScaleRow]]]] = {
     "r": r,
     "size": size,
 }
-
-
-def random_ast(name: str) -> FastASTForAudioClassification:
-    """A model of one of `SIZES` with random weights and AudioSet's 527 labels."""
-    hidden, heads, mlp = SIZES[name]
-    torch.manual_seed(0)
-    config = FastASTConfig(num_labels=527, hidden_size=hidden, num_attention_heads=heads, intermediate_size=mlp)
-    return FastASTForAudioClassification(config).eval()
 
 
 def _name(size: str) -> str:

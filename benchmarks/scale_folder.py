@@ -13,7 +13,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
-from datetime import date
 from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
@@ -26,9 +25,9 @@ import soundfile
 import torch
 from scale_plots import plot_folder
 from transformers.utils import logging
+from writing import circumstances
 
 from fastast_hf.audio import load_audio
-from fastast_hf.benchmark_circumstances import processor_name
 from fastast_hf.benchmark_rounds import interleaved_rounds
 from fastast_hf.tagging import BUNDLED_CHECKPOINT, Tagger
 
@@ -78,10 +77,7 @@ def measure_folder(num_files: int, rounds: int = 1) -> dict[str, Any]:
         "in_turns_files_per_sec": 1 / (1 / speeds[READING] + 1 / speeds[COMPUTING]),
         "runs": runs,
         "rounds": rounds,
-        "processor": processor_name(torch.device("cpu")),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "date": date.today().isoformat(),
+        **circumstances(),
     }
 
 

@@ -35,7 +35,7 @@ def end_to_end(monkeypatch: pytest.MonkeyPatch, make_fastast: Callable[..., Any]
     """The script with a tiny model in place of AST-base, on a processor that is fast in bfloat16."""
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     script = importlib.import_module("end_to_end")
-    monkeypatch.setattr(script, "random_ast_base", lambda: make_fastast(num_mel_bins=128))
+    monkeypatch.setattr(script, "random_ast", lambda: make_fastast(num_mel_bins=128))
     monkeypatch.setattr(script, "half_precision", lambda device: torch.bfloat16)
     return script
 
@@ -57,7 +57,7 @@ def test_every_way_has_a_row(end_to_end: ModuleType, tmp_path: Path) -> None:
 
 
 def test_the_stock_pipeline_casts_its_inputs_to_bfloat16(end_to_end: ModuleType, tmp_path: Path) -> None:
-    model = end_to_end.random_ast_base()
+    model = end_to_end.random_ast()
     files = end_to_end.write_clips(tmp_path, 2, 0.5)
     ways = end_to_end.ways(model, 2, compiled=False)
     exact, half = ([scores(found) for found in ways[name][1](files)] for name in PIPELINES[:2])
@@ -71,7 +71,7 @@ def scores(labels: list[dict[str, Any]]) -> dict[str, float]:
 
 
 def test_the_pipeline_is_compiled_in_each_dtype(end_to_end: ModuleType) -> None:
-    ways = end_to_end.ways(end_to_end.random_ast_base(), 2, compiled=True)
+    ways = end_to_end.ways(end_to_end.random_ast(), 2, compiled=True)
     assert [name for name in ways if "compiled" in name] == [f"{name}, compiled" for name in PIPELINES[:2]]
 
 

@@ -13,9 +13,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from .score_settings import DIGESTS
+
 FORMATS = (".csv", ".jsonl")
-# Of settings that are remembered as digests, which tell a person nothing, what is said where they differ.
-DIGESTS = {"weights": "other weights", "config": "another config", "front_end": "another front end"}
 
 
 class Output:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ..tagging import Tagger
 
+# Of settings that are remembered as digests, which tell a person nothing, what is said where they differ.
+DIGESTS = {"weights": "other weights", "config": "another config", "front_end": "another front end"}
 # Of a config or front end, what no score depends on, and what is remembered under its own name.
 LEFT_OUT = {
     "_name_or_path",
