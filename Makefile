@@ -13,10 +13,11 @@ demo: .venv/ready  ## classify the bundled clips, or yours: make demo AUDIO=fold
 test: .venv/ready lint  ## lint, types and every test that needs no GPU, no network and no patience
 	$(BIN)/python -m pytest
 
-lint: .venv/ready  ## ruff and mypy
+lint: .venv/ready  ## ruff, mypy and import-linter
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 
 slow: .venv/ready  ## the tests that take longer than a few seconds each
 	$(BIN)/python -m pytest -m slow

@@ -30,12 +30,12 @@ from transformers import ASTFeatureExtractor, AudioClassificationPipeline
 from writing import write_rows
 
 from fastast_hf import FastASTFeatureExtractor, FastASTForAudioClassification, Tagger
-from fastast_hf.audio import MIN_SECONDS
-from fastast_hf.benchmark_candidates import stock_ast
-from fastast_hf.benchmark_rounds import check_at_least, interleaved_rounds, timed
+from fastast_hf.audio.files import MIN_SECONDS
+from fastast_hf.benchmarking.candidates import stock_ast
+from fastast_hf.benchmarking.rounds import check_at_least, interleaved_rounds, timed
 from fastast_hf.cli.tables import format_table
-from fastast_hf.devices import half_precision
-from fastast_hf.token_merging import tokens_per_layer
+from fastast_hf.loading.devices import half_precision
+from fastast_hf.model.token_merging import tokens_per_layer
 
 RESULTS = Path(__file__).parent / "results" / "end-to-end"
 RATE = 16000

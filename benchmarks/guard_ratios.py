@@ -15,16 +15,16 @@ from layer_parts import Setting, overhead
 from random_models import random_ast
 
 from fastast_hf import FastASTConfig, FastASTFeatureExtractor, FastASTForAudioClassification, Tagger
-from fastast_hf.benchmark_candidates import candidates_for, for_length, noise_clips, stock_ast
-from fastast_hf.benchmark_rounds import interleaved_rounds, timed
-from fastast_hf.complexity import complexity
-from fastast_hf.devices import half_precision
-from fastast_hf.export import export_onnx
-from fastast_hf.int8 import int8_works, to_int8
-from fastast_hf.loading import load_classifier
-from fastast_hf.onnx_model import OnnxModel, needs
-from fastast_hf.tagging import BUNDLED_CHECKPOINT
-from fastast_hf.token_merging import merges_per_layer
+from fastast_hf.benchmarking.candidates import candidates_for, for_length, noise_clips, stock_ast
+from fastast_hf.benchmarking.rounds import interleaved_rounds, timed
+from fastast_hf.loading.checkpoint import load_classifier
+from fastast_hf.loading.devices import half_precision
+from fastast_hf.merging.complexity import complexity
+from fastast_hf.model.token_merging import merges_per_layer
+from fastast_hf.onnx.export import export_onnx
+from fastast_hf.onnx.runtime import OnnxModel, needs
+from fastast_hf.tagging.int8 import int8_works, to_int8
+from fastast_hf.tagging.tagger import BUNDLED_CHECKPOINT
 
 CPU = torch.device("cpu")
 

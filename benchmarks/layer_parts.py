@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from fastast_hf import FastASTConfig, FastASTForAudioClassification
-from fastast_hf.benchmark_rounds import interleaved_rounds, synchronize
-from fastast_hf.int8 import to_int8
-from fastast_hf.layer_fastast import FastASTLayer
-from fastast_hf.token_merging import MergePlan, attention_bias, capped_merges, match_tokens, merge_tokens
+from fastast_hf.benchmarking.rounds import interleaved_rounds, synchronize
+from fastast_hf.model.layer_fastast import FastASTLayer
+from fastast_hf.model.token_merging import MergePlan, attention_bias, capped_merges, match_tokens, merge_tokens
+from fastast_hf.tagging.int8 import to_int8
 
 R = 40
 LARGEST_SIZE = 3  # of the tokens that come in

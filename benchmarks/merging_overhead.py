@@ -22,11 +22,11 @@ from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 from writing import write_rows
 
-from fastast_hf.benchmark_rounds import check_at_least, synchronize
+from fastast_hf.benchmarking.rounds import check_at_least, synchronize
 from fastast_hf.cli.tables import format_table
-from fastast_hf.devices import usable_device
-from fastast_hf.presets import has_int8
-from fastast_hf.token_merging import merge_tokens
+from fastast_hf.loading.devices import usable_device
+from fastast_hf.model.token_merging import merge_tokens
+from fastast_hf.tagging.presets import has_int8
 
 RESULTS = Path(__file__).parent / "results" / "merging-overhead"
 PROFILED_PASSES = 20

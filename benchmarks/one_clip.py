@@ -29,16 +29,16 @@ from random_models import random_ast
 from writing import write_rows
 
 from fastast_hf import FastASTForAudioClassification
-from fastast_hf.benchmark_candidates import for_length, stock_ast
-from fastast_hf.benchmark_rounds import check_at_least, interleaved_rounds
+from fastast_hf.benchmarking.candidates import for_length, stock_ast
+from fastast_hf.benchmarking.rounds import check_at_least, interleaved_rounds
 from fastast_hf.cli.tables import format_table
-from fastast_hf.devices import half_precision
 from fastast_hf.errors import one_line
-from fastast_hf.export import export_onnx
-from fastast_hf.int8 import int8_works, to_int8
-from fastast_hf.loading import load_classifier
-from fastast_hf.onnx_model import OnnxModel, needs
-from fastast_hf.tagging import BUNDLED_CHECKPOINT
+from fastast_hf.loading.checkpoint import load_classifier
+from fastast_hf.loading.devices import half_precision
+from fastast_hf.onnx.export import export_onnx
+from fastast_hf.onnx.runtime import OnnxModel, needs
+from fastast_hf.tagging.int8 import int8_works, to_int8
+from fastast_hf.tagging.tagger import BUNDLED_CHECKPOINT
 
 RESULTS = Path(__file__).parent / "results" / "one-clip"
 BUNDLED_R = (0, 12, 20)

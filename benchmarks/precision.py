@@ -28,13 +28,13 @@ from fastast_hf.cli.corpus_options import add_corpus_options, corpus_arguments
 from fastast_hf.cli.tables import format_table
 from fastast_hf.corpora import Corpus
 from fastast_hf.errors import what_to_do
-from fastast_hf.int8 import int8_works, to_int8
-from fastast_hf.loading import load_classifier
+from fastast_hf.evaluation.sweep import Method, predict
+from fastast_hf.loading.checkpoint import load_classifier
 from fastast_hf.metrics.bootstrap import paired_difference_interval, resampled_accuracy
-from fastast_hf.presets import PRESETS, fast_dtype
-from fastast_hf.runs import check_fold
-from fastast_hf.sweep import Method, predict
-from fastast_hf.tagging import BUNDLED_CHECKPOINT, Tagger
+from fastast_hf.tagging.int8 import int8_works, to_int8
+from fastast_hf.tagging.presets import PRESETS, fast_dtype
+from fastast_hf.tagging.tagger import BUNDLED_CHECKPOINT, Tagger
+from fastast_hf.training.runs import check_fold
 
 RESULTS = Path(__file__).parent / "results" / "precision"
 DTYPES = ("float32", "bfloat16", "int8")

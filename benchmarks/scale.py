@@ -30,12 +30,12 @@ from scale_plots import plot_curve
 from scale_rows import FRAMES_PER_SECOND, ScaleRow, Setting, measure, table
 
 from fastast_hf import FastASTConfig
-from fastast_hf.benchmark_results import to_json, write_csv
-from fastast_hf.benchmark_rounds import check_at_least
-from fastast_hf.complexity import complexity
-from fastast_hf.int8 import int8_works
-from fastast_hf.presets import PRESETS, merges_of_share
-from fastast_hf.token_merging import merges_per_layer, tokens_per_layer
+from fastast_hf.benchmarking.results import to_json, write_csv
+from fastast_hf.benchmarking.rounds import check_at_least
+from fastast_hf.merging.complexity import complexity
+from fastast_hf.model.token_merging import merges_per_layer, tokens_per_layer
+from fastast_hf.tagging.int8 import int8_works
+from fastast_hf.tagging.presets import PRESETS, merges_of_share
 
 RESULTS = Path(__file__).parent / "results" / "scale"
 

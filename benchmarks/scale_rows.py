@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 
 from fastast_hf import FastASTForAudioClassification
-from fastast_hf.benchmark_candidates import for_length, stock_ast
-from fastast_hf.benchmark_circumstances import shared_columns
-from fastast_hf.benchmark_rounds import WARM_UP_ROUNDS, interleaved_rounds, timed
-from fastast_hf.benchmark_rows import Row
+from fastast_hf.benchmarking.candidates import for_length, stock_ast
+from fastast_hf.benchmarking.circumstances import shared_columns
+from fastast_hf.benchmarking.rounds import WARM_UP_ROUNDS, interleaved_rounds, timed
+from fastast_hf.benchmarking.rows import Row
 from fastast_hf.cli.tables import format_table
-from fastast_hf.complexity import complexity
-from fastast_hf.int8 import to_int8
-from fastast_hf.token_merging import merges_per_layer
+from fastast_hf.merging.complexity import complexity
+from fastast_hf.model.token_merging import merges_per_layer
+from fastast_hf.tagging.int8 import to_int8
 
 FRAMES_PER_SECOND = 100
 # Rounds are as many as this allows: 20 for clips of 1 s, one at a time, and 2 for those of 60 s.

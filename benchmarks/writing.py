@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from fastast_hf.benchmark_circumstances import processor_name
+from fastast_hf.benchmarking.circumstances import processor_name
 
 CPU = torch.device("cpu")
 

@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Any
 from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, AutoModelForAudioClassification
 from transformers.pipelines import PIPELINE_REGISTRY
 
-from .configuration_fastast import FastASTConfig
-from .feature_extraction_fastast import FastASTFeatureExtractor
-from .modeling_fastast import FastASTForAudioClassification, FastASTModel
-from .patching import apply_token_merging, remove_token_merging
-from .pipeline_fastast import FastASTAudioClassificationPipeline
-from .teachers.cnn import CNNConfig, CNNForAudioClassification
-from .teachers.passt import PasstConfig, PasstForAudioClassification
-from .teachers.passt_features import PasstFeatureExtractor
+from .distillation.teachers.cnn import CNNConfig, CNNForAudioClassification
+from .distillation.teachers.passt import PasstConfig, PasstForAudioClassification
+from .distillation.teachers.passt_features import PasstFeatureExtractor
+from .merging.patching import apply_token_merging, remove_token_merging
+from .merging.pipeline import FastASTAudioClassificationPipeline
+from .model.configuration_fastast import FastASTConfig
+from .model.feature_extraction_fastast import FastASTFeatureExtractor
+from .model.modeling_fastast import FastASTForAudioClassification, FastASTModel
 
 if TYPE_CHECKING:
-    from .audio import AudioError, load_audio
-    from .complexity import solve_tome_r
-    from .tagging import Tagger
+    from .audio.files import AudioError, load_audio
+    from .merging.complexity import solve_tome_r
+    from .tagging.tagger import Tagger
 
 __version__ = "0.1.0"
 
@@ -61,10 +61,10 @@ PIPELINE_REGISTRY.supported_tasks["audio-classification"]["impl"] = FastASTAudio
 
 # What a model alone does not need (audio decoding, progress bars) is imported when it is first asked for.
 _LAZY = {
-    "AudioError": "audio",
-    "load_audio": "audio",
-    "Tagger": "tagging",
-    "solve_tome_r": "complexity",
+    "AudioError": "audio.files",
+    "load_audio": "audio.files",
+    "Tagger": "tagging.tagger",
+    "solve_tome_r": "merging.complexity",
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from fastast_hf.demo_app import build_demo
+from fastast_hf.demo.app import build_demo
 
 NAMED = Path(__file__).with_name("model.txt")  # written by `fastast push --space`
 

@@ -15,8 +15,8 @@ from torch import Tensor
 from transformers import ASTConfig, ASTForAudioClassification, PreTrainedModel
 from transformers.utils import logging
 
-from fastast_hf.configuration_fastast import FastASTConfig
-from fastast_hf.modeling_fastast import FastASTForAudioClassification
+from fastast_hf.model.configuration_fastast import FastASTConfig
+from fastast_hf.model.modeling_fastast import FastASTForAudioClassification
 
 # 4 x 12 patches and two prefix tokens: 50 tokens. A head of 16 dimensions.
 TINY = {

@@ -15,12 +15,12 @@ from transformers import TrainingArguments
 
 from fastast_hf.corpora import Corpus, StreamingCorpus
 from fastast_hf.errors import one_line_errors
-from fastast_hf.finetuning import CorpusArguments, LearningArguments, build_trainer
-from fastast_hf.recipes import RecipeParser, RunArguments, parse_with_recipe
-from fastast_hf.runs import run_folds
-from fastast_hf.student import ModelArguments, build_extractor, build_model
-from fastast_hf.training import FastASTTrainer
-from fastast_hf.training_arguments import AugmentationArguments, ScheduleArguments
+from fastast_hf.training.arguments import AugmentationArguments, ScheduleArguments
+from fastast_hf.training.finetuning import CorpusArguments, LearningArguments, build_trainer
+from fastast_hf.training.recipes import RecipeParser, RunArguments, parse_with_recipe
+from fastast_hf.training.runs import run_folds
+from fastast_hf.training.student import ModelArguments, build_extractor, build_model
+from fastast_hf.training.trainer import FastASTTrainer
 
 PARTS = (CorpusArguments, ModelArguments, LearningArguments, AugmentationArguments, ScheduleArguments, RunArguments)
 

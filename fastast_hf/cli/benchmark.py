@@ -12,8 +12,8 @@ from .tables import format_table
 from .training_table import training_table
 
 if TYPE_CHECKING:
-    from fastast_hf.benchmark_rows import BenchmarkRow
-    from fastast_hf.modeling_fastast import FastASTForAudioClassification
+    from ..benchmarking.rows import BenchmarkRow
+    from ..model.modeling_fastast import FastASTForAudioClassification
 
 RANDOM_AST_BASE = "ast-base-random"
 AUDIOSET_LABELS = 527
@@ -88,11 +88,11 @@ def run(args: argparse.Namespace) -> int:
     """Measure one clip length after the other, and write after each; 130 after Ctrl-C, as shells have it."""
     import torch
 
-    from fastast_hf.benchmark_circumstances import checkpoint_name
-    from fastast_hf.benchmark_results import to_json
-    from fastast_hf.benchmark_rounds import check_at_least
-    from fastast_hf.benchmarking import benchmark
-    from fastast_hf.training_benchmark import training_benchmark
+    from ..benchmarking.circumstances import checkpoint_name
+    from ..benchmarking.inference import benchmark
+    from ..benchmarking.results import to_json
+    from ..benchmarking.rounds import check_at_least
+    from ..benchmarking.training import training_benchmark
 
     check_at_least(1, **{"--rounds": args.rounds, "--batch-size": args.batch_size})
     check_at_least(0, **{"--r": min(args.r)})
@@ -202,7 +202,7 @@ def _memory(row: BenchmarkRow) -> dict[str, str]:
 
 def file_stem(args: argparse.Namespace, device: str) -> str:
     """A file's name, without ending, that says what was measured: `benchmark-cpu-float32-sdpa-b4`."""
-    from fastast_hf.benchmark_circumstances import checkpoint_name
+    from ..benchmarking.circumstances import checkpoint_name
 
     what = "distillation" if args.teacher else "training" if args.training else "benchmark"
     models = [checkpoint_name(model).split("/")[-1] for model in (args.teacher, args.model) if model]
@@ -214,10 +214,10 @@ def _load(model: str | None, device: str | None, dtype: str, teacher: str | None
     """The checkpoint, or AST-base with random weights, which is as fast, needs no download, and has any labels."""
     import torch
 
-    from fastast_hf.configuration_fastast import FastASTConfig
-    from fastast_hf.devices import usable_device
-    from fastast_hf.loading import load_classifier
-    from fastast_hf.modeling_fastast import FastASTForAudioClassification
+    from ..loading.checkpoint import load_classifier
+    from ..loading.devices import usable_device
+    from ..model.configuration_fastast import FastASTConfig
+    from ..model.modeling_fastast import FastASTForAudioClassification
 
     place = usable_device(device)
     if model is not None:
@@ -225,7 +225,7 @@ def _load(model: str | None, device: str | None, dtype: str, teacher: str | None
     else:
         labels: dict[str, Any] = {"num_labels": AUDIOSET_LABELS}
         if teacher is not None:
-            from fastast_hf.distillation_benchmark import labels_of
+            from ..benchmarking.distillation import labels_of
 
             known = labels_of(teacher)
             labels = {"id2label": known, "label2id": {name: i for i, name in known.items()}} if known else labels
@@ -235,7 +235,7 @@ def _load(model: str | None, device: str | None, dtype: str, teacher: str | None
 
 
 def _write(rows: list[Any], stem: Path) -> None:
-    from fastast_hf.benchmark_results import to_json, write_csv
+    from ..benchmarking.results import to_json, write_csv
 
     # Path.with_suffix would take a version number in the name for an ending.
     write_csv(rows, stem.with_name(f"{stem.name}.csv"))
@@ -243,7 +243,7 @@ def _write(rows: list[Any], stem: Path) -> None:
 
 
 def _draw(rows: list[Any], path: Path, of: str) -> None:
-    from fastast_hf.benchmark_results import plot_speedups
+    from ..benchmarking.results import plot_speedups
 
     try:
         plot_speedups(rows, path, of)

@@ -9,15 +9,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .output import Appender, Output, json_line
-from .processes import Processes
-from .score_settings import check_same, score_settings
+from ..tagging.processes import Processes
+from ..tagging.results_file import Appender, Output, json_line
+from ..tagging.score_settings import check_same, score_settings
 from .tables import format_table
 
 if TYPE_CHECKING:
-    from ..tagging import Tagger
+    from ..tagging.tagger import Tagger
 
-PRESETS = ("exact", "balanced", "fast")  # of fastast_hf.presets, which would bring torch for --help
+PRESETS = ("exact", "balanced", "fast")  # of fastast_hf.tagging.presets, which would bring torch for --help
 
 
 def add_parser(commands: Any) -> None:
@@ -70,7 +70,7 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Label what was given; 2 if anything in it could not be used, though the rest is still labelled."""
-    from ..audio import AudioError
+    from ..audio.files import AudioError
 
     if args.output is not None:
         return run_to_file(args)
@@ -154,14 +154,14 @@ def begin(args: argparse.Namespace, output: Output, settings: dict[str, Any], fi
 
 def runs_on_cpu(args: argparse.Namespace) -> bool:
     """Whether what is asked for can be had on the CPU alone."""
-    from ..onnx_model import is_onnx_file
+    from ..onnx.runtime import is_onnx_file
 
     return is_onnx_file(args.model) or args.dtype == "int8"
 
 
 def make_tagger(args: argparse.Namespace) -> Tagger:
     """With the model and merging that the arguments ask for."""
-    from ..tagging import Tagger
+    from ..tagging.tagger import Tagger
 
     tagger = Tagger(
         args.model,
@@ -175,7 +175,7 @@ def make_tagger(args: argparse.Namespace) -> Tagger:
         preset=args.preset,
     )
     if args.speedup is not None:
-        from ..complexity import solve_tome_r
+        from ..merging.complexity import solve_tome_r
 
         frames = tagger.feature_extractor.max_length
         tagger.model.set_tome_r(solve_tome_r(tagger.model.config, args.speedup, num_frames=frames))
@@ -189,7 +189,7 @@ def stream(tagger: Tagger, files: list[Path], args: argparse.Namespace, progress
 
 def list_files(paths: list[Path]) -> tuple[list[Path], bool]:
     """The audio files in `paths`, and whether one of the paths was a folder without any, which is then reported."""
-    from ..audio import AudioError, find_audio_files
+    from ..audio.files import AudioError, find_audio_files
 
     files: list[Path] = []
     failed = False

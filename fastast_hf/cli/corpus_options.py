@@ -23,7 +23,7 @@ def add_corpus_options(parser: argparse.ArgumentParser) -> None:
 
 def corpus_arguments(args: argparse.Namespace) -> Any:
     """The arguments as the training script has them."""
-    from ..finetuning import CorpusArguments
+    from ..training.finetuning import CorpusArguments
 
     return CorpusArguments(
         corpus=args.corpus,

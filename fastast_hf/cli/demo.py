@@ -33,7 +33,7 @@ def add_parser(commands: Any) -> None:
 
 def open_page(args: argparse.Namespace) -> int:
     """Serve the page until Ctrl-C."""
-    from ..demo_app import build_demo
+    from ..demo.app import build_demo
 
     if args.port is not None and not 0 < args.port < 65536:
         raise ValueError(f"--port is {args.port}: give one from 1 to 65535")
@@ -53,9 +53,9 @@ def run(args: argparse.Namespace) -> int:
         return open_page(args)
     if args.model is not None or args.port is not None:
         raise ValueError("--model and --port are of the page: leave them out, or the clips")
-    from ..audio import AudioError, load_audio
-    from ..benchmarking import quick_speedups
-    from ..tagging import Tagger
+    from ..audio.files import AudioError, load_audio
+    from ..benchmarking.inference import quick_speedups
+    from ..tagging.tagger import Tagger
 
     files, failed = classify.list_files(args.paths)
     if not files:

@@ -12,7 +12,7 @@ from .corpus_options import add_corpus_options, corpus_arguments
 from .tables import format_table
 
 if TYPE_CHECKING:
-    from ..sweep import Method
+    from ..evaluation.sweep import Method
 
 
 def add_parser(commands: Any) -> None:
@@ -59,16 +59,16 @@ def run(args: argparse.Namespace) -> int:
     """Score, time, print and write."""
     import torch
 
-    from ..benchmark_circumstances import processor_name
-    from ..devices import usable_device
-    from ..loading import load_classifier
-    from ..paper_table import R_VALUES
-    from ..places import is_here, short_name
-    from ..sweep import Sweep
-    from ..sweep_checks import check_checkpoints, check_classes, check_output, with_own_r
-    from ..sweep_results import with_speed, write_results
-    from ..sweep_rows import SweepRow, comparison_rows, merging_rows
-    from ..sweep_tables import explanation, schedules_named, terminal_tables
+    from ..benchmarking.circumstances import processor_name
+    from ..evaluation.checks import check_checkpoints, check_classes, check_output, with_own_r
+    from ..evaluation.paper import R_VALUES
+    from ..evaluation.results import with_speed, write_results
+    from ..evaluation.rows import SweepRow, comparison_rows, merging_rows
+    from ..evaluation.sweep import Sweep
+    from ..evaluation.tables import explanation, schedules_named, terminal_tables
+    from ..loading.checkpoint import load_classifier
+    from ..loading.devices import usable_device
+    from ..loading.places import is_here, short_name
 
     by_default = args.r is None
     args.r = args.r or list(R_VALUES)
@@ -144,8 +144,8 @@ def check_numbers(args: argparse.Namespace) -> None:
 
 def merging_methods(args: argparse.Namespace) -> list[tuple[Method, list[int]]]:
     """Table 1's methods, each with its r."""
-    from ..sweep import Method
-    from ..sweep_rows import INFERENCE, RANDOM, TRAINED
+    from ..evaluation.rows import INFERENCE, RANDOM, TRAINED
+    from ..evaluation.sweep import Method
 
     methods = [
         (Method(name, checkpoint), r_values)
@@ -169,7 +169,7 @@ def merging_methods(args: argparse.Namespace) -> list[tuple[Method, list[int]]]:
 
 def compared(args: argparse.Namespace) -> list[tuple[Method, list[int]]]:
     """Table 2's methods, each at every r."""
-    from ..sweep import Method
+    from ..evaluation.sweep import Method
 
     if args.model or args.trained or args.random_r or args.trained_r:
         raise ValueError(

@@ -46,7 +46,7 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Export, and say what was made."""
-    from ..export import export_onnx
+    from ..onnx.export import export_onnx
 
     int8 = args.format == "int8"
     path = args.output or Path("model-int8.onnx" if int8 else "model.onnx")

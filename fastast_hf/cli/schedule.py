@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from .tables import format_table
 
 if TYPE_CHECKING:
-    from fastast_hf.complexity import Complexity
-    from fastast_hf.configuration_fastast import FastASTConfig
+    from ..merging.complexity import Complexity
+    from ..model.configuration_fastast import FastASTConfig
 
 DEFAULT_MODEL, DEFAULT_LABELS = "MIT/ast-finetuned-audioset-10-10-0.4593", 527
 
@@ -50,8 +50,8 @@ def run(args: argparse.Namespace) -> int:
     """Print the table, or the JSON object."""
     from transformers import ASTConfig
 
-    from fastast_hf.complexity import clip_frames, complexity, solve_tome_r
-    from fastast_hf.configuration_fastast import FastASTConfig
+    from ..merging.complexity import clip_frames, complexity, solve_tome_r
+    from ..model.configuration_fastast import FastASTConfig
 
     if args.model is None:
         config = FastASTConfig.from_ast(ASTConfig(num_labels=DEFAULT_LABELS))

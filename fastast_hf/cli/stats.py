@@ -23,8 +23,8 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure, print, and write where asked to."""
-    from ..feature_extraction_fastast import FastASTFeatureExtractor
-    from ..statistics import corpus_statistics
+    from ..corpora.statistics import corpus_statistics
+    from ..model.feature_extraction_fastast import FastASTFeatureExtractor
 
     if args.write is not None and args.write.exists() and not args.write.is_dir():
         raise ValueError(f"--write is {args.write}: give the folder that preprocessor_config.json is in")

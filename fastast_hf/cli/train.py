@@ -51,7 +51,7 @@ def launch(script: str, arguments: list[str]) -> int:
     Returns:
         The script's exit code.
     """
-    from ..recipes import scripts_folder
+    from ..training.recipes import scripts_folder
 
     path = str(scripts_folder() / script)
     if {"-h", "--help"} & set(arguments):

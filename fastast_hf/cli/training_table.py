@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 from .tables import format_table
 
 if TYPE_CHECKING:
-    from fastast_hf.benchmark_rows import DistillationRow, TrainingRow
+    from ..benchmarking.rows import DistillationRow, TrainingRow
 
 
 def training_table(rows: list[TrainingRow]) -> str:
     """A heading and a line per row, for rows of one clip length. Milliseconds are for a step of the whole batch."""
-    from fastast_hf.benchmark_rows import DistillationRow
+    from ..benchmarking.rows import DistillationRow
 
     one = rows[0]
     threads = f" with {one.threads} threads" if one.device == "cpu" else ""

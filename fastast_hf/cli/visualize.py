@@ -27,9 +27,9 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Draw and save."""
-    from ..onnx_model import is_onnx_file
-    from ..tagging import Tagger
-    from ..visualization import merge_clip, plot_merges
+    from ..demo.visualization import merge_clip, plot_merges
+    from ..onnx.runtime import is_onnx_file
+    from ..tagging.tagger import Tagger
 
     if args.output.suffix not in (".png", ".pdf", ".svg"):
         raise ValueError(f"--output is {args.output}: give a name that ends in .png, .pdf or .svg")

@@ -6,7 +6,7 @@ import hashlib
 import logging
 from pathlib import Path
 
-from ..audio import AudioError, find_audio_files
+from ..audio.files import AudioError, find_audio_files
 from .corpus import Clip, Corpus, CorpusError, build_corpus
 from .sources import check_folder
 

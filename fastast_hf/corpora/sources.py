@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from datasets import DatasetDict, IterableDatasetDict, load_dataset, load_dataset_builder
 
-from ..audio import AUDIO_EXTENSIONS
+from ..audio.files import AUDIO_EXTENSIONS
 from .corpus import UNDECODED, CorpusError
 
 Copy = TypeVar("Copy", DatasetDict, IterableDatasetDict)

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..feature_extraction_fastast import HOP_SECONDS
-from ..places import is_here
-from ..runs import RESULTS
-from ..saved_weights import count_parameters
-from ..tagging import BUNDLED_CHECKPOINT
-from .card_schema import CONFIG, EXTRACTOR, check, check_evaluation, check_training
+from ..loading.places import is_here
+from ..loading.saved_weights import count_parameters
+from ..model.feature_extraction_fastast import HOP_SECONDS
+from ..tagging.tagger import BUNDLED_CHECKPOINT
+from .card_schema import CONFIG, EXTRACTOR, RESULTS, check, check_evaluation, check_training
 from .local_paths import without_folders
 from .same_weights import check_results
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+RESULTS = "results.json"  # of the training run
 METRICS = {"accuracy": "accuracy", "mean_average_precision": "mAP (macro)"}  # as they are written
 Schema = dict[str, Any]
 

@@ -61,7 +61,7 @@ def bundled_lines(other_r: int) -> str:
 
 ```python
 from fastast_hf import FastASTFeatureExtractor, FastASTForAudioClassification, Tagger
-from fastast_hf.tagging import BUNDLED_CHECKPOINT
+from fastast_hf.tagging.tagger import BUNDLED_CHECKPOINT
 
 Tagger()("clip.wav")  # any file, any length
 model = FastASTForAudioClassification.from_pretrained(BUNDLED_CHECKPOINT, tome_r={other_r})  # at another r

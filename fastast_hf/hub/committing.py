@@ -12,7 +12,6 @@ from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelet
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError
 from huggingface_hub.utils import validate_repo_id
 
-from .. import __version__
 from .belonging import is_outdated
 from .card_merge import with_hub_card
 from .model_card import CARD
@@ -29,7 +28,7 @@ def client(token: str | bool | None = None) -> HfApi:
     """
     if isinstance(token, str) and not (token.isascii() and token.isprintable() and " " not in token):
         raise ValueError("the token has characters that no token has: log in with `hf auth login`")
-    return HfApi(token=token, library_name="fastast-hf", library_version=__version__)
+    return HfApi(token=token, library_name="fastast-hf")
 
 
 def check_name(repo_id: str) -> None:

@@ -13,9 +13,9 @@ from huggingface_hub import CommitInfo, ModelCard, ModelCardData
 from transformers import ASTConfig, AutoFeatureExtractor
 from transformers.dynamic_module_utils import get_relative_import_files
 
-from ..configuration_fastast import AUTO_MAP, FastASTConfig
-from ..modeling_fastast import FastASTForAudioClassification
-from ..saved_weights import digest_of_folder, tensors_by_file
+from ..loading.saved_weights import digest_of_folder, tensors_by_file
+from ..model.configuration_fastast import AUTO_MAP, FastASTConfig
+from ..model.modeling_fastast import FastASTForAudioClassification
 from .belonging import CLIPS, PICTURES, TABLES_READ, WEIGHTS, check_checkpoint, check_clips, check_files, uploaded
 from .card_facts import RESULTS, CardFacts, read_json
 from .card_merge import with_fields
@@ -252,7 +252,7 @@ def plain_files(folder: Path, repo_id: str, license_id: str | None = None) -> Co
 
 def code_files() -> list[Path]:
     """The modules that a checkpoint carries: the model's, the front end's, and what these import from beside them."""
-    package = Path(__file__).parents[1]
+    package = Path(__file__).parents[1] / "model"
     starts = [package / f"{module}.py" for module in ("modeling_fastast", "feature_extraction_fastast")]
     found = {Path(path) for start in starts for path in (start, *get_relative_import_files(start))}
     return sorted(found)

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..paper_table import PAPER_TABLE_1, PAPER_TABLE_2, R_VALUES
-from ..recipes import find_recipe, read_recipe
+from ..evaluation.paper import PAPER_TABLE_1, PAPER_TABLE_2, R_VALUES
+from ..training.recipes import find_recipe, read_recipe
 from .card_check import CellCheck, Claim, tells, unfounded_numbers
 from .card_facts import seconds_of
 from .card_metadata import CORPUS_LICENSES, LICENSE_NAMES, generated_fields, license_text, metadata, read_metadata

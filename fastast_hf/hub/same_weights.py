@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..runs import RESULTS
-from ..saved_weights import digest_of_folder
+from ..loading.saved_weights import digest_of_folder
+from .card_schema import RESULTS
 
 
 def check_results(folder: Path, results: Mapping[str, Mapping[str, Any]]) -> str:

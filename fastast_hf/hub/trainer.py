@@ -7,10 +7,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import HfApi
 from transformers import Trainer
 from transformers.trainer_utils import HubStrategy, SaveStrategy
 
-from ..modeling_fastast import FastASTForAudioClassification
+from ..model.modeling_fastast import FastASTForAudioClassification
+from .publish import push
+from .teacher import push_teacher
 
 logger = logging.getLogger(__name__)
 
@@ -55,8 +58,6 @@ class HubTrainer(Trainer):
             OSError: The Hub can't be reached or refuses.
             TypeError: A setting that can't be followed.
         """
-        from huggingface_hub import HfApi
-
         if "license" in settings:
             settings["license_id"] = settings.pop("license")
         pushing = self._pushing(settings)
@@ -105,9 +106,6 @@ class HubTrainer(Trainer):
         Raises:
             TypeError: It has no such settings.
         """
-        from .publish import push
-        from .teacher import push_teacher
-
         is_student = isinstance(self.accelerator.unwrap_model(self.model), FastASTForAudioClassification)
         known = set(push.__kwdefaults__ or {}) - {"only_model"}
         if not is_student:

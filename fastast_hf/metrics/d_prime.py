@@ -10,8 +10,8 @@ from numpy.typing import ArrayLike
 from scipy.special import ndtri
 from sklearn.metrics import roc_auc_score
 
-from fastast_hf.metrics.mean_average_precision import scores_and_targets
-from fastast_hf.metrics.multi_label import multi_label_info
+from .mean_average_precision import scores_and_targets
+from .multi_label import multi_label_info
 
 
 def d_prime(predictions: ArrayLike, references: ArrayLike) -> dict[str, float]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import average_precision_score
 
-from fastast_hf.metrics.multi_label import multi_label_info
+from .multi_label import multi_label_info
 
 
 def scores_and_targets(predictions: ArrayLike, references: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:

@@ -12,20 +12,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from fastast_hf import (
-    FastASTConfig,
-    FastASTFeatureExtractor,
-    FastASTForAudioClassification,
-    benchmarking,
-    configuration_fastast,
-    training_benchmark,
-)
-from fastast_hf.benchmark_candidates import Candidate
-from fastast_hf.benchmark_rounds import WARM_UP_ROUNDS
-from fastast_hf.benchmark_rows import BenchmarkRow, DistillationRow, TrainingRow
+from fastast_hf import FastASTConfig, FastASTFeatureExtractor, FastASTForAudioClassification
+from fastast_hf.benchmarking import inference as benchmarking
+from fastast_hf.benchmarking import training as training_benchmark
+from fastast_hf.benchmarking.candidates import Candidate
+from fastast_hf.benchmarking.rounds import WARM_UP_ROUNDS
+from fastast_hf.benchmarking.rows import BenchmarkRow, DistillationRow, TrainingRow
 from fastast_hf.cli.benchmark import _load
 from fastast_hf.cli.main import main
-from fastast_hf.teachers.cnn import CNNConfig, CNNForAudioClassification
+from fastast_hf.distillation.teachers.cnn import CNNConfig, CNNForAudioClassification
+from fastast_hf.model import configuration_fastast
 
 SETTINGS = ["--frames", "64", "--rounds", "2", "--batch-size", "2", "--r", "0", "8", "--device", "cpu"]
 CANDIDATES = 4  # stock AST eager and sdpa, FastAST at two r

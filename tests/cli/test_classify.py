@@ -20,7 +20,7 @@ from transformers import BertConfig, BertForSequenceClassification
 from fastast_hf import FastASTConfig, FastASTFeatureExtractor, FastASTForAudioClassification, Tagger
 from fastast_hf.cli import classify as classify_command
 from fastast_hf.cli.main import main
-from fastast_hf.presets import PRESETS, fast_dtype
+from fastast_hf.tagging.presets import PRESETS, fast_dtype
 
 DATA = Path(__file__).parents[1] / "data"
 GOOD = str(DATA / "speech" / "yes_rms.wav")

@@ -20,13 +20,14 @@ import torch
 from full_disk import room_for
 from running_scripts import TIMEOUT, environment, free_port
 
-from fastast_hf import FastASTForAudioClassification, Tagger, load_audio, tagging
+from fastast_hf import FastASTForAudioClassification, Tagger, load_audio
 from fastast_hf.cli.main import main
-from fastast_hf.cli.output import Output, records
-from fastast_hf.cli.processes import Processes
-from fastast_hf.export import export_onnx
-from fastast_hf.int8 import int8_works
-from fastast_hf.tagging import BUNDLED_CHECKPOINT
+from fastast_hf.onnx.export import export_onnx
+from fastast_hf.tagging import tagger as tagging
+from fastast_hf.tagging.int8 import int8_works
+from fastast_hf.tagging.processes import Processes
+from fastast_hf.tagging.results_file import Output, records
+from fastast_hf.tagging.tagger import BUNDLED_CHECKPOINT
 
 SPEECH = Path(__file__).parents[1] / "data" / "speech"
 Classify = Callable[..., tuple[int, str, str]]

@@ -17,7 +17,7 @@ from fastast_hf import FastASTFeatureExtractor
 from fastast_hf.cli import train
 from fastast_hf.cli.main import main
 from fastast_hf.corpora import load_corpus
-from fastast_hf.statistics import corpus_statistics
+from fastast_hf.corpora.statistics import corpus_statistics
 
 Make = Callable[..., Any]
 

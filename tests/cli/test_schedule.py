@@ -11,8 +11,8 @@ from transformers import ASTConfig
 
 from fastast_hf import FastASTConfig
 from fastast_hf.cli import schedule
-from fastast_hf.complexity import complexity, solve_tome_r
-from fastast_hf.token_merging import SCHEDULES
+from fastast_hf.merging.complexity import complexity, solve_tome_r
+from fastast_hf.model.token_merging import SCHEDULES
 
 BASE = ASTConfig(num_labels=527)
 REFUSED_BY_PARSER = [

@@ -16,7 +16,7 @@ from fastast_hf.hub.card_check import NUMBER, Claim, rows_check, unfounded_numbe
 from fastast_hf.hub.card_claims import unfounded_results
 from fastast_hf.hub.card_facts import CardFacts
 from fastast_hf.hub.model_card import render_card, unfounded_in
-from fastast_hf.tagging import BUNDLED_CHECKPOINT
+from fastast_hf.tagging.tagger import BUNDLED_CHECKPOINT
 
 MODEL_CARD = Path(__file__).parents[2] / "model_cards" / BUNDLED_CHECKPOINT.name / "README.md"
 SECTION = re.compile(r"<!-- generated: (\w+) -->\n(.*?)\n<!-- end of \w+ -->", re.DOTALL)

@@ -20,7 +20,7 @@ from transformers import ASTForAudioClassification, AutoFeatureExtractor, AutoMo
 from fastast_hf import FastASTFeatureExtractor, FastASTForAudioClassification
 from fastast_hf.cli.main import main
 from fastast_hf.hub.publish import code_files, push
-from fastast_hf.loading import front_end_of
+from fastast_hf.loading.checkpoint import front_end_of
 
 CODE = {"configuration_fastast.py", "cpu_linear.py", "feature_extraction_fastast.py", "layer_fastast.py"} | {
     "modeling_fastast.py",
@@ -221,7 +221,7 @@ def test_a_space_shows_the_checkpoint(hub: LocalHub, checkpoint: Path) -> None:
     assert files["model.txt"] == b"me/tiny\n"
     page = ModelCard(files["README.md"].decode()).data
     assert (page["sdk"], page["app_file"], page["models"]) == ("gradio", "app.py", ["me/tiny"])
-    assert b"build_demo" in files["app.py"] and "fastast_hf/demo_app.py" in files
+    assert b"build_demo" in files["app.py"] and "fastast_hf/demo/app.py" in files
 
 
 def test_a_model_pushes_itself_with_its_front_end(hub: LocalHub, checkpoint: Path) -> None:

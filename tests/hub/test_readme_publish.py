@@ -15,7 +15,7 @@ from transformers import AutoModelForAudioClassification, pipeline
 
 from fastast_hf import FastASTForAudioClassification
 from fastast_hf.cli.main import main
-from fastast_hf.tagging import BUNDLED_CHECKPOINT
+from fastast_hf.tagging.tagger import BUNDLED_CHECKPOINT
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / "tests" / "data"

@@ -16,8 +16,8 @@ from fastast_hf.cli.main import main
 from fastast_hf.hub import recipe_card
 from fastast_hf.hub.model_card import render_card
 from fastast_hf.hub.recipe_card import recipe_sections, write_recipe_card
-from fastast_hf.recipes import find_recipe, read_recipe
-from fastast_hf.tagging import BUNDLED_CHECKPOINT
+from fastast_hf.tagging.tagger import BUNDLED_CHECKPOINT
+from fastast_hf.training.recipes import find_recipe, read_recipe
 
 CARDS = sorted((Path(__file__).parents[2] / "model_cards").glob("*/README.md"))
 RECIPES = {

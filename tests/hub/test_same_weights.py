@@ -17,9 +17,9 @@ from fastast_hf import FastASTForAudioClassification as Model
 from fastast_hf.cli.main import main
 from fastast_hf.hub.model_card import render_card
 from fastast_hf.hub.teacher import push_teacher
-from fastast_hf.loading import load_classifier
-from fastast_hf.saved_weights import digest_of_folder, weights_digest
-from fastast_hf.tagging import BUNDLED_CHECKPOINT
+from fastast_hf.loading.checkpoint import load_classifier
+from fastast_hf.loading.saved_weights import digest_of_folder, weights_digest
+from fastast_hf.tagging.tagger import BUNDLED_CHECKPOINT
 
 OF_OTHERS = "0123456789abcdef"
 

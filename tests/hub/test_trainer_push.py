@@ -12,12 +12,12 @@ from local_hub import LocalHub
 from small_corpora import write_esc50
 from transformers import AutoModelForAudioClassification, TrainingArguments
 
-from fastast_hf.finetuning import CorpusArguments, LearningArguments, build_trainer
-from fastast_hf.runs import Run, run_folds
-from fastast_hf.student import ModelArguments, build_extractor, build_model
-from fastast_hf.teachers.building import TeacherModelArguments, build_teacher
-from fastast_hf.teachers.teacher import load_teacher
-from fastast_hf.training_arguments import AugmentationArguments, ScheduleArguments
+from fastast_hf.distillation.teachers.building import TeacherModelArguments, build_teacher
+from fastast_hf.distillation.teachers.teacher import load_teacher
+from fastast_hf.training.arguments import AugmentationArguments, ScheduleArguments
+from fastast_hf.training.finetuning import CorpusArguments, LearningArguments, build_trainer
+from fastast_hf.training.runs import Run, run_folds
+from fastast_hf.training.student import ModelArguments, build_extractor, build_model
 
 
 def trained(tmp_path: Path, teacher: bool = False, **settings: Any) -> Any:

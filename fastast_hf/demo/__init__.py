@@ -1,0 +1,3 @@
+"""What is merged, shown in pictures and in a browser."""
+
+from __future__ import annotations

@@ -1,0 +1,184 @@
+"""The merge map over the spectrogram: which patches have become one token, layer by layer."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from ..audio.files import load_audio
+from ..model.feature_extraction_fastast import hop_samples, num_frames
+from ..tagging.tagger import Tagger
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+GOLDEN = 0.6180339887  # turns of the colour wheel from one token to the next: neighbours in number differ in hue
+SHOWN_LAYERS = 3
+PADDING_SECONDS = 0.05  # less of it is not worth a word
+
+
+@dataclass(frozen=True)
+class MergedClip:
+    """A clip's way through a model.
+
+    Attributes:
+        spectrogram: (T, mel bins), what the model got.
+        maps: (patches along frequency, along time) of token indices for each layer asked for, by its index.
+        tokens: Entering each layer.
+        labels: The best ones, as [`Tagger`] gives them.
+        seconds: Length of the spectrogram.
+        heard_seconds: Of the recording in it; the rest is padding.
+        frame_seconds: From one frame to the next.
+        patch: Side of a patch, in frames and mel bins.
+        strides: From one patch to the next along frequency and time.
+        tome_r: Merged in every layer.
+    """
+
+    spectrogram: np.ndarray
+    maps: dict[int, np.ndarray]
+    tokens: list[int]
+    labels: list[dict[str, Any]]
+    seconds: float
+    heard_seconds: float
+    frame_seconds: float
+    patch: int
+    strides: tuple[int, int]
+    tome_r: int | tuple[int, ...]
+
+
+@torch.inference_mode()
+def merge_clip(
+    tagger: Tagger,
+    source: str | os.PathLike[str] | tuple[Any, int],
+    tome_r: int | None = None,
+    layers: Sequence[int] | None = None,
+) -> MergedClip:
+    """Send the start of a recording, as long as the model's input, through the model and keep what was merged.
+
+    Args:
+        tagger: Model and front end.
+        source: What [`load_audio`] takes.
+        tome_r: Instead of the model's own.
+        layers: Indices of the layers whose maps are kept; None for three spread over the depth, the last one last.
+
+    Raises:
+        AudioError: The recording can't be used.
+        ValueError: A wrong `tome_r` or layer.
+
+    Example:
+        >>> clip = merge_clip(Tagger(), (np.sin(np.arange(16000) / 6), 16000), tome_r=8)
+        >>> clip.maps[11].shape, clip.tokens[0], len(set(clip.maps[11].flat))
+        ((12, 12), 146, 48)
+    """
+    model, extractor = tagger.model, tagger.feature_extractor
+    depth = model.config.num_hidden_layers
+    if layers is None:
+        layers = sorted({depth * (n + 1) // SHOWN_LAYERS - 1 for n in range(SHOWN_LAYERS)} - {-1})
+    rate = extractor.sampling_rate
+    waveform = load_audio(source, rate)[: extractor.samples_of(extractor.max_length)]
+    features = tagger.features([waveform]).input_values
+    wanted = {} if tome_r is None else {"tome_r": tome_r}
+    outputs = model(features, output_merge_map=list(layers), **wanted)
+    grid = model.config.patch_grid_of(features.shape[1])
+    maps = [layer_map[0].cpu().numpy().reshape(grid) for layer_map in outputs.merge_map]
+    r = model.config.tome_r if tome_r is None else tome_r
+    return MergedClip(
+        spectrogram=features[0].float().cpu().numpy(),
+        maps=dict(zip(layers, maps, strict=True)),
+        tokens=model.token_schedule(features.shape[1], **wanted),
+        labels=tagger.labels_of(outputs.logits)[0],
+        seconds=features.shape[1] * hop_samples(rate) / rate,
+        heard_seconds=num_frames(len(waveform), rate) * hop_samples(rate) / rate,
+        frame_seconds=hop_samples(rate) / rate,
+        patch=model.config.patch_size,
+        strides=(model.config.frequency_stride, model.config.time_stride),
+        tome_r=r if isinstance(r, int) else tuple(r),
+    )
+
+
+def plot_merges(clip: MergedClip, title: str | None = None) -> Figure:
+    """The spectrogram with its labels, and for each layer kept its patches coloured by the token they ended in.
+
+    Patches that are tokens of their own stay grey. Adjoining patches of one token have no line between them.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+
+    Example:
+        >>> clip = merge_clip(Tagger(), (np.sin(np.arange(16000) / 6), 16000), tome_r=8)
+        >>> len(plot_merges(clip).axes)
+        4
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError("pictures need matplotlib: pip install 'fastast-hf[plot]'") from error
+    count = 1 + len(clip.maps)
+    figure = Figure(figsize=(9, 1.7 * count + 0.5), dpi=130, layout="constrained")
+    panels = figure.subplots(count, 1, sharex=True, squeeze=False)[:, 0]
+    best = ", ".join(f"{label['label']} {label['score']:.2f}" for label in clip.labels[:3])
+    panels[0].set_title(f"{title}: {best}" if title else best, fontsize=10)
+    _draw_spectrogram(panels[0], clip, "magma", 1.0)
+    _hide_padding(panels[0], clip)
+    for panel, (layer, token_of_patch) in zip(panels[1:], clip.maps.items(), strict=True):
+        left = len(np.unique(token_of_patch))
+        panel.set_title(
+            f"after layer {layer + 1}: {token_of_patch.size} patches in {left} token{'s' * (left > 1)}", fontsize=9
+        )
+        _draw_spectrogram(panel, clip, "gray", 0.9)
+        _draw_tokens(panel, clip, token_of_patch)
+    legend = "in each panel, patches of one colour are one token, and grey ones tokens of their own"
+    panels[-1].set_xlabel(f"seconds (tome_r = {clip.tome_r}; {legend})", fontsize=9)
+    return figure
+
+
+def _draw_spectrogram(axes: Axes, clip: MergedClip, colours: str, alpha: float) -> None:
+    bins = clip.spectrogram.shape[1]
+    axes.imshow(
+        clip.spectrogram.T, origin="lower", aspect="auto", cmap=colours, alpha=alpha, extent=(0, clip.seconds, 0, bins)
+    )
+    axes.set_ylabel("mel bin", fontsize=8)
+    axes.tick_params(labelsize=8)
+
+
+def _hide_padding(axes: Axes, clip: MergedClip) -> None:
+    """Hatch what is no sound; in the other panels the patches there are tokens like any others."""
+    begin, end = clip.heard_seconds, clip.seconds
+    if end - begin > PADDING_SECONDS:
+        axes.axvspan(begin, end, facecolor="white", edgecolor="0.7", hatch="//", linewidth=0)
+        text = axes.text((begin + end) / 2, clip.spectrogram.shape[1] / 2, "padding", fontsize=8, rotation=90)
+        text.set(ha="center", va="center", bbox={"facecolor": "white", "edgecolor": "none", "pad": 2})
+
+
+def _draw_tokens(axes: Axes, clip: MergedClip, token_of_patch: np.ndarray) -> None:
+    from matplotlib.collections import LineCollection
+    from matplotlib.colors import hsv_to_rgb
+
+    rows, columns = token_of_patch.shape
+    sizes = np.bincount(token_of_patch.ravel())
+    hues = (np.arange(len(sizes)) * GOLDEN) % 1
+    rgb = hsv_to_rgb(np.stack([hues, np.full_like(hues, 0.75), np.full_like(hues, 0.95)], axis=1))
+    colours = np.concatenate([rgb, np.where(sizes > 1, 0.5, 0.0)[:, None]], axis=1)
+    # Patches overlap where the stride is less than their side: each is drawn as the cell around its middle.
+    along_frequency, along_time = clip.strides
+    left = (clip.patch - along_time) / 2 * clip.frame_seconds
+    bottom = (clip.patch - along_frequency) / 2
+    width, height = along_time * clip.frame_seconds, along_frequency
+    extent = (left, left + columns * width, bottom, bottom + rows * height)
+    axes.imshow(colours[token_of_patch], origin="lower", aspect="auto", extent=extent, interpolation="nearest")
+    lines = []
+    for row, column in zip(*np.nonzero(token_of_patch[:, 1:] != token_of_patch[:, :-1]), strict=True):
+        x = left + (column + 1) * width
+        lines.append([(x, bottom + row * height), (x, bottom + (row + 1) * height)])
+    for row, column in zip(*np.nonzero(token_of_patch[1:] != token_of_patch[:-1]), strict=True):
+        y = bottom + (row + 1) * height
+        lines.append([(left + column * width, y), (left + (column + 1) * width, y)])
+    axes.add_collection(LineCollection(lines, colors="white", linewidths=0.4, alpha=0.8))
+    axes.set_xlim(0, clip.seconds)
+    axes.set_ylim(0, clip.spectrogram.shape[1])

@@ -1,0 +1,3 @@
+"""Cross-model knowledge distillation: loss, trainer and teachers."""
+
+from __future__ import annotations

@@ -1,0 +1,282 @@
+"""Cross-model knowledge distillation (CMKD, Gong et al. 2022), as FastAST uses it (Behera et al. 2024, §2.3)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from transformers import TrainingArguments
+
+from ..corpora import Corpus, StreamingCorpus, label_names
+from ..loading.devices import DTYPES
+from ..model.feature_extraction_fastast import FastASTFeatureExtractor
+from ..training.finetuning import CorpusArguments
+from ..training.runs import check_fold, write_json
+from ..training.trainer import FastASTTrainer, clip_losses
+from ..training.views import View
+from .teachers.logit_cache import LogitCache
+from .teachers.teacher import Teacher, teacher_probabilities
+
+TEACHING = "teaching.json"
+
+
+def cmkd_loss(
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    targets: Tensor,
+    *,
+    loss: str = "cross_entropy",
+    lam: float = 0.1,
+    tau: float = 1.0,
+) -> Tensor:
+    """The loss of equation 1 of FastAST (§2.3): λ · Loss_g(ψ(Z_s), y) + (1 − λ) · Loss_d(ψ(Z_s), ψ(Z_t / τ)).
+
+    Loss_g is (binary) cross-entropy, Loss_d the Kullback-Leibler divergence of the student from the teacher, ψ softmax
+    or sigmoid. τ divides the teacher's logits alone, and the loss is not scaled by τ². The student's gradient is that
+    of the (binary) cross-entropy against λ · y + (1 − λ) · ψ(Z_t / τ).
+
+    Args:
+        student_logits: (B, classes).
+        teacher_logits: (B, classes).
+        targets: (B, classes) in [0, 1].
+        loss: `"cross_entropy"` for one label a clip, or `"bce"` for several.
+        lam: λ, the share of the ground truth.
+        tau: τ, above 0.
+
+    Returns:
+        The mean over the clips (for `"bce"`, over classes as well), float32.
+
+    Example:
+        >>> same = torch.tensor([[2.0, -1.0]])
+        >>> cmkd_loss(same, same, torch.tensor([[1.0, 0.0]]), lam=0.0).abs() < 1e-6
+        tensor(True)
+    """
+    probabilities = teacher_probabilities(teacher_logits, loss, tau)
+    return cmkd_losses(student_logits, probabilities, targets, loss=loss, lam=lam).total.mean()
+
+
+class CMKDLosses(NamedTuple):
+    """Equation 1 for each clip of a batch (B,), and its two parts."""
+
+    total: Tensor
+    truth: Tensor
+    distilled: Tensor
+
+
+def cmkd_losses(
+    student_logits: Tensor, probabilities: Tensor, targets: Tensor, *, loss: str, lam: float
+) -> CMKDLosses:
+    """Equation 1 for each clip, of the teacher's probabilities ψ(Z_t / τ) (B, classes); see [`cmkd_loss`].
+
+    Example:
+        >>> certain = torch.tensor([[1.0, 0.0]])
+        >>> cmkd_losses(torch.zeros(1, 2), certain, certain, loss="cross_entropy", lam=0.1).total
+        tensor([0.6931])
+    """
+    truth = clip_losses(student_logits.float(), targets, loss)
+    distilled = divergence(student_logits.float(), probabilities, loss)
+    return CMKDLosses(lam * truth + (1 - lam) * distilled, truth, distilled)
+
+
+def divergence(student_logits: Tensor, probabilities: Tensor, loss: str) -> Tensor:
+    """Loss_d (B,): the Kullback-Leibler divergence of the student from the teacher's probabilities.
+
+    For `"bce"` the mean over classes, each a yes or no of its own.
+    """
+    own_entropy = torch.special.entr(probabilities)
+    if loss == "bce":
+        own_entropy = (own_entropy + torch.special.entr(1 - probabilities)).mean(dim=1)
+    else:
+        own_entropy = own_entropy.sum(dim=1)
+    return clip_losses(student_logits, probabilities, loss) - own_entropy
+
+
+@dataclass
+class DistillationArguments:
+    """Who teaches, and how."""
+
+    teacher: str = field(
+        default="", metadata={"help": "folder or Hub id of an audio classifier; a folder of fold-1 … is one for each"}
+    )
+    lam: float = field(default=0.1, metadata={"help": "λ: share of the ground truth in the loss"})
+    tau: float = field(default=1.0, metadata={"help": "τ: what the teacher's logits are divided by"})
+    teacher_dtype: str = field(default="float32", metadata={"help": "float32, bfloat16 or float16"})
+    cache_teacher: bool = field(
+        default=False,
+        metadata={"help": "have the teacher hear each clip once, as it is: cheaper, and no consistent teaching"},
+    )
+
+    def __post_init__(self) -> None:
+        check_equation(self.lam, self.tau)
+        if self.teacher_dtype not in DTYPES:
+            raise ValueError(f"teacher_dtype is {self.teacher_dtype!r}: choose one of {', '.join(DTYPES)}")
+
+
+def check_equation(lam: float, tau: float) -> None:
+    """Raise a ValueError for what equation 1 has no place for."""
+    if not 0 <= lam <= 1:
+        raise ValueError(f"lam is {lam}: give the share of the ground truth, 0 to 1")
+    if tau <= 0:
+        raise ValueError(f"tau is {tau}: give a temperature above 0")
+
+
+def build_distillation(
+    settings: DistillationArguments, corpus: Corpus | StreamingCorpus, fold: int | None, args: TrainingArguments
+) -> dict[str, Any]:
+    """What [`CMKDTrainer`] takes beside what every trainer does.
+
+    Raises:
+        ValueError: No teacher, one that does not fit the corpus, or a wrong setting.
+        OSError: No such teacher.
+    """
+    if not settings.teacher:
+        raise ValueError("no teacher: give --teacher, a folder or Hub id of an audio classifier")
+    if settings.cache_teacher and isinstance(corpus, StreamingCorpus):
+        raise ValueError("a stream's clips have no numbers to keep a teacher's logits by: leave out --cache_teacher")
+    dtype = DTYPES[settings.teacher_dtype]
+    checkpoint = teacher_of(settings.teacher, fold)
+    teacher = Teacher.from_pretrained(checkpoint, label_names(corpus), args.device, dtype)
+    kept = Path(args.output_dir) / "teacher_logits.safetensors" if settings.cache_teacher else None
+    return {"teacher": teacher, "lam": settings.lam, "tau": settings.tau, "cache_file": kept}
+
+
+def teacher_of(teacher: str, fold: int | None) -> str:
+    """The checkpoint that teaches on a fold: of a folder that holds `fold-1` …, that one; else the same on all.
+
+    Raises:
+        OSError: The folder holds teachers for other folds alone.
+        ValueError: By its results the teacher was trained on this fold's clips, which the student is tested on.
+    """
+    if fold is None or not list(Path(teacher).glob("fold-*")):
+        check_fold(teacher, fold)
+        return teacher
+    place = Path(teacher) / f"fold-{fold}"
+    if not place.is_dir():
+        raise OSError(f"{place} does not exist, and {teacher} has teachers of other folds: train one for this fold")
+    check_fold(str(place), fold)
+    return str(place)
+
+
+def check_teachers(
+    settings: DistillationArguments, corpus_settings: CorpusArguments, student: FastASTFeatureExtractor
+) -> None:
+    """Where there are several folds, load the teacher of each, to find what is wrong before the first one is trained.
+
+    Raises:
+        ValueError: One does not fit the corpus or the student's front end, or is no audio classifier.
+        OSError: One is missing.
+    """
+    folds = corpus_settings.folds()
+    if len(folds) == 1 or not settings.teacher:
+        return
+    names = label_names(corpus_settings.load(folds[0]))
+    for checkpoint in dict.fromkeys(teacher_of(settings.teacher, fold) for fold in folds):
+        Teacher.from_pretrained(checkpoint, names).check_hearing(student)
+
+
+class CMKDTrainer(FastASTTrainer):
+    """[`FastASTTrainer`] with a teacher, which sees what the student sees (consistent teaching).
+
+    The trainer logs both parts of the loss (`loss_ground_truth`, `loss_distillation`) and the share of clips for which
+    student and teacher choose the same class (`teacher_agreement`). Evaluation is without the teacher.
+
+    Args:
+        args: [`FastASTTrainer`]'s.
+        extractor: The student's front end.
+        teacher: On the student's device and in its order of labels.
+        lam: λ of equation 1.
+        tau: τ of the same.
+        cache_file: Have the teacher hear each training clip once, as it is, and keep its logits here: cheaper, and no
+            consistent teaching.
+        kwargs: [`FastASTTrainer`]'s.
+
+    Raises:
+        ValueError: λ is not in [0, 1], τ is not above 0, or the teacher can't hear what the student hears.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        extractor: FastASTFeatureExtractor,
+        teacher: Teacher,
+        lam: float = 0.1,
+        tau: float = 1.0,
+        cache_file: Path | None = None,
+        **kwargs: Any,
+    ) -> None:
+        check_equation(lam, tau)
+        if cache_file is None:
+            teacher.check_hearing(extractor)
+        else:  # it hears the clips themselves, now
+            teacher.check_rate(extractor.sampling_rate)
+        super().__init__(*args, extractor=extractor, **kwargs)
+        self.teacher, self.lam, self.tau = teacher, lam, tau
+        self.cache: LogitCache | None = None
+        if cache_file is not None:
+            with self.args.main_process_first(desc="the teacher's logits"):
+                self.cache = LogitCache.of(
+                    teacher,
+                    self.train_dataset,
+                    self.extractor,
+                    cache_file,
+                    self.args.eval_batch_size,
+                    self.args.device,
+                )
+        self._sums = torch.zeros(4)  # ground truth, distillation, agreement, clips, since the last log
+
+    def losses(self, logits: Tensor, view: View, features: Tensor) -> Tensor:
+        """Equation 1 for each clip in training, and its first part alone in evaluation."""
+        if not self.model.training:
+            return super().losses(logits, view, features)
+        if self.cache is not None:
+            probabilities = self.cache.probabilities(view, self.loss, self.tau)
+        else:
+            teacher_logits = self.teacher.logits(view, self.extractor, features)
+            probabilities = teacher_probabilities(teacher_logits, self.loss, self.tau)
+        losses = cmkd_losses(logits, probabilities, view.targets, loss=self.loss, lam=self.lam)
+        agree = (logits.argmax(dim=1) == probabilities.argmax(dim=1)).sum()
+        sums = torch.stack([losses.truth.detach().sum(), losses.distilled.detach().sum(), agree])
+        self._sums = self._sums.to(sums.device) + F.pad(sums, (0, 1), value=len(logits))
+        return losses.total
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add the loss' parts and the agreement with the teacher since the last time to the training's own."""
+        if "loss" in logs:
+            truth, distilled, agree, clips = self.accelerator.reduce(self._sums, "sum").tolist()
+            self._sums.zero_()
+            if clips:
+                logs["loss_ground_truth"], logs["loss_distillation"] = truth / clips, distilled / clips
+                logs["teacher_agreement"] = agree / clips
+        super().log(logs, start_time)
+
+    def teaching(self) -> dict[str, Any]:
+        """What a resumed run has to have in common with the one that was stopped."""
+        teacher = self.teacher.fingerprint()[:16]
+        return {"teacher": teacher, "lam": self.lam, "tau": self.tau, "cache_teacher": self.cache is not None}
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        if self.args.should_save:  # as in FastASTTrainer, before what a checkpoint is told to be whole by
+            write_json(Path(output_dir) / TEACHING, self.teaching())
+        super()._save_rng_state(output_dir)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        """Weights as the Trainer loads them, of a run with the same teaching.
+
+        Raises:
+            ValueError: It was begun with another teacher, λ or τ, or without a teacher.
+        """
+        file = Path(resume_from_checkpoint) / TEACHING
+        if not file.is_file():
+            raise ValueError(f"{resume_from_checkpoint} is of a run without a teacher: give another output folder")
+        stored = json.loads(file.read_text())
+        changed = [f"{key} {stored[key]} and not {now}" for key, now in self.teaching().items() if stored[key] != now]
+        if changed:
+            raise ValueError(
+                f"{resume_from_checkpoint} is of a run with {', '.join(changed)}: resume with what it was begun with"
+            )
+        super()._load_from_checkpoint(resume_from_checkpoint, model)

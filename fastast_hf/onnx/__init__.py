@@ -1,0 +1,3 @@
+"""Checkpoints as files for ONNX Runtime."""
+
+from __future__ import annotations

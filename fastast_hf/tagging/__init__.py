@@ -1,0 +1,3 @@
+"""Sound to labels."""
+
+from __future__ import annotations

@@ -1,0 +1,86 @@
+"""What scores depend on, so that `--resume` and several processes do not mix those of different models in one file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .tagger import Tagger
+
+# Of settings that are remembered as digests, which tell a person nothing, what is said where they differ.
+DIGESTS = {"weights": "other weights", "config": "another config", "front_end": "another front end"}
+# Of a config or front end, what no score depends on, and what is remembered under its own name.
+LEFT_OUT = {
+    "_name_or_path",
+    "architectures",
+    "auto_map",
+    "dtype",
+    "feature_extractor_type",
+    "model_type",
+    "processor_class",
+    "tome_r",
+    "tome_schedule",
+    "transformers_version",
+}
+
+
+def score_settings(tagger: Tagger, model: str | None, preset: str) -> dict[str, Any]:
+    """What a tagger's scores depend on, as it turned out.
+
+    Args:
+        tagger: Made of `model` with `preset`.
+        model: Folder, Hub id, file of `fastast export`, or None for the bundled checkpoint.
+        preset: Its name.
+    """
+    from ..loading.checkpoint import load_classifier
+    from ..loading.saved_weights import weights_digest
+    from ..onnx.runtime import is_onnx_file
+    from .tagger import BUNDLED_CHECKPOINT
+
+    if is_onnx_file(model):
+        weights = digest_of(Path(model).read_bytes())
+    else:  # in another dtype, they are read once more as they are stored
+        as_stored = tagger.dtype_name == "float32"
+        stored = tagger.model if as_stored else load_classifier(BUNDLED_CHECKPOINT if model is None else model)
+        weights = weights_digest(stored.state_dict().values())
+    config = tagger.model.config
+    return {
+        "weights": weights,
+        "r": config.tome_r,
+        "schedule": tagger.schedule,
+        "top_k": tagger.top_k,
+        "dtype": tagger.dtype_name,
+        "native_length": tagger.native_length,
+        "preset": preset,
+        "config": digest_of_fields(config.to_diff_dict()),
+        "front_end": digest_of_fields(tagger.feature_extractor.to_dict()),
+    }
+
+
+def digest_of_fields(fields: dict[str, Any]) -> str:
+    """Of those that scores depend on."""
+    kept = {name: value for name, value in fields.items() if name not in LEFT_OUT}
+    return digest_of(json.dumps(kept, sort_keys=True, default=str).encode())
+
+
+def digest_of(content: bytes) -> str:
+    """As long as that of weights."""
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def check_same(settings: list[dict[str, Any]]) -> None:
+    """Refuse processes that would not give the same scores: on machines of which one alone has int8, say.
+
+    Raises:
+        ValueError: There are such.
+    """
+    for name, value in settings[0].items():
+        others = [other[name] for other in settings if other[name] != value]
+        if others:
+            raise ValueError(
+                f"the processes have {name} {value} and {others[0]}: give them the same files, and a --dtype that "
+                "all can have"
+            )

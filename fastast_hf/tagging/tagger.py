@@ -1,0 +1,308 @@
+"""Files in, labels out: batches of whole recordings through a FastAST."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence, Sized
+from contextlib import closing
+from functools import partial
+from numbers import Real
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+from transformers import ASTPreTrainedModel, BatchFeature
+
+from ..audio.files import AudioError, load_audio
+from ..audio.reading import in_groups, read_ahead
+from ..loading.checkpoint import front_end_of, load_classifier
+from ..loading.devices import usable_device
+from ..model.feature_extraction_fastast import FastASTFeatureExtractor, num_frames
+from ..model.modeling_fastast import FastASTForAudioClassification
+from ..onnx.runtime import OnnxModel, is_onnx_file
+from .int8 import to_int8
+from .presets import INT8, PRESET_SCHEDULE, fast_dtype, merges_of_share, preset_named, resolved_dtype
+
+BUNDLED_CHECKPOINT = Path(__file__).parents[1] / "checkpoints" / "speech-commands-tiny"
+# Clips read ahead of the model: enough to fill batches of like length, few enough to stay in memory.
+READ_AHEAD_BATCHES = 4
+# At native length, clips are padded up to a whole number of these frames, whatever else is in their batch.
+BUCKET_FRAMES = 32
+
+Label = dict[str, Any]
+
+
+class Tagger:
+    """Audio files or arrays to labels with scores, as the `audio-classification` pipeline gives them.
+
+    A recording longer than the model's input is cut into windows of that length, the last one ending with the
+    recording, and its scores are the mean over the windows.
+
+    Args:
+        model: Any AST or FastAST checkpoint, local or of the Hub, or a model in memory; None for the checkpoint that
+            comes with the package (ten spoken commands). A model in memory stays as it is; the tagger shares its
+            weights, unless `device` or `dtype` calls for a copy. Or a file of `fastast export`, which ONNX Runtime
+            runs on the CPU, with `tome_r` and length as they were exported.
+        tome_r: Tokens to merge in each layer; None for the checkpoint's own, or what the preset merges.
+        tome_schedule: How merges are spread over the layers; None for the checkpoint's own, and `"decreasing"` for
+            what the preset merges.
+        top_k: How many labels to give; None for all.
+        batch_size: Windows that go through the model at once.
+        device: `"cpu"`, `"cuda"`, `"cuda:1"` …; None for a GPU where there is one, or for the CPU with dtype `"int8"`.
+        dtype: `"float32"`, `"bfloat16"`, `"float16"`, a torch dtype, or on a CPU `"int8"` for linear layers in 8 bits;
+            None for the preset's. The front end always computes in float32.
+        native_length: Feed short recordings at their own length, not padded to the model's. Faster, and not what
+            published checkpoints were trained on. None for the preset's.
+        feature_extractor: None takes that of the checkpoint, or of the one that a model in memory came from; where
+            that one has none, one with AudioSet's statistics.
+        preset: `"exact"`: float32, and merging only where the checkpoint asks for it. `"balanced"`: half precision
+            where the device is fast in it, and half of the patches merged. `"fast"`: int8 on a CPU that has it (else
+            half precision), native length, and four patches of five merged. A checkpoint with a `tome_r` keeps to it,
+            and each part can be set by itself.
+
+    Raises:
+        ValueError: A checkpoint that is no AST classifier, or a wrong `tome_r`, `device`, `dtype` or `preset`.
+        TypeError: A model in memory that is no AST classifier.
+        OSError: No such checkpoint.
+
+    Example:
+        >>> tagger = Tagger(tome_r=8, top_k=1)
+        >>> [list(label) for label in tagger((np.sin(np.arange(16000) / 6), 16000))]
+        [['label', 'score']]
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] | ASTPreTrainedModel | None = None,
+        tome_r: int | Sequence[int] | None = None,
+        tome_schedule: str | None = None,
+        top_k: int | None = 5,
+        batch_size: int = 8,
+        device: str | torch.device | None = None,
+        dtype: str | torch.dtype | None = None,
+        native_length: bool | None = None,
+        feature_extractor: FastASTFeatureExtractor | None = None,
+        preset: str = "exact",
+    ) -> None:
+        if top_k is not None and top_k < 1:
+            raise ValueError(f"top_k is {top_k}: ask for 1 label or more, or None for all")
+        if batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}: a batch holds 1 clip or more")
+        settings = preset_named(preset)
+        exported = is_onnx_file(model)
+        if exported and preset != "exact":
+            raise ValueError(
+                f"preset is {preset!r}, but {model} was exported with its dtype and merging: leave it out"
+            )
+        if exported and native_length:
+            raise ValueError(f"native_length was asked for, but {model} takes clips of one length alone: leave it out")
+        self.top_k, self.batch_size = top_k, batch_size
+        self.native_length = settings.native_length if native_length is None else native_length
+        self.device = usable_device("cpu" if device is None and (exported or dtype in (INT8, torch.int8)) else device)
+        wanted = fast_dtype(settings, self.device) if dtype is None else resolved_dtype(dtype, self.device)
+        in_int8 = wanted is torch.int8 and not exported
+        self.dtype_name = str(wanted).removeprefix("torch.")
+        self.dtype = torch.float32 if in_int8 else wanted
+        self.model: Any
+        if isinstance(model, ASTPreTrainedModel):
+            self.model = FastASTForAudioClassification.from_ast(model)
+            if not in_int8 and any((p.device, p.dtype) != (self.device, wanted) for p in model.parameters()):
+                self.model = copy.deepcopy(self.model)  # to() converts in place what the caller's model holds too
+            feature_extractor = feature_extractor or front_end_of(model.config)
+        elif is_onnx_file(model):
+            self.model = OnnxModel(model)
+            feature_extractor = feature_extractor or self.model.feature_extractor
+        else:
+            model = BUNDLED_CHECKPOINT if model is None else model
+            self.model = load_classifier(model)
+            feature_extractor = feature_extractor or front_end_of(self.model.config, model)
+        self.feature_extractor = feature_extractor
+        if tome_r is not None or tome_schedule is not None:
+            self.model.set_tome_r(self.model.config.tome_r if tome_r is None else tome_r, tome_schedule)
+        self._merged = 0.0 if tome_r is not None else settings.merged
+        self._preset_schedule = tome_schedule or PRESET_SCHEDULE
+        self.model = to_int8(self.model) if in_int8 else self.model.to(self.device, wanted).eval()
+
+    def __call__(
+        self,
+        sources: Any,
+        *,
+        on_error: str = "raise",
+        progress: bool | None = None,
+        workers: int | None = None,
+    ) -> list[Any]:
+        """Label one recording or many.
+
+        Args:
+            sources: What [`load_audio`] takes (a file; samples with their rate), or any number of it.
+            on_error: `"raise"` at the first recording that can't be used, or `"return"` its error in its place.
+            progress: Whether to show a progress bar; None shows it for more than one batch on a terminal.
+            workers: Threads that read files while the model computes; 0 for none, None for one per core, up to 8.
+
+        Returns:
+            A list of `{"label": str, "score": float}`, best first; for a list of recordings, a list of those.
+
+        Raises:
+            AudioError: A recording can't be used (`on_error="raise"`).
+            MemoryError: A batch does not fit into the device's memory.
+        """
+        if on_error not in ("raise", "return"):
+            raise ValueError(f"on_error is {on_error!r}: choose 'raise' or 'return'")
+        pair = isinstance(sources, tuple) and len(sources) == 2 and isinstance(sources[1], Real)
+        one = pair or isinstance(sources, (str, os.PathLike, dict))
+        if not one and not isinstance(sources, Iterable):
+            raise AudioError(f"a {type(sources).__name__} was given: give a file, samples with their rate, or a list")
+        sources = [sources] if one else sources
+        results = list(self.stream(sources, on_error=on_error, progress=progress, workers=workers))
+        return results[0] if one else results
+
+    def stream(
+        self,
+        sources: Iterable[Any],
+        *,
+        on_error: str = "raise",
+        progress: bool | None = None,
+        workers: int | None = None,
+    ) -> Iterator[Any]:
+        """Label recordings, and give the labels of each in turn as soon as they are known.
+
+        Files are read while the model computes, a few batches ahead: any number of them fits into memory.
+
+        Args:
+            sources: As for a call, but always any number of them; a generator is drawn from as files are read.
+            on_error: As for a call.
+            progress: As for a call.
+            workers: As for a call.
+
+        Yields:
+            A list of `{"label": str, "score": float}` for each, or the error in its place.
+        """
+        total = len(sources) if isinstance(sources, Sized) else None
+        # tqdm takes None as "not unless this is a terminal".
+        hidden = None if progress is None and (total is None or total > self.batch_size) else not progress
+        ahead = self.batch_size * READ_AHEAD_BATCHES
+        read = partial(self._read, on_error=on_error)
+        recordings = read_ahead(read, sources, workers=workers, most=ahead, room=ahead)
+        with tqdm(total=total, unit="clip", disable=hidden, leave=False) as bar, closing(recordings):
+            for group in in_groups(recordings, ahead):
+                scores = iter(self._scores([window for _, own in group if isinstance(own, list) for window in own]))
+                for source, own in group:
+                    result: list[Label] | AudioError
+                    if isinstance(own, AudioError):
+                        result = own
+                    else:
+                        mean = torch.stack([next(scores) for _ in own]).mean(dim=0)
+                        result = self._labels(mean) if mean.isfinite().all() else not_finite(source)
+                    if on_error == "raise" and isinstance(result, AudioError):
+                        raise result
+                    bar.update()
+                    yield result
+                del group, own  # the windows, before the next ones are gathered
+
+    def _read(self, source: Any, on_error: str) -> list[np.ndarray] | AudioError:
+        try:
+            return list(self._windows(load_audio(source, self.feature_extractor.sampling_rate)))
+        except AudioError as error:
+            if on_error == "raise":
+                raise
+            return error
+
+    def features(self, windows: Sequence[np.ndarray]) -> BatchFeature:
+        """The model's inputs for windows that share a length bucket: spectrograms (B, frames, mel bins) in its dtype.
+
+        With them comes a frame mask where the feature extractor is set to make one.
+        """
+        rate = self.feature_extractor.sampling_rate
+        inputs = self.feature_extractor(
+            list(windows),
+            sampling_rate=rate,
+            return_tensors="pt",
+            max_length=self._frames(len(windows[0])),
+            device=self.device,
+        )
+        return inputs.to(self.dtype)  # of the floating-point ones
+
+    def merges(self, num_frames: int | None = None) -> list[int]:
+        """Tokens merged in each layer, before the cap, for clips of `num_frames` frames (the longest if None)."""
+        config = self.model.config
+        if not self._preset_merges():
+            return config.merges_per_layer()
+        return merges_of_share(config, self._merged, num_frames or self.feature_extractor.max_length, self.schedule)
+
+    @property
+    def schedule(self) -> str:
+        """How merges are spread over the layers."""
+        return self._preset_schedule if self._preset_merges() else self.model.config.tome_schedule
+
+    def _preset_merges(self) -> bool:
+        """Whether it is the preset that says how much is merged."""
+        return self._merged > 0 and not any(self.model.config.merges_per_layer())
+
+    def _windows(self, samples: np.ndarray) -> Iterator[np.ndarray]:
+        """Stretches of the model's input length; the last one ends where the recording does."""
+        length = self.feature_extractor.samples_of(self.feature_extractor.max_length)
+        starts = list(range(0, max(1, len(samples) - length + 1), length))
+        if starts[-1] + length < len(samples):
+            starts.append(len(samples) - length)
+        for start in starts:
+            yield samples[start : start + length]
+
+    def _frames(self, num_samples: int) -> int:
+        """Frames that a window is padded to: a matter of its own length alone."""
+        longest = self.feature_extractor.max_length
+        if not self.native_length:
+            return longest
+        frames = num_frames(num_samples, self.feature_extractor.sampling_rate)
+        return min(longest, -(-frames // BUCKET_FRAMES) * BUCKET_FRAMES)
+
+    @torch.inference_mode()
+    def _scores(self, windows: list[np.ndarray]) -> list[Tensor]:
+        """Scores (labels,) of each window, computed in batches of one length bucket."""
+        scores: list[Tensor] = [torch.empty(0)] * len(windows)
+        buckets = defaultdict(list)
+        for index, window in enumerate(windows):
+            buckets[self._frames(len(window))].append(index)
+        for indices in buckets.values():
+            for start in range(0, len(indices), self.batch_size):
+                batch = indices[start : start + self.batch_size]
+                try:
+                    inputs = self.features([windows[i] for i in batch])
+                    if self._merged:
+                        inputs["tome_r"] = self.merges(inputs["input_values"].shape[1])
+                    logits = self.model(**inputs).logits.float().cpu()
+                except torch.OutOfMemoryError as error:
+                    raise MemoryError(
+                        f"{len(batch)} clips at once do not fit into the memory of {self.device}: lower the batch size"
+                    ) from error
+                for index, score in zip(batch, self._activate(logits), strict=True):
+                    scores[index] = score
+        return scores
+
+    def labels_of(self, logits: Tensor) -> list[list[Label]]:
+        """The best labels of each row of logits (B, labels)."""
+        return [self._labels(scores) for scores in self._activate(logits.float().cpu())]
+
+    def _activate(self, logits: Tensor) -> Tensor:
+        """Logits (B, labels) to the scores that the pipeline makes of them."""
+        problem = self.model.config.problem_type
+        if problem == "regression":
+            return logits
+        return logits.sigmoid() if problem == "multi_label_classification" else logits.softmax(dim=-1)
+
+    def _labels(self, scores: Tensor) -> list[Label]:
+        """The best `top_k` of (labels,) scores."""
+        best = scores.topk(min(self.top_k or len(scores), len(scores)))
+        names = self.model.config.id2label
+        pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        return [{"label": names[index], "score": score} for index, score in pairs]
+
+
+def not_finite(source: Any) -> AudioError:
+    """The error of a recording that the model makes no scores of."""
+    name = source if isinstance(source, (str, os.PathLike)) else "array"
+    return AudioError(f"{name}: the scores are not finite; the samples are too large by far, scale them to [-1, 1]")

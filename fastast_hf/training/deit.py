@@ -1,0 +1,171 @@
+"""Start a FastAST from a DeiT trained on ImageNet, as AST does (Gong et al. 2021, §2.2)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..model.configuration_fastast import FastASTConfig
+from ..model.modeling_fastast import FastASTForAudioClassification
+from ..model.patch_grid import resize_position_embeddings
+
+_WANTED = "FastAST starts from a plain DeiT or ViT of timm, such as 'deit_base_distilled_patch16_384'"
+_EMBEDDINGS = ("cls_token", "pos_embed")
+# timm's modules and AST's, each with a weight and a bias; a layer's are under blocks.0. and layers.0., and so on.
+MODULES = {"patch_embed.proj": "embeddings.patch_embeddings.projection", "norm": "layernorm"}
+LAYER_MODULES = {
+    "norm1": "layernorm_before",
+    "attn.qkv": "attention.{}_proj",
+    "attn.proj": "attention.o_proj",
+    "norm2": "layernorm_after",
+    "mlp.fc1": "mlp.fc1",
+    "mlp.fc2": "mlp.fc2",
+}
+
+
+def fastast_from_deit(
+    name_or_model: str | nn.Module,
+    config: FastASTConfig | None = None,
+    pretrained: bool = True,
+    **config_fields: Any,
+) -> FastASTForAudioClassification:
+    """Make a FastAST of an ImageNet DeiT, with a fresh classifier (AST, Gong et al. 2021, §2.2).
+
+    Patch weights are summed over the image's channels and positions cut or interpolated to the spectrogram's grid;
+    the ImageNet heads are dropped. A DeiT without a distillation token, or a ViT, gives a copy of its class token,
+    with the class token's position. The new model has weights of its own (float32, on the CPU), in eval mode.
+
+    Args:
+        name_or_model: timm's name of a DeiT or plain ViT, `deit_base_distilled_patch16_384` for AST's own start, or
+            such a timm model in memory.
+        config: Everything but the sizes (hidden, heads, layers, MLP, patch) and the LayerNorms' epsilon, which are the
+            DeiT's. AST's defaults if None: 128 mel bins, stride 10, 1024 frames.
+        pretrained: Whether a model given by name has its ImageNet weights, which timm downloads, or random ones.
+        config_fields: Fields set on top of `config`: `max_length=512`, `num_labels=50`, `tome_r=20`.
+
+    Raises:
+        ImportError: timm is not installed.
+        ValueError: timm has no such model, it is no plain DeiT or ViT, a field contradicts its sizes, or a clip is
+            shorter than a patch. Other wrong fields raise as in [`FastASTConfig`].
+        OSError: The ImageNet weights can't be downloaded.
+
+    Example:
+        >>> model = fastast_from_deit("deit_tiny_distilled_patch16_224", pretrained=False, max_length=128)
+        >>> model.token_schedule()[0], model.config.hidden_size
+        (146, 192)
+    """
+    deit: Any = create_deit(name_or_model, pretrained) if isinstance(name_or_model, str) else name_or_model
+    if reason := why_not_plain(deit):
+        raise ValueError(f"{_WANTED}, but {name_of(name_or_model)} {reason}")
+    sizes = deit_sizes(deit)
+    for field, size in sizes.items():
+        if config_fields.get(field, size) != size:
+            raise ValueError(
+                f"{field}={config_fields[field]!r} contradicts {name_of(name_or_model)}, which has {size}: "
+                f"leave {field} out, or choose another DeiT"
+            )
+    fields = {"layer_norm_eps": deit.norm.eps, **config_fields, **sizes}
+    config = FastASTConfig(**fields) if config is None else FastASTConfig.from_ast(config, **fields)
+    config.patch_grid_of(config.max_length)  # raises where a clip is shorter than a patch
+
+    model = FastASTForAudioClassification(config)
+    model.audio_spectrogram_transformer.load_state_dict(_encoder_weights(deit, config.patch_grid))
+    return model.eval()
+
+
+def create_deit(name: str, pretrained: bool) -> Any:
+    """The timm model of that name, if its name is one of a DeiT or ViT: others are not downloaded to be refused."""
+    timm = _import_timm()
+    if not timm.models.is_model_in_modules(name.split(".")[0], ("deit", "vision_transformer")):
+        raise ValueError(f"{_WANTED}, but timm has none called {name!r}: timm.list_models('deit*') lists DeiTs")
+    try:
+        return timm.create_model(name, pretrained=pretrained)
+    except RuntimeError as error:  # an unknown tag after the dot, or no ImageNet weights
+        reason = str(error).partition("\n")[0]
+        raise ValueError(
+            f"{_WANTED}, but timm can't make {name!r} ({reason}): "
+            "timm.list_models('deit*', pretrained=True) lists what there is"
+        ) from error
+    except OSError as error:
+        raise OSError(
+            f"the ImageNet weights of {name} can't be fetched ({type(error).__name__}): check the network, start from "
+            "a checkpoint (--model FOLDER), or from nothing (--model none)"
+        ) from error
+
+
+def _import_timm() -> Any:
+    try:
+        import timm
+    except ImportError as error:
+        raise ImportError("starting from a DeiT needs timm: pip install 'fastast-hf[train]'") from error
+    return timm
+
+
+def name_of(name_or_model: str | nn.Module) -> str:
+    """What an error calls a model that is given by timm's name or in memory."""
+    return repr(name_or_model) if isinstance(name_or_model, str) else f"the {type(name_or_model).__name__} given"
+
+
+def why_not_plain(deit: Any) -> str | None:
+    """What AST's encoder could not compute as this model does, or None."""
+    vit = _import_timm().models.vision_transformer
+    if not isinstance(deit, vit.VisionTransformer):
+        return "is no timm VisionTransformer"
+    names = {name for name in deit.state_dict() if not name.startswith(("head.", "head_dist."))}
+    plain = {*_EMBEDDINGS, *(f"{module}.{kind}" for module in MODULES for kind in ("weight", "bias"))}
+    for index in range(len(deit.blocks)):
+        plain |= {f"blocks.{index}.{module}.{kind}" for module in LAYER_MODULES for kind in ("weight", "bias")}
+    if missing := sorted(plain - names):
+        return f"has no {missing[0]}"
+    if extra := sorted(names - plain - {"dist_token"}):
+        return f"has {extra[0]}, for which AST has no place"
+    # These have a DeiT's weights and compute something else with them.
+    for block in deit.blocks:
+        if type(block) is not vit.Block:
+            return f"has layers of class {type(block).__name__}"
+        if not isinstance(block.mlp.act, nn.GELU) or block.mlp.act.approximate != "none":
+            return f"has the activation {block.mlp.act}, not GELU()"
+    height, width = deit.patch_embed.patch_size
+    if height != width:
+        return f"has patches of {height} x {width}, not square ones"
+    if deit.pos_embed.shape[1] != deit.num_prefix_tokens + deit.patch_embed.num_patches:
+        return "has no position for its class token"
+    return None
+
+
+def deit_sizes(deit: Any) -> dict[str, int]:
+    """The fields of an AST's config that a DeiT's weights fix."""
+    return {
+        "hidden_size": deit.embed_dim,
+        "num_attention_heads": deit.blocks[0].attn.num_heads,
+        "num_hidden_layers": len(deit.blocks),
+        "intermediate_size": deit.blocks[0].mlp.fc1.out_features,
+        "patch_size": deit.patch_embed.patch_size[0],
+    }
+
+
+def _encoder_weights(deit: Any, grid: tuple[int, int]) -> dict[str, Tensor]:
+    """The DeiT's weights under the names of AST's encoder, for spectrograms of `grid` patches."""
+    weights = deit.state_dict()
+    modules = dict(MODULES)
+    for index in range(len(deit.blocks)):
+        modules |= {f"blocks.{index}.{old}": f"layers.{index}.{new}" for old, new in LAYER_MODULES.items()}
+    state: dict[str, Tensor] = {}
+    for old, new in modules.items():
+        for kind in ("weight", "bias"):
+            weight = weights[f"{old}.{kind}"]
+            parts = zip("qkv", weight.chunk(3), strict=True) if "{}" in new else [("", weight)]
+            state |= {f"{new.format(name)}.{kind}": part for name, part in parts}
+
+    projection = "embeddings.patch_embeddings.projection.weight"
+    # A grayscale picture has the same values in every channel, so that the sum sees it as the DeiT did.
+    state[projection] = state[projection].sum(dim=1, keepdim=True)
+    positions = weights["pos_embed"]
+    if "dist_token" not in weights:
+        positions = torch.cat([positions[:, :1], positions], dim=1)
+    state["embeddings.cls_token"] = weights["cls_token"]
+    state["embeddings.distillation_token"] = weights.get("dist_token", weights["cls_token"])
+    state["embeddings.position_embeddings"] = resize_position_embeddings(positions, deit.patch_embed.grid_size, grid)
+    return state

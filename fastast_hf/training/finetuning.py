@@ -1,0 +1,222 @@
+"""What a training run is made of beside its model: the corpus, the clips and the trainer, from settings."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import ConcatDataset
+from transformers import AutoConfig, EarlyStoppingCallback, TrainingArguments
+
+from ..audio.files import find_audio_files
+from ..corpora import Corpus, StreamingCorpus, is_multi_label, label_names, load_corpus
+from ..corpora.speech_commands import SILENCE, UNKNOWN
+from ..metrics import compute_metrics_for
+from ..model.configuration_fastast import check_place
+from ..model.feature_extraction_fastast import FastASTFeatureExtractor
+from .arguments import AugmentationArguments, ScheduleArguments
+from .batches import ClipDataset, balanced_weights
+from .streaming import ClipStream, count_epochs_in_steps
+from .trainer import FastASTTrainer
+from .weight_averaging import WeightAverage
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class CorpusArguments:
+    """What to train on."""
+
+    corpus: str = field(default="", metadata={"help": "esc50, speech_commands, audioset or audiofolder"})
+    data: str | None = field(default=None, metadata={"help": "the corpus' folder"})
+    hub_id: str | None = field(default=None, metadata={"help": "a parquet copy on the Hub, instead of the folder"})
+    streaming: bool = field(
+        default=False, metadata={"help": "read training clips as they are used; needs --max_steps"}
+    )
+    fold: str | None = field(default=None, metadata={"help": "ESC-50: the fold to test on, or all"})
+    classes: int = field(default=35, metadata={"help": "Speech Commands: 35, or 12"})
+    subset: str = field(default="balanced", metadata={"help": "AudioSet: balanced, or full"})
+    label_file: str | None = field(default=None, metadata={"help": "AudioSet: class_labels_indices.csv"})
+    extra_data: str | None = field(
+        default=None, metadata={"help": "more training clips: a folder of class-named subfolders"}
+    )
+    balanced_sampling: bool = field(default=False, metadata={"help": "draw clips of rare classes as often"})
+
+    def folds(self) -> list[int | None]:
+        """The folds to run: none of a corpus without folds."""
+        if self.corpus != "esc50":
+            if self.fold is not None:
+                raise ValueError(f"fold is {self.fold!r}, and {self.corpus} has no folds: leave it out")
+            return [None]
+        if self.fold == "all":
+            return [1, 2, 3, 4, 5]
+        if self.fold not in ("1", "2", "3", "4", "5"):
+            raise ValueError(f"fold is {self.fold!r}: give --fold all, or the one to test on, 1 to 5")
+        return [int(self.fold)]
+
+    def load(self, fold: int | None = None, model: str | None = None) -> Corpus | StreamingCorpus:
+        """The corpus that these arguments name.
+
+        Args:
+            fold: One of [`folds`].
+            model: What is trained or evaluated. A Hub copy of AudioSet has no list of its classes: where no
+                `label_file` is given either, they are those that this checkpoint knows.
+        """
+        options: dict[str, Any] = {}
+        if self.corpus == "speech_commands":
+            options = {"classes": self.classes}
+        elif self.corpus == "audioset":
+            options = {"subset": self.subset}
+            if self.label_file is not None:
+                options["labels"] = self.label_file
+            elif self.hub_id is not None and model is not None:
+                options["labels"] = known_labels(model)
+        return load_corpus(self.corpus, self.data, hub_id=self.hub_id, fold=fold, streaming=self.streaming, **options)
+
+
+def known_labels(model: str) -> list[str] | None:
+    """The classes of a checkpoint, in its order, from its config alone; None of what is no such checkpoint.
+
+    Raises:
+        OSError: No such checkpoint.
+    """
+    if model.startswith("timm/") or Path(model).suffix in (".pt", ".pth"):
+        return None
+    check_place(model)
+    id2label = AutoConfig.from_pretrained(model, trust_remote_code=False).id2label
+    return [id2label[index] for index in range(len(id2label))]
+
+
+@dataclass
+class LearningArguments:
+    """How to learn, beside transformers' arguments."""
+
+    loss: str | None = field(default=None, metadata={"help": "cross_entropy or bce (default: by the corpus)"})
+    adam_l2: bool = field(default=False, metadata={"help": "AST's Adam with weight decay in the gradient"})
+    average_from: int | None = field(default=None, metadata={"help": "average the weights from this epoch on"})
+    average_to: int | None = field(default=None, metadata={"help": "up to this epoch (default: the last)"})
+    early_stopping: int | None = field(default=None, metadata={"help": "stop after so many epochs without a gain"})
+
+    def __post_init__(self) -> None:
+        if self.loss not in (None, "cross_entropy", "bce"):
+            raise ValueError(f"loss is {self.loss!r}: choose cross_entropy or bce")
+
+
+def extra_clips(folder: str, names: list[str]) -> list[dict[str, Any]]:
+    """Rows for the clips in class-named subfolders; words that are no class are `_unknown_` where there is one.
+
+    Raises:
+        ValueError: A subfolder that is no class.
+    """
+    clips = []
+    for file in find_audio_files([folder]):
+        name = file.parent.name
+        if name not in names and UNKNOWN not in names:
+            raise ValueError(f"{file}: {name!r} is no class of the corpus; name the folder after one of its classes")
+        label = names.index(name if name in names else UNKNOWN)
+        clips.append({"audio": {"bytes": None, "path": str(file)}, "label": label})
+    return clips
+
+
+def noise_clips(clips: ClipDataset, indices: Sequence[int]) -> Tensor:
+    """Waveforms (M, n) of the clips that can be read.
+
+    Raises:
+        ValueError: There is none.
+    """
+    items = [clips[index] for index in indices]
+    waveforms = [item["waveforms"] for item in items if item["unreadable"] < 0]
+    if not waveforms:
+        raise ValueError(
+            f"augmentation with noise takes it from clips of class {SILENCE}, of which {len(items)} are there and "
+            "none can be read: give such clips (--extra_data), or --noise 0"
+        )
+    return torch.stack(waveforms)
+
+
+def check_streaming(corpus: CorpusArguments, augment: AugmentationArguments, args: TrainingArguments) -> None:
+    """Refuse what cannot be done to a stream.
+
+    Raises:
+        ValueError: Such a setting, or no number of steps.
+    """
+    if args.max_steps <= 0:
+        raise ValueError("a stream has no length: give --max_steps")
+    if corpus.balanced_sampling:
+        raise ValueError(
+            "a stream can't be drawn in balance: give --balanced_sampling false, or leave out --streaming"
+        )
+    if corpus.extra_data:
+        raise ValueError("a stream takes in no other clips: leave out --extra_data, or --streaming")
+    if augment.noise > 0:
+        raise ValueError(f"a stream's clips of {SILENCE} can't be gathered: give --noise 0, or leave out --streaming")
+
+
+def build_trainer(
+    model: Any,
+    extractor: FastASTFeatureExtractor,
+    corpus: Corpus | StreamingCorpus,
+    corpus_settings: CorpusArguments,
+    learning: LearningArguments,
+    augment: AugmentationArguments,
+    schedule: ScheduleArguments,
+    args: TrainingArguments,
+    trainer_class: type[FastASTTrainer] = FastASTTrainer,
+    **kwargs: Any,
+) -> FastASTTrainer:
+    """The trainer of one run, with the corpus' clips; `kwargs` are the trainer's own."""
+    streaming, multi_label = isinstance(corpus, StreamingCorpus), is_multi_label(corpus)
+    shape = (len(label_names(corpus)), extractor.sampling_rate, extractor.samples_of(extractor.max_length))
+    weights = noise = None
+    if streaming:
+        check_streaming(corpus_settings, augment, args)
+        count_epochs_in_steps(args)
+        seed = args.seed if args.data_seed is None else args.data_seed
+        train: Any = ClipStream(corpus["train"], *shape, seed, args.process_index, args.world_size)
+    else:
+        classes = list(corpus["train"]["labels" if multi_label else "label"])
+        rows: Any = corpus["train"]
+        if corpus_settings.extra_data:
+            extra: Any = extra_clips(corpus_settings.extra_data, label_names(corpus))
+            rows, classes = ConcatDataset([rows, extra]), classes + [clip["label"] for clip in extra]
+        train = ClipDataset(rows, *shape, substitute=True)
+        if corpus_settings.balanced_sampling:
+            weights = balanced_weights(classes)
+        if augment.noise > 0 and SILENCE in label_names(corpus):
+            silent = label_names(corpus).index(SILENCE)
+            noise = noise_clips(ClipDataset(rows, *shape), [i for i, label in enumerate(classes) if label == silent])
+    held_out = {split: ClipDataset(corpus[split], *shape) for split in ("validation", "test") if split in corpus}
+    average = None
+    if learning.average_from is not None:
+        average = WeightAverage(learning.average_from, learning.average_to)
+    patience = learning.early_stopping
+    if patience is not None:
+        args.load_best_model_at_end = True
+        if args.metric_for_best_model in (None, "loss"):
+            args.metric_for_best_model = "mean_average_precision" if multi_label else "accuracy"
+            args.greater_is_better = True
+        args.restore_callback_states_from_checkpoint = True  # how long it has been waiting
+    return trainer_class(
+        model,
+        args,
+        extractor=extractor,
+        loss=learning.loss or ("bce" if multi_label else "cross_entropy"),
+        augment=augment,
+        schedule=schedule,
+        noise=noise,
+        sampling_weights=weights,
+        average=average,
+        adam_l2=learning.adam_l2,
+        train_dataset=train,
+        # After each epoch; AST looks at the test split where there is no other.
+        eval_dataset=held_out.get("validation", held_out.get("test")),
+        test_dataset=held_out.get("test"),
+        compute_metrics=compute_metrics_for(multi_label),
+        callbacks=[] if patience is None else [EarlyStoppingCallback(patience)],
+        **kwargs,
+    )

@@ -1,0 +1,193 @@
+"""Settings from a recipe's yaml file, each of which the command line can replace."""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import difflib
+import functools
+import inspect
+import re
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+from transformers import HfArgumentParser
+
+# Recipes that come with the package: beside the training scripts.
+# A setting of transformers', the one of a recipe that is used instead of it, and how that is switched off.
+REPLACING = (("lr_scheduler_type", "decay", "none"), ("optim", "adam_l2", "false"))
+_SCRIPTS = (Path(__file__).parents[1] / "scripts", Path(__file__).parents[2] / "training")
+
+
+@dataclass
+class RunArguments:
+    """How to run."""
+
+    resume: bool = field(default=False, metadata={"help": "continue what was stopped in the output folder"})
+
+
+class _Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Each option by one name, and its default where it has one that the help does not tell."""
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        shown = copy.copy(action)
+        shown.option_strings = [name for name in action.option_strings if "-" not in name.lstrip("-")]
+        return super()._format_action_invocation(shown)
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if action.default in (None, "", []) or "default" in (action.help or ""):
+            return action.help
+        return super()._get_help_string(action)
+
+
+class RecipeParser(HfArgumentParser):
+    """An argument parser of dataclasses whose errors are one line; `none` is a value where None is a default.
+
+    Attributes:
+        source: Where the arguments are from, for errors.
+    """
+
+    source = ""
+
+    def __init__(self, dataclass_types: Any, **kwargs: Any) -> None:
+        super().__init__(
+            dataclass_types,
+            allow_abbrev=False,
+            usage="%(prog)s [--recipe RECIPE] [--setting VALUE …]",  # all 150 would fill the screen
+            formatter_class=_Help,
+            **kwargs,
+        )
+        for action in self._actions:
+            if action.type is not None and action.default is None:
+                action.type = _or_none(action.type)
+        for settings in self.dataclass_types:
+            self._put_under_heading(settings)
+
+    def _put_under_heading(self, settings: Any) -> None:
+        """Show a dataclass' settings apart, under what its docstring says that they are."""
+        own = settings.__module__.startswith(__package__ or "")
+        heading = re.split(r"[.:]", inspect.getdoc(settings) or "")[0] if own else "transformers' own settings"
+        group = self.add_argument_group(heading)
+        names = {field.name for field in fields(settings)}
+        for action in [action for action in self._optionals._group_actions if action.dest in names]:
+            self._optionals._group_actions.remove(action)
+            group._group_actions.append(action)
+
+    def error(self, message: str) -> NoReturn:
+        """Print what is wrong and where help is, and exit with 2."""
+        print(f"{self.prog}: {self.source}{' '.join(message.split())} (see {self.prog} --help)", file=sys.stderr)
+        sys.exit(2)
+
+
+def scripts_folder() -> Path:
+    """Where the training scripts and their recipes are: in an installed package, or in its repository."""
+    return next((folder for folder in _SCRIPTS if (folder / "run_finetune.py").is_file()), _SCRIPTS[0])
+
+
+def parse_with_recipe(parser: RecipeParser, argv: Sequence[str]) -> tuple[Any, ...]:
+    """Parse `[--recipe FILE] [--key value …]`: the recipe's values, and over them the command line's.
+
+    Args:
+        parser: Of dataclasses whose fields are the keys of a recipe.
+        argv: The command line's arguments. A recipe is a path, or the name of one that comes with the package.
+
+    Returns:
+        The dataclasses.
+
+    Raises:
+        ValueError: The recipe is no yaml, or a setting that there is none of.
+        OSError: No such recipe.
+    """
+    parser.add_argument("--recipe", help="yaml file of settings, or the name of one that comes with the package")
+    recipe = parser.parse_known_args([argument for argument in argv if argument not in ("-h", "--help")])[0].recipe
+    if recipe:
+        path = find_recipe(recipe)
+        settings = read_recipe(path)
+        known = {action.dest for action in parser._actions} - {"help", "recipe"}
+        for key in settings:
+            if key not in known:
+                raise ValueError(f"{path}: there is no setting {key!r}: {_meant(key, known)}")
+        # As the command line's, so that they are parsed and checked alike; what comes later replaces them.
+        lists = {action.dest for action in parser._actions if action.nargs in ("+", "*")}
+        for key, value in settings.items():
+            if isinstance(value, list) and key not in lists:
+                raise ValueError(f"{path}: {key} is {value!r}: give one value")
+        arguments = [part for key, value in settings.items() for part in _as_arguments(path, key, value)]
+        parser.source = f"{path}: "
+        parser.parse_known_args(arguments)
+        parser.source = ""
+        check_replaced(settings, argv)
+        argv = [*arguments, *argv]
+    options = {option for action in parser._actions for option in action.option_strings}
+    for argument in parser.parse_known_args(list(argv))[1]:
+        if argument.startswith("--"):
+            raise ValueError(f"there is no setting {argument}: {_meant(argument, options)}")
+    parsed = parser.parse_args_into_dataclasses(list(argv), look_for_args_file=False)
+    return tuple(part for part in parsed if not hasattr(part, "recipe"))
+
+
+def find_recipe(name: str) -> Path:
+    """A recipe's file: a path, or a name such as `esc50` of one that comes with the package.
+
+    Raises:
+        OSError: There is none; the message lists those that come with the package.
+    """
+    path = Path(name)
+    bundled = scripts_folder() / "recipes"
+    if not path.is_file() and not path.suffix and (bundled / f"{name}.yaml").is_file():
+        path = bundled / f"{name}.yaml"
+    if not path.is_file():
+        names = ", ".join(sorted(file.stem for file in bundled.glob("*.yaml")))
+        raise FileNotFoundError(f"{name}: no such recipe; give a yaml file, or one of {names}")
+    return path
+
+
+def read_recipe(path: Path) -> dict[str, Any]:
+    """The settings in a yaml file; with those of the recipe that it `extends`, where it has none of its own.
+
+    Raises:
+        ValueError: It is no yaml mapping.
+    """
+    try:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: no yaml ({' '.join(str(error).split())}): give lines of key: value") from None
+    if not isinstance(settings, dict):
+        raise ValueError(f"{path}: holds a {type(settings).__name__}: give lines of key: value")
+    base = settings.pop("extends", None)
+    return settings if base is None else read_recipe(find_recipe(base)) | settings
+
+
+def _meant(name: str, known: Iterable[str]) -> str:
+    alike = difflib.get_close_matches(name, sorted(known), n=1)
+    return f"did you mean {alike[0]}?" if alike else "--help lists them all"
+
+
+def check_replaced(recipe: dict[str, Any], argv: Sequence[str]) -> None:
+    """Refuse a setting that the recipe's own optimiser or schedule would take no notice of.
+
+    Raises:
+        ValueError: There is one, and the recipe's is not switched off.
+    """
+    for given, replacing, off in REPLACING:
+        if f"--{given}" in argv and f"--{replacing}" not in argv and recipe.get(replacing) not in (None, False):
+            raise ValueError(f"--{given} has no effect beside the recipe's {replacing}: add --{replacing} {off}")
+
+
+def _as_arguments(path: Path, key: str, value: Any) -> list[str]:
+    if isinstance(value, dict) or (isinstance(value, list) and any(isinstance(part, (dict, list)) for part in value)):
+        raise ValueError(f"{path}: {key} is {value!r}: give a number, a word or a list of them")
+    parts = value if isinstance(value, list) else [value]
+    return [f"--{key}", *("none" if part is None else str(part) for part in parts)]
+
+
+def _or_none(kind: Callable[[str], Any]) -> Callable[[str], Any]:
+    @functools.wraps(kind)  # whose name argparse's errors give
+    def convert(text: str) -> Any:
+        return None if text.lower() == "none" else kind(text)
+
+    return convert

@@ -1,0 +1,310 @@
+"""The trainer: batches of waveforms, AST's augmentation and front end on the training device, merging at any r."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, IterableDataset, Sampler
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from ..hub.trainer import HubTrainer
+from ..metrics import UNREADABLE
+from ..model.feature_extraction_fastast import FastASTFeatureExtractor
+from . import augmentation
+from .arguments import AugmentationArguments, ScheduleArguments, decay_factor
+from .batches import ClipSampler, collate
+from .streaming import ClipStream, steps_per_epoch
+from .views import Mixture, SpectrogramDraws, View, draw_for_spectrograms, spectrograms
+from .weight_averaging import WeightAverage
+
+logger = logging.getLogger(__name__)
+
+
+def clip_losses(logits: Tensor, targets: Tensor, loss: str) -> Tensor:
+    """Loss (B,) of each clip: `"cross_entropy"` of softmax, or `"bce"`, binary cross-entropy averaged over classes.
+
+    Example:
+        >>> clip_losses(torch.zeros(1, 4), torch.tensor([[0.0, 1.0, 0.0, 0.0]]), "bce")
+        tensor([0.6931])
+    """
+    if loss == "bce":
+        return F.binary_cross_entropy_with_logits(logits, targets, reduction="none").mean(dim=1)
+    return F.cross_entropy(logits, targets, reduction="none")
+
+
+class FastASTTrainer(HubTrainer):
+    """transformers' Trainer for batches of waveforms (`training_data`).
+
+    - Augmentation and front end run batched on the training device.
+    - The loss is its own: a mean over the clips of an optimizer step however they are split into accumulation steps.
+    - Every random draw is a function of the seed and the step, so that a resumed run continues as the first one would.
+
+    Args:
+        model: A FastAST classifier.
+        args: transformers' arguments; `label_smoothing_factor` is used.
+        extractor: Front end; saved with the model.
+        loss: `"cross_entropy"` (softmax) or `"bce"` (sigmoid; AST's for AudioSet and Speech Commands).
+        train_r: `tome_r` is drawn from these at every step, alike on all processes; empty for the model's own.
+        augment: Augmentation of training clips.
+        schedule: AST's learning rates instead of `args.lr_scheduler_type`, where `decay` or `staircase_warmup` is set.
+        noise: (M, n) waveforms that `augment.noise` adds.
+        sampling_weights: (clips,) how often each is drawn; None for each once an epoch.
+        average: Of the weights over epochs; saved in every checkpoint.
+        test_dataset: Clips to score in the end, where they are others than `eval_dataset`.
+        adam_l2: AST's optimiser, Adam with weight decay in the gradient, instead of `args.optim`.
+        kwargs: What `Trainer` takes: `train_dataset`, `eval_dataset`, `compute_metrics`, `callbacks` …
+    """
+
+    # The loss below is the mean over the clips; what else the Trainer would do to it for accumulation is wrong for it.
+    loss_is_scaled_for_ga = False
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        args: TrainingArguments,
+        *,
+        extractor: FastASTFeatureExtractor,
+        loss: str = "cross_entropy",
+        train_r: Sequence[int] = (),
+        augment: AugmentationArguments | None = None,
+        schedule: ScheduleArguments | None = None,
+        noise: Tensor | None = None,
+        sampling_weights: Tensor | None = None,
+        average: WeightAverage | None = None,
+        test_dataset: Any = None,
+        adam_l2: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        if loss not in ("cross_entropy", "bce"):
+            raise ValueError(f"loss is {loss!r}: choose cross_entropy or bce")
+        self.augment, self.schedule = augment or AugmentationArguments(), schedule or ScheduleArguments()
+        if self.augment.noise > 0 and (noise is None or not len(noise)):
+            raise ValueError("augmentation with noise needs clips to take it from: the corpus has no class _silence_")
+        self.extractor, self.loss, self.train_r, self.noise = extractor, loss, list(train_r), noise
+        self.sampling_weights, self.average, self.test_dataset = sampling_weights, average, test_dataset
+        self.adam_l2 = adam_l2
+        self.unreadable: set[int] = set()
+        self._microstep = (-1, 0)  # optimizer step, and which of its accumulation steps comes next
+        if adam_l2:
+            betas = (args.adam_beta1, args.adam_beta2)
+            kwargs["optimizer_cls_and_kwargs"] = (
+                torch.optim.Adam,
+                {"lr": args.learning_rate, "betas": betas, "eps": args.adam_epsilon},
+            )
+        if len(self.train_r) > 1:  # a graph for each r
+            torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 2 * len(self.train_r))
+        args.remove_unused_columns = False
+        args.dataloader_pin_memory &= args.device.type == "cuda"
+        if isinstance(kwargs.get("train_dataset"), IterableDataset):
+            args.accelerator_config.dispatch_batches = False  # every process reads its own shards of the stream
+        super().__init__(model, args, data_collator=collate, processing_class=extractor, **kwargs)
+        self.model_accepts_loss_kwargs = False
+        self.add_callback(_Epochs(self))
+
+    def compute_loss(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
+        """Mean loss over the batch's clips, weighted by the batch's share of the optimizer step."""
+        tome_r = None
+        if model.training:
+            tome_r = self._begin_step(inputs)
+        view = self.view(inputs, augment=model.training)
+        features = self.features(view)
+        logits = model(features, tome_r=tome_r).logits.float()
+        readable = view.targets[:, 0] != UNREADABLE
+        losses = self.losses(logits, view, features)
+        # The mean over what could be read, without asking the device what that is.
+        loss = torch.where(readable, losses, 0.0).sum() / readable.sum().clamp(min=1)
+        if model.training and num_items_in_batch is not None:
+            loss = loss * (len(readable) * self.current_gradient_accumulation_steps / num_items_in_batch)
+        return (loss, {"logits": logits}) if return_outputs else loss
+
+    def view(self, inputs: dict[str, Tensor], augment: bool = False) -> View:
+        """A batch, augmented or as it is."""
+        view = View(inputs["waveforms"], inputs["num_samples"], inputs["labels"], SpectrogramDraws())
+        if not augment:
+            return view
+        with torch.no_grad(), torch.autocast(inputs["waveforms"].device.type, enabled=False):
+            view = self._augmented(view, inputs)
+            settings = self.augment
+            draws = draw_for_spectrograms(
+                self.extractor, view.waveforms, settings.frequency_mask, settings.time_mask, settings.roll
+            )
+        return replace(view, draws=draws)
+
+    def features(self, view: View) -> Tensor:
+        """The model's input (B, frames, mel bins)."""
+        with torch.no_grad(), torch.autocast(view.waveforms.device.type, enabled=False):
+            return spectrograms(self.extractor, view)
+
+    def _augmented(self, view: View, inputs: dict[str, Tensor]) -> View:
+        """Waveforms and targets changed as `self.augment` says."""
+        settings, waveforms, targets = self.augment, view.waveforms, view.targets
+        weights, partners = torch.ones(len(waveforms), 1, device=waveforms.device), inputs.get("partner_clip")
+        if settings.mixup > 0:
+            others, samples, other_targets = self._partners(inputs)
+            weights = (
+                torch.distributions.Beta(settings.mixup_beta, settings.mixup_beta)
+                .sample((len(waveforms), 1))
+                .to(waveforms.device)
+            )
+            waveforms = augmentation.mixup(waveforms, inputs["num_samples"], others, samples, weights)
+            targets = torch.where(samples.unsqueeze(1) > 0, weights * targets + (1 - weights) * other_targets, targets)
+        if settings.speed != 1:
+            waveforms = augmentation.random_speed(waveforms, view.num_samples, 1 / settings.speed, settings.speed)
+        if settings.shift:
+            waveforms = augmentation.random_shift(waveforms, int(settings.shift * self.extractor.sampling_rate))
+        if settings.noise > 0:
+            noise = self.noise.to(waveforms)  # type: ignore[union-attr]  # checked when the trainer was made
+            waveforms = augmentation.add_noise(waveforms, view.num_samples, noise, settings.noise, 0.0, 30.0)
+        if settings.gain:
+            waveforms = augmentation.random_gain(waveforms, -settings.gain, settings.gain)
+        smoothing = self.args.label_smoothing_factor
+        targets = targets * (1 - smoothing) + smoothing / targets.shape[1]
+        mixture = None if partners is None else Mixture(inputs["clip"], partners, weights)
+        return replace(view, waveforms=waveforms, targets=targets, mixture=mixture)
+
+    def _partners(self, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Partners for mixup: those that the sampler drew or, in a stream, other clips of the batch."""
+        if "partner_waveforms" in inputs:
+            return inputs["partner_waveforms"], inputs["partner_num_samples"], inputs["partner_labels"]
+        device, count = inputs["waveforms"].device, len(inputs["waveforms"])
+        order = torch.randperm(count, device=device)
+        mixed = torch.rand(count, device=device) < self.augment.mixup
+        return inputs["waveforms"][order], inputs["num_samples"][order] * mixed, inputs["labels"][order]
+
+    def losses(self, logits: Tensor, view: View, features: Tensor) -> Tensor:
+        """Loss (B,) of each clip; what it is for clips that could not be read does not count."""
+        return clip_losses(logits, view.targets, self.loss)
+
+    def _begin_step(self, inputs: dict[str, Tensor]) -> int | None:
+        """Seed what this accumulation step draws, note what could not be read, and draw its r."""
+        step = self.state.global_step
+        micro = self._microstep[1] if self._microstep[0] == step else 0
+        self._microstep = (step, micro + 1)
+        key = hash((self.args.seed, step, micro, self.args.process_index))  # of integers: the same in every run
+        torch.manual_seed(key % 2**63)
+        self.unreadable |= set(inputs["unreadable"][inputs["unreadable"] >= 0].tolist())
+        return random.Random(hash((self.args.seed, step))).choice(self.train_r) if self.train_r else None
+
+    def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: torch.device) -> tuple[list[Any], Any]:
+        """The batches of an optimizer step, and the clips in all of them."""
+        batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        return batches, sum(len(batch["labels"]) for batch in batches)
+
+    def get_train_dataloader(self) -> DataLoader:
+        """The Trainer's, but that of a stream is not split over processes: it is one process' share already."""
+        if not isinstance(self.train_dataset, ClipStream):
+            return super().get_train_dataloader()
+        from accelerate.data_loader import prepare_data_loader
+
+        args = self.args
+        batches = DataLoader(
+            self.train_dataset,
+            batch_size=self._train_batch_size,
+            collate_fn=collate,
+            num_workers=args.dataloader_num_workers,
+            pin_memory=args.dataloader_pin_memory,
+            prefetch_factor=args.dataloader_prefetch_factor,
+            multiprocessing_context=args.dataloader_multiprocessing_context,
+        )
+        return prepare_data_loader(
+            batches, args.device, num_processes=1, process_index=0, put_on_device=True, dispatch_batches=False
+        )
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler | None:
+        clips = len(train_dataset or self.train_dataset)
+        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
+        self.sampler = ClipSampler(clips, self.sampling_weights, self.augment.mixup, seed)
+        return self.sampler
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        """Model and front end; of the arguments, which transformers would pickle, `results.json` tells.
+
+        Into checkpoints under the names that the weights have in the model: by those the Trainer loads them again, and
+        it passes over the names that AST is published under, which `save_pretrained` writes, without an error.
+        """
+        folder = Path(output_dir or self.args.output_dir)
+        if self.args.should_save:
+            model = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
+            published = folder.parent != Path(self.args.output_dir)
+            model.save_pretrained(folder, state_dict=state_dict, save_original_format=published)
+            self.extractor.save_pretrained(folder)
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        super()._save_rng_state(output_dir)
+        # Here, because what a checkpoint is told to be whole by, trainer_state.json, is written after this.
+        if self.average is not None and self.args.should_save:
+            self.average.save(output_dir)
+        self.unreadable_file(output_dir).write_text(json.dumps(sorted(self.unreadable)))
+
+    def unreadable_file(self, checkpoint: str | Path) -> Path:
+        """Where this process keeps, in a checkpoint, which clips it could not read."""
+        return Path(checkpoint) / f"unreadable_{self.args.process_index}.json"
+
+    def get_decay_parameter_names(self, model: torch.nn.Module) -> list[str]:
+        """All of them with AST's optimiser; else transformers' choice."""
+        names: list[str] = super().get_decay_parameter_names(model)
+        return [name for name, _ in model.named_parameters()] if self.adam_l2 else names
+
+    def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None) -> Any:
+        """AST's schedule where one is set; `max_steps` then spread over `num_train_epochs` as its epochs."""
+        self.lr_scheduler: Any
+        if self.lr_scheduler is None and (self.schedule.decay is not None or self.schedule.staircase_warmup):
+            steps = steps_per_epoch(num_training_steps, self.args.num_train_epochs)
+            factor = partial(decay_factor, self.schedule, steps_per_epoch=steps)
+            self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer or self.optimizer, factor)
+            self._created_lr_scheduler = True
+        return super().create_scheduler(num_training_steps, optimizer)
+
+
+class _Epochs(TrainerCallback):
+    """Tells the sampler which pass begins, which accelerate does not, and averages weights when an epoch ends.
+
+    Epochs are those of the schedule: the run's steps spread over `num_train_epochs`. A checkpoint of an epoch's last
+    step is written after it was averaged.
+    """
+
+    def __init__(self, trainer: FastASTTrainer) -> None:
+        self.trainer = trainer
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        if self.trainer.unreadable_file(checkpoint).is_file():
+            self.trainer.unreadable |= set(json.loads(self.trainer.unreadable_file(checkpoint).read_text()))
+        if self.trainer.average is not None and state.global_step > 0:
+            self.trainer.average.load(checkpoint)
+
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if hasattr(self.trainer, "sampler"):
+            self.trainer.sampler.epoch = int(state.epoch or 0)
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        steps = steps_per_epoch(state.max_steps, args.num_train_epochs)
+        if isinstance(self.trainer.train_dataset, ClipStream):
+            state.epoch = state.global_step / steps  # the Trainer takes the whole run for one pass
+        if self.trainer.average is not None and (
+            state.global_step % steps == 0 or state.global_step == state.max_steps
+        ):
+            self.trainer.average.update(self.trainer.model, math.ceil(state.global_step / steps))

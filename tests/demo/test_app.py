@@ -1,0 +1,153 @@
+"""The demo's page: what it computes, and itself in a browser."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any
+
+import pytest
+from transformers import ASTForAudioClassification
+
+from fastast_hf import Tagger
+from fastast_hf.benchmarking.rounds import WARM_UP_ROUNDS
+from fastast_hf.demo.app import ROUNDS, compare
+
+pytest.importorskip("matplotlib")
+ROOT = Path(__file__).parents[2]
+CLIP = ROOT / "tests" / "data" / "speech" / "yes_slt.wav"
+
+
+def scores_of(r: int, top_k: int = 5) -> dict[str, float]:
+    return {label["label"]: label["score"] for label in Tagger(tome_r=r, top_k=top_k)(str(CLIP))}
+
+
+def test_labels_tokens_and_times_stand_side_by_side() -> None:
+    stock, fast, table, figure = compare(Tagger(top_k=3), str(CLIP), 8)
+    for shown, r in ((stock, 0), (fast, 8)):
+        assert list(shown) == list(scores_of(r, 3)) and shown == pytest.approx(scores_of(r, 3), abs=1e-5)
+    assert stock != pytest.approx(fast, abs=1e-4)
+    assert "| tokens entering each layer | 146 | 146, 138, 130," in table
+    assert re.search(r"\| milliseconds a clip, 16 at once \| [\d.]+ \| [\d.]+ \([\d.]+×\) \|", table)
+    assert figure is not None and len(figure.axes) == 4
+
+
+def test_stock_ast_is_transformers_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran = []
+    forward = ASTForAudioClassification.forward
+
+    def counted(self: ASTForAudioClassification, *args: Any, **kwargs: Any) -> Any:
+        ran.append(type(self))
+        return forward(self, *args, **kwargs)
+
+    monkeypatch.setattr(ASTForAudioClassification, "forward", counted)  # FastAST has one of its own
+    compare(Tagger(), str(CLIP), 8)
+    assert ran == [ASTForAudioClassification] * (1 + WARM_UP_ROUNDS + ROUNDS)
+
+
+def test_without_a_sound_it_asks_for_one() -> None:
+    assert compare(Tagger(), None, 8) == ({}, {}, "Upload or record a sound.", None)
+
+
+@pytest.mark.parametrize("name", ["broken.wav", "notes.txt"])
+def test_an_unreadable_sound_is_a_message_that_names_no_folder_of_the_server(name: str, tmp_path: Path) -> None:
+    gradio = pytest.importorskip("gradio")
+    from fastast_hf.demo.app import build_demo
+
+    broken = tmp_path / name
+    broken.write_bytes(b"no sound")
+    answer = next(fn.fn for fn in build_demo().fns.values() if len(fn.inputs) == 2)
+    with pytest.raises(gradio.Error) as raised:
+        answer(str(broken), 8)
+    assert raised.value.message.startswith(f"{name}: no audio that can be decoded")
+    assert tmp_path.name not in raised.value.message
+
+
+@contextmanager
+def served() -> Iterator[str]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "GRADIO_ANALYTICS_ENABLED": "False"}
+    command = [sys.executable, "-m", "fastast_hf.cli.main", "demo", "--port", str(port)]
+    page = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        assert page.stdout is not None
+        for line in page.stdout:
+            if found := re.search(r"http://\S+", line):
+                yield found[0]
+                break
+        else:
+            pytest.fail("the page did not open")
+    finally:
+        page.terminate()
+        page.wait(30)
+
+
+def wait_for(read: Callable[[], Any], wanted: Callable[[Any], bool], seconds: float = 60) -> Any:
+    end = monotonic() + seconds
+    while not wanted(value := read()):
+        assert monotonic() < end, f"still {value!r}"
+        sleep(0.3)
+    return value
+
+
+@pytest.fixture
+def browser() -> Iterator[Any]:
+    selenium = pytest.importorskip("selenium.webdriver")
+    pytest.importorskip("gradio")
+    if not (shutil.which("chromium") and shutil.which("chromedriver")):
+        pytest.skip("needs chromium and chromedriver")
+    from selenium.webdriver.chrome.service import Service
+
+    options = selenium.ChromeOptions()
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1280,1250"):
+        options.add_argument(argument)
+    options.binary_location = shutil.which("chromium") or ""
+    opened = selenium.Chrome(options=options, service=Service(shutil.which("chromedriver")))
+    yield opened
+    opened.quit()
+
+
+@pytest.mark.slow
+def test_a_visitor_uploads_a_clip_moves_the_slider_and_reads_the_labels(browser: Any, tmp_path: Path) -> None:
+    def text(css: str) -> str:
+        found = browser.find_elements("css selector", css)
+        return found[0].text if found else ""
+
+    def labels(css: str) -> list[tuple[str, int]]:
+        return [(label, int(percent)) for label, percent in re.findall(r"(\w+)\n(\d+)%", text(css))]
+
+    def as_shown(r: int) -> list[tuple[str, int]]:
+        return [(label, round(100 * score)) for label, score in scores_of(r).items()]
+
+    def picture() -> str:
+        found = browser.find_elements("css selector", "#picture img")
+        return found[0].get_attribute("src") if found else ""
+
+    with served() as address:
+        browser.get(address)
+        wait_for(lambda: browser.find_elements("css selector", "input[type=file]"), bool)
+        (tmp_path / "notes.txt").write_text("no sound")
+        browser.find_element("css selector", "input[type=file]").send_keys(str(tmp_path / "notes.txt"))
+        wait_for(lambda: text("[data-testid=toast-body]"), lambda said: "Invalid file type: notes.txt" in said)
+        browser.find_element("css selector", "input[type=file]").send_keys(str(CLIP))
+        wait_for(lambda: text("#table"), lambda shown: "146, 134, 122" in shown)
+        assert labels("#stock") == as_shown(0) and labels("#fast") == as_shown(12)
+        first = wait_for(picture, bool)
+        number = browser.find_element("css selector", "input[type=number]")
+        number.send_keys("\ue009a\ue000" + "20" + "\ue007")  # all of it replaced, and return
+        wait_for(lambda: text("#table"), lambda shown: "146, 126, 106" in shown)
+        assert labels("#stock") == as_shown(0) and labels("#fast") == as_shown(20)
+        wait_for(picture, lambda shown: shown not in ("", first))
+        if wanted := os.environ.get("FASTAST_SCREENSHOT"):
+            wait_for(lambda: text("[data-testid=toast-body]"), lambda said: not said)  # it goes by itself
+            browser.save_screenshot(wanted)

@@ -1,0 +1,278 @@
+"""Weights into FastAST and out again: old and new key names, other sizes, models in memory, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from transformers import ASTForAudioClassification, ASTModel, AutoModelForAudioClassification, BertConfig
+
+from fastast_hf.model.configuration_fastast import FastASTConfig
+from fastast_hf.model.modeling_fastast import FastASTForAudioClassification, FastASTModel
+
+Make = Callable[..., Any]
+HEAD = "audio_spectrogram_transformer."
+# Names in a layer: of the checkpoints on the Hub, and of transformers from 5.9 on.
+LAYER_NAMES = [
+    ("encoder.layer.{}.attention.attention.query", "layers.{}.attention.q_proj"),
+    ("encoder.layer.{}.attention.attention.key", "layers.{}.attention.k_proj"),
+    ("encoder.layer.{}.attention.attention.value", "layers.{}.attention.v_proj"),
+    ("encoder.layer.{}.attention.output.dense", "layers.{}.attention.o_proj"),
+    ("encoder.layer.{}.intermediate.dense", "layers.{}.mlp.fc1"),
+    ("encoder.layer.{}.output.dense", "layers.{}.mlp.fc2"),
+    ("encoder.layer.{}.layernorm_before", "layers.{}.layernorm_before"),
+    ("encoder.layer.{}.layernorm_after", "layers.{}.layernorm_after"),
+]
+OTHER_NAMES = [
+    "embeddings.cls_token",
+    "embeddings.distillation_token",
+    "embeddings.position_embeddings",
+    "embeddings.patch_embeddings.projection.weight",
+    "embeddings.patch_embeddings.projection.bias",
+    "layernorm.weight",
+    "layernorm.bias",
+]
+CLASSIFIER_NAMES = [f"classifier.{part}.{kind}" for part in ("layernorm", "dense") for kind in ("weight", "bias")]
+SIZES = [
+    {},
+    {"num_hidden_layers": 1, "num_labels": 35},
+    {"hidden_size": 48, "num_attention_heads": 3, "intermediate_size": 100, "max_length": 100},
+    {"frequency_stride": 16, "time_stride": 8, "patch_size": 16, "num_labels": 1},
+    {"num_mel_bins": 64, "patch_size": 8, "time_stride": 5, "max_length": 60, "qkv_bias": False},
+]
+FILES = ["model.safetensors", "pytorch_model.bin"]
+
+
+def write_checkpoint(
+    folder: Path, model: ASTForAudioClassification, old_names: bool, file: str = FILES[0], with_head: bool = True
+) -> None:
+    """A checkpoint as a stranger would have written it: names by hand, not by save_pretrained."""
+    state, prefix = model.state_dict(), HEAD if with_head else ""
+    weights = {prefix + name: state[HEAD + name] for name in OTHER_NAMES}
+    for layer in range(model.config.num_hidden_layers):
+        for old, new in LAYER_NAMES:
+            for kind in ("weight", "bias"):
+                source = f"{HEAD}{new.format(layer)}.{kind}"
+                if source in state:  # without qkv_bias there are fewer
+                    weights[f"{prefix}{(old if old_names else new).format(layer)}.{kind}"] = state[source]
+    if with_head:
+        weights.update({name: state[name] for name in CLASSIFIER_NAMES})
+        assert len(weights) == len(state)
+    weights = {name: value.clone().contiguous() for name, value in weights.items()}
+    if file.endswith(".bin"):
+        torch.save(weights, folder / file)
+    else:
+        save_file(weights, folder / file, metadata={"format": "pt"})
+    (folder / "config.json").write_text(json.dumps(model.config.to_dict()))
+
+
+def assert_complete(info: dict[str, Any], missing: set[str] | None = None) -> None:
+    assert set(info["missing_keys"]) == (missing or set())
+    assert not info["unexpected_keys"]
+    assert not info["mismatched_keys"]
+
+
+def assert_same_weights(one: torch.nn.Module, other: torch.nn.Module) -> None:
+    mine, theirs = one.state_dict(), other.state_dict()
+    assert mine.keys() == theirs.keys()
+    assert all(torch.equal(mine[name], theirs[name]) for name in mine)
+
+
+def assert_same(got: torch.Tensor, expected: torch.Tensor) -> None:
+    """Equal, but for a last bit that depends on where in memory a file's weights came to lie."""
+    torch.testing.assert_close(got, expected, rtol=0, atol=1e-6)
+
+
+def clips_for(model: Any, spectrogram: Make) -> torch.Tensor:
+    return spectrogram(frames=model.config.max_length, mel_bins=model.config.num_mel_bins)
+
+
+@pytest.mark.parametrize("fields", SIZES)
+@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("old_names", [True, False])
+def test_any_ast_checkpoint_loads_complete(
+    old_names: bool, file: str, fields: dict[str, Any], make_ast: Make, spectrogram: Make, tmp_path: Path
+) -> None:
+    stock = make_ast(**fields)
+    write_checkpoint(tmp_path, stock, old_names, file)
+    model, info = FastASTForAudioClassification.from_pretrained(tmp_path, output_loading_info=True)
+    assert_complete(info)
+    assert type(model.config) is FastASTConfig
+    assert model.config.model_type == "fastast"
+    assert not model.training
+    assert_same_weights(model, stock)
+    with torch.no_grad():
+        clips = clips_for(stock, spectrogram)
+        assert_same(model(clips).logits, stock(clips).logits)
+
+
+@pytest.mark.parametrize("old_names", [True, False])
+def test_base_and_head_models_load_each_others_checkpoints(
+    old_names: bool, make_ast: Make, spectrogram: Make, tmp_path: Path
+) -> None:
+    stock, clips = make_ast(), spectrogram()
+    with_head, without = tmp_path / "with", tmp_path / "without"
+    for folder, head in ((with_head, True), (without, False)):
+        folder.mkdir()
+        write_checkpoint(folder, stock, old_names, with_head=head)
+
+    with torch.no_grad():
+        expected = stock.audio_spectrogram_transformer(clips).pooler_output
+        model, info = FastASTForAudioClassification.from_pretrained(without, output_loading_info=True)
+        assert_complete(info, missing=set(CLASSIFIER_NAMES))
+        assert_same(model.audio_spectrogram_transformer(clips).pooler_output, expected)
+        for folder, unexpected in ((without, set()), (with_head, set(CLASSIFIER_NAMES))):
+            base, info = FastASTModel.from_pretrained(folder, output_loading_info=True)
+            assert not info["missing_keys"]
+            assert set(info["unexpected_keys"]) == unexpected
+            assert_same(base(clips).pooler_output, expected)
+
+
+@pytest.mark.parametrize("origin", ["new", "old names", "new names", "from_ast"])
+def test_stock_ast_loads_what_fastast_saves(
+    origin: str, make_ast: Make, make_fastast: Make, spectrogram: Make, tmp_path: Path
+) -> None:
+    stock, clips = make_ast(), spectrogram()
+    if origin.endswith("names"):
+        (tmp_path / "first").mkdir()
+        write_checkpoint(tmp_path / "first", stock, old_names=origin == "old names")
+        model = FastASTForAudioClassification.from_pretrained(tmp_path / "first", tome_r=[4, 2, 0])
+    elif origin == "from_ast":
+        model = FastASTForAudioClassification.from_ast(stock, tome_r=[4, 2, 0])
+    else:
+        model = make_fastast(tome_r=[4, 2, 0])
+    model.save_pretrained(tmp_path / "saved")
+    with torch.no_grad():
+        again, info = ASTForAudioClassification.from_pretrained(tmp_path / "saved", output_loading_info=True)
+        assert_complete(info)
+        assert_same_weights(again, stock)
+        assert_same(again(clips).logits, stock(clips).logits)
+        _, info = ASTModel.from_pretrained(tmp_path / "saved", output_loading_info=True)
+        assert not info["missing_keys"]
+        back, info = FastASTForAudioClassification.from_pretrained(tmp_path / "saved", output_loading_info=True)
+        assert_complete(info)
+        assert back.config.tome_r == [4, 2, 0]
+        assert_same(back(clips).logits, model(clips).logits)
+
+
+def test_settings_can_be_given_at_load(make_ast: Make, make_fastast: Make, spectrogram: Make, tmp_path: Path) -> None:
+    make_ast().save_pretrained(tmp_path)
+    load = FastASTForAudioClassification.from_pretrained
+    model = load(tmp_path, tome_r=8, tome_schedule="decreasing", tome_proportional_attention=False)
+    expected = make_fastast(tome_r=8, tome_schedule="decreasing", tome_proportional_attention=False)
+    with torch.no_grad():
+        assert_same(model(spectrogram()).logits, expected(spectrogram()).logits)
+    assert load(tmp_path, attn_implementation="eager").config._attn_implementation == "eager"
+    assert load(tmp_path, attn_implementation="sdpa_folded").config._attn_implementation == "sdpa_folded"
+    assert load(tmp_path, dtype=torch.bfloat16).dtype == torch.bfloat16
+    config = FastASTConfig.from_pretrained(tmp_path, tome_r=5, attn_implementation="eager")
+    model = load(tmp_path, config=config)
+    assert (model.config.tome_r, model.config._attn_implementation) == (5, "eager")
+    weights = make_ast().state_dict()
+    model = load(None, config=FastASTConfig.from_pretrained(tmp_path), state_dict=weights)
+    assert_same(model(spectrogram()).logits, make_ast()(spectrogram()).logits)
+
+
+@pytest.mark.parametrize("frames", [16, 64, 118, 200])
+@pytest.mark.parametrize("way", ["keyword", "config object", "config in a keyword"])
+def test_another_length_can_be_given_at_load(
+    way: str, frames: int, make_ast: Make, make_fastast: Make, spectrogram: Make, tmp_path: Path
+) -> None:
+    make_ast().save_pretrained(tmp_path)
+    kwargs: dict[str, Any] = {"max_length": frames}
+    if way == "config object":
+        kwargs = {"config": FastASTConfig.from_pretrained(tmp_path, max_length=frames)}
+    elif way == "config in a keyword":
+        kwargs["config"] = FastASTConfig.from_pretrained(tmp_path)
+    model, info = FastASTForAudioClassification.from_pretrained(tmp_path, **kwargs, output_loading_info=True)
+    assert_complete(info)
+    assert model.config.max_length == frames
+    with torch.no_grad():
+        expected = make_fastast()(spectrogram(frames=frames)).logits  # cut at run time
+        assert_same(model(spectrogram(frames=frames)).logits, expected)
+        model.save_pretrained(tmp_path / "saved")
+        stock, info = ASTForAudioClassification.from_pretrained(tmp_path / "saved", output_loading_info=True)
+        assert_complete(info)
+        assert_same(stock(spectrogram(frames=frames)).logits, expected)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("implementation", ["eager", "sdpa"])
+def test_from_ast_shares_the_weights_and_changes_nothing(
+    training: bool, dtype: torch.dtype, implementation: str, make_ast: Make, spectrogram: Make
+) -> None:
+    stock = make_ast(attn_implementation=implementation).to(dtype).train(training)
+    stock.audio_spectrogram_transformer.requires_grad_(False)
+    frozen = {name: not parameter.requires_grad for name, parameter in stock.named_parameters()}
+    model = FastASTForAudioClassification.from_ast(stock, tome_r=4)
+    mine, theirs = dict(model.named_parameters()), dict(stock.named_parameters())
+    assert mine.keys() == theirs.keys()
+    assert all(mine[name] is theirs[name] for name in theirs)
+    assert all(mine[name].data_ptr() == theirs[name].data_ptr() for name in theirs)
+    assert {name: not parameter.requires_grad for name, parameter in model.named_parameters()} == frozen
+    assert model.training == stock.training == training
+    assert all(module.training == training for module in [*model.modules(), *stock.modules()])
+    assert model.dtype == dtype
+    assert model.config._attn_implementation == implementation
+    assert (model.config.tome_r, stock.config.model_type) == (4, "audio-spectrogram-transformer")
+    clips = spectrogram().to(dtype)
+    assert torch.equal(model(clips, tome_r=0).logits, stock(clips).logits)
+    with torch.no_grad():
+        stock.classifier.dense.bias += 1
+        assert torch.equal(model(clips, tome_r=0).logits, stock(clips).logits)
+
+
+def test_from_ast_refuses_another_class(make_ast: Make) -> None:
+    with pytest.raises(TypeError, match="was given a ASTModel; it takes a ASTForAudioClassification"):
+        FastASTForAudioClassification.from_ast(make_ast().audio_spectrogram_transformer)
+    with pytest.raises(TypeError, match="was given a ASTForAudioClassification; it takes a ASTModel"):
+        FastASTModel.from_ast(make_ast())
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"tome_r": -1}, "tome_r is -1: the tokens to merge in a layer are a whole number, 0 or more"),
+        ({"tome_r": [1, 2]}, "tome_r lists 2 numbers for 3 layers: give one per layer, or one int"),
+        ({"tome_r": True}, "tome_r is True: give an int, or a list of one int per layer"),
+        ({"tome_schedule": "linear"}, "choose one of constant, decreasing, increasing"),
+        ({"max_length": 15}, "a clip of 15 frames is shorter than one patch of 16: pad it"),
+    ],
+)
+def test_wrong_settings_at_load_are_refused_in_one_line(
+    fields: dict[str, Any], message: str, make_ast: Make, tmp_path: Path
+) -> None:
+    make_ast().save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=f"^[^\n]*{message}[^\n]*$"):
+        FastASTForAudioClassification.from_pretrained(tmp_path, **fields)
+
+
+def test_auto_classes_refuse_a_wrong_r_in_one_line(make_fastast: Make, tmp_path: Path) -> None:
+    make_fastast().save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"^[^\n]*tome_r is -1[^\n]*$"):
+        AutoModelForAudioClassification.from_pretrained(tmp_path, tome_r=-1)
+
+
+def test_a_checkpoint_that_is_no_ast_is_refused(tmp_path: Path) -> None:
+    BertConfig().save_pretrained(tmp_path)
+    for model in (FastASTModel, FastASTForAudioClassification):
+        with pytest.raises(ValueError, match=r"^[^\n]* is a 'bert' checkpoint; FastAST needs an Audio[^\n]*$"):
+            model.from_pretrained(tmp_path)
+    with pytest.raises(OSError, match="nowhere does not exist: give a checkpoint's folder, or a model id of the Hub"):
+        FastASTModel.from_pretrained(tmp_path / "nowhere")
+
+
+def test_another_number_of_labels_is_refused_unless_asked_for(
+    make_ast: Make, spectrogram: Make, tmp_path: Path
+) -> None:
+    make_ast().save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"^[^\n]*another number of labels[^\n]*ignore_mismatched_sizes=True$"):
+        FastASTForAudioClassification.from_pretrained(tmp_path, num_labels=9)
+    model = FastASTForAudioClassification.from_pretrained(tmp_path, num_labels=9, ignore_mismatched_sizes=True)
+    assert model(spectrogram()).logits.shape == (2, 9)

@@ -1,0 +1,146 @@
+"""The file of results: whole rows whatever the name and wherever a run was killed; parts merged; settings apart."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from full_disk import room_for
+
+from fastast_hf.tagging.results_file import Appender, Output, records
+
+KINDS = [".csv", ".jsonl"]
+NAMES = ["a.wav", "été 雨.wav", "two\nlines.wav", 'quo"te, comma\\.wav', "byte\udcff.wav", "re\rturn.wav"]
+SETTINGS = {"model": None, "r": 8}
+CSV = b"file,label_1,score_1\n"
+REFUSED: list[tuple[dict[str, bytes], dict[str, Any], bool, str]] = [
+    # files there, settings there, resume, what is said
+    ({"out.csv": CSV}, SETTINGS, False, "out.csv exists: add --resume"),
+    ({"out.csv.part3": CSV}, SETTINGS, False, "out.csv.part3 exists: add --resume"),
+    ({"out.csv": CSV + b"a.wav,yes,0.5\n"}, {**SETTINGS, "r": 20}, True, "begun with r 20 and not 8: go on with"),
+    ({"out.csv": CSV}, {**SETTINGS, "top_k": 3}, True, "begun with top_k 3 and not None"),
+    ({"out.csv.part0": CSV + b"a.wav,yes,0.5\n"}, {"model": "m", "r": 8}, True, "begun with model m and not None"),
+    ({"out.csv": CSV + b"a.wav,yes,0.5\n"}, {}, True, "has no out.csv.settings.json beside it"),
+    ({"out.csv": b"clip;class\n"}, SETTINGS, True, "holds something else than fastast's results"),
+    ({"out.csv": b"\x00\n\n"}, SETTINGS, True, "holds something else than fastast's results"),
+]
+
+
+def labels(*scores: float) -> list[dict[str, Any]]:
+    return [{"label": f"sound, {index}", "score": score} for index, score in enumerate(scores)]
+
+
+def write(path: Path, names: list[str], kind: str) -> bytes:
+    with Appender(path, kind) as appender:
+        for name in names:
+            appender.add(name, labels(0.75, 0.125))
+    return path.read_bytes()
+
+
+def names_in(path: Path) -> list[str]:
+    return [name for name, _ in records(path)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_any_name_is_read_back(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / f"out{kind}"
+    content = write(path, NAMES, kind)
+    assert names_in(path) == NAMES
+    if kind == ".csv":
+        with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+            header, *rows = csv.reader(file)
+        assert header == ["file", "label_1", "score_1", "label_2", "score_2"]
+        assert rows == [[name, "sound, 0", "0.75", "sound, 1", "0.125"] for name in NAMES]
+    else:
+        expected = [{"file": name, "labels": labels(0.75, 0.125)} for name in NAMES]
+        assert [json.loads(line) for line in content.splitlines()] == expected
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_killed_at_any_byte_it_goes_on_to_the_same_file(kind: str, tmp_path: Path) -> None:
+    whole = write(tmp_path / f"whole{kind}", NAMES, kind)
+    path = tmp_path / f"out{kind}"
+    for length in range(len(whole) + 1):
+        path.write_bytes(whole[:length])
+        done = names_in(path)
+        assert done == NAMES[: len(done)]
+        assert write(path, NAMES[len(done) :], kind) == whole
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("missing", [1, 10])
+def test_a_full_disk_is_an_error_that_names_the_file_and_leaves_it_good(
+    missing: int, kind: str, tmp_path: Path
+) -> None:
+    whole = write(tmp_path / f"whole{kind}", NAMES, kind)
+    path = tmp_path / f"out{kind}"
+    with pytest.raises(OSError, match=rf"out\{kind}"), room_for(len(whole) - missing):
+        write(path, NAMES, kind)
+    assert names_in(path) == NAMES[:-1]
+    assert write(path, NAMES[-1:], kind) == whole
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_parts_become_one_file_in_the_order_of_the_folder(kind: str, tmp_path: Path) -> None:
+    output = Output(tmp_path / f"out{kind}")
+    order = [f"clip{index}.wav" for index in range(9)]
+    whole = write(tmp_path / f"whole{kind}", ["earlier.wav", *order], kind)
+    write(output.path, [order[3], "earlier.wav", order[0]], kind)
+    write(output.part(0), order[1::3], kind)
+    write(output.part(10), [*order[2::3], *order[6:7], order[0]], kind)  # the last was done before: not doubled
+    with output.part(10).open("ab") as file:
+        file.write(b"half a li")
+    (tmp_path / f"out{kind}.partner").write_text("of the user")
+    assert output.merge(order) == 10
+    assert output.path.read_bytes() == whole
+    assert output.parts() == [] and (tmp_path / f"out{kind}.partner").is_file()
+
+
+def test_a_file_that_is_in_order_is_left_alone(tmp_path: Path) -> None:
+    output = Output(tmp_path / "out.csv")
+    write(output.path, NAMES, ".csv")
+    before = output.path.stat()
+    assert output.merge(NAMES) == len(NAMES)
+    after = output.path.stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+@pytest.mark.parametrize(("there", "earlier", "resume", "said"), REFUSED)
+def test_what_may_not_be_written_to_is_refused_and_stays(
+    there: dict[str, bytes], earlier: dict[str, Any], resume: bool, said: str, tmp_path: Path
+) -> None:
+    for name, content in there.items():
+        (tmp_path / name).write_bytes(content)
+    if earlier:
+        (tmp_path / "out.csv.settings.json").write_text(json.dumps(earlier))
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(ValueError, match=said):
+        Output(tmp_path / "out.csv").begin(SETTINGS, resume)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("content", [b"garbage{", b"[1]", b"null"])
+def test_damaged_settings_are_told_from_missing_ones(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "out.csv").write_bytes(CSV + b"a.wav,yes,0.5\n")
+    (tmp_path / "out.csv.settings.json").write_bytes(content)
+    with pytest.raises(ValueError, match=r"has a damaged out\.csv\.settings\.json beside it"):
+        Output(tmp_path / "out.csv").begin(SETTINGS, resume=True)
+
+
+def test_going_on_tells_what_is_done_in_the_file_and_in_all_parts(tmp_path: Path) -> None:
+    output = Output(tmp_path / "new" / "out.jsonl")
+    assert output.begin(SETTINGS, resume=False) == set()
+    assert json.loads(output.settings_path.read_text()) == SETTINGS
+    write(output.path, ["a"], ".jsonl")
+    write(output.part(0), ["b", "c"], ".jsonl")
+    write(output.part(7), ["d"], ".jsonl")
+    assert output.begin(SETTINGS, resume=True) == {"a", "b", "c", "d"}
+
+
+@pytest.mark.parametrize("name", ["out.json", "out", "out.csv.gz"])
+def test_another_ending_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=r"written as \.csv or \.jsonl"):
+        Output(Path(name))

@@ -1,0 +1,271 @@
+"""A run's folder: what is resumed, what is refused, a full disk, and the mean over folds."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from small_corpora import write_audioset, write_esc50
+from transformers import TrainingArguments
+
+from fastast_hf import FastASTFeatureExtractor, FastASTForAudioClassification
+from fastast_hf.errors import one_line_errors
+from fastast_hf.evaluation.rows import INFERENCE, merging_rows
+from fastast_hf.evaluation.sweep import Method, Sweep
+from fastast_hf.loading.saved_weights import weights_digest
+from fastast_hf.training.arguments import AugmentationArguments, ScheduleArguments
+from fastast_hf.training.finetuning import CorpusArguments, LearningArguments, build_trainer
+from fastast_hf.training.runs import (
+    Run,
+    is_disk_full,
+    newest_checkpoint,
+    summarise_folds,
+    write_json,
+    written_settings,
+)
+from fastast_hf.training.student import ModelArguments, build_extractor, build_model
+
+Make = Callable[..., Any]
+
+
+@pytest.fixture
+def make_run(tmp_path: Path) -> Make:
+    root = write_esc50(tmp_path / "esc50")
+
+    def make(
+        resume: bool = False,
+        corpus: CorpusArguments | None = None,
+        model: dict[str, Any] | None = None,
+        learning: dict[str, Any] | None = None,
+        **arguments: Any,
+    ) -> tuple[Any, ...]:
+        run = Run(tmp_path / "out", resume)
+        corpus_settings = corpus or CorpusArguments(corpus="esc50", data=str(root), fold="1")
+        model_settings = ModelArguments(
+            **({"frames": 64, "hidden_size": 24, "layers": 2, "stride": 16, "mean": -5.0, "std": 4.0} | (model or {}))
+        )
+        defaults = {"num_train_epochs": 2, "per_device_train_batch_size": 8, "eval_strategy": "epoch"}
+        args = TrainingArguments(
+            str(tmp_path / "out"), use_cpu=True, disable_tqdm=True, **({"report_to": "none"} | defaults | arguments)
+        )
+        learning_settings = LearningArguments(**(learning or {}))
+        parts = (corpus_settings, learning_settings, AugmentationArguments(), ScheduleArguments(), args)
+        model, corpus = build_model(model_settings, corpus_settings.load(corpus_settings.folds()[0]))
+        extractor = build_extractor(model_settings, model, corpus)
+        return run, build_trainer(model, extractor, corpus, *parts), corpus, parts
+
+    return make
+
+
+def test_a_run_leaves_model_front_end_and_results(make_run: Make, tmp_path: Path) -> None:
+    run, trainer, corpus, parts = make_run(save_strategy="epoch", model={"tome_r": [4]}, learning={"average_from": 2})
+    (tmp_path / "esc50" / "audio" / "2-0-A-0.wav").write_bytes(b"broken")
+    results = run.train(trainer, corpus, parts)
+    assert json.loads((tmp_path / "out" / "results.json").read_text()) == results
+    assert results["clips"] == {"train": 16, "test": 4, "extra": 0}
+    assert results["missing"] == {"train": 0, "test": 0} and results["unreadable_in_training"] == 1
+    assert [epoch["epoch"] for epoch in results["epochs"]] == [1, 2]
+    assert set(results["test"]) == {"last", "averaged"}
+    model = FastASTForAudioClassification.from_pretrained(tmp_path / "out")
+    assert model.config.id2label == {0: "dog", 1: "rain"} and model.config.tome_r == 4
+    assert torch.equal(model.classifier.dense.weight, trainer.average.weights["classifier.dense.weight"])
+    assert results["weights"] == weights_digest(model.state_dict().values())
+    assert FastASTFeatureExtractor.from_pretrained(tmp_path / "out").mean == -5.0
+
+
+def test_several_labels_are_learnt_and_scored_by_mean_average_precision(make_run: Make, tmp_path: Path) -> None:
+    settings = CorpusArguments(corpus="audioset", data=str(write_audioset(tmp_path / "audioset")))
+    run, trainer, corpus, parts = make_run(corpus=settings, bf16=True, report_to="tensorboard", logging_steps=1)
+    results = run.train(trainer, corpus, parts)
+    assert results["metric"] == "mean_average_precision" and trainer.loss == "bce"
+    of_corpora = {"classes", "subset", "label_file", "fold"} & results["settings"].keys()
+    assert of_corpora == {"subset", "label_file"}  # and none of the other corpora's
+    assert 0 < results["test"]["last"]["mean_average_precision"] <= 1
+    assert list((tmp_path / "out").rglob("events.out.tfevents.*"))
+
+    folder = tmp_path / "out"
+    sweep = Sweep({None: corpus}, [(Method(INFERENCE, str(folder)), (0, 4))], tmp_path / "table")
+    rows = merging_rows(sweep.cells(["constant"]), sweep.multi_label)
+    assert [row.metric for row in rows] == ["mean_average_precision"] * 2 and rows[0].clips == 6
+    assert rows[0].score == pytest.approx(results["test"]["last"]["mean_average_precision"], abs=0.05)  # float32 here
+
+
+PLACES = [
+    ("runs/stage1", "stage1", ["model"]),
+    ("{here}/runs/stage1", "stage1", ["model"]),
+    ("runs/../runs/stage1/", "stage1", ["model"]),
+    ("MIT/ast", "MIT/ast", []),  # no such folder
+    ("timm/deit", "timm/deit", []),  # a folder of that name is not what is loaded
+    (None, None, []),
+]
+
+
+@pytest.mark.parametrize(("model", "written", "local"), PLACES)
+def test_a_start_in_a_folder_is_written_down_as_one_by_its_last_name(
+    model: str | None, written: str | None, local: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in ("runs/stage1", "timm/deit", "sounds", "esc50"):
+        (tmp_path / folder).mkdir(parents=True)
+    model = None if model is None else model.replace("{here}", str(tmp_path))
+    results = written_settings(
+        [CorpusArguments(corpus="esc50", data="./sounds", extra_data="../gone"), ModelArguments(model=model)]
+    )
+    settings = results["settings"]
+    assert (settings["model"], settings["data"], settings["extra_data"]) == (written, "sounds", "../gone")
+    assert settings["corpus"] == "esc50"  # whatever folder is called so
+    assert results["local"] == [*local, "data"]
+
+
+def test_an_earlier_run_is_neither_overwritten_nor_repeated(make_run: Make, tmp_path: Path) -> None:
+    run, trainer, corpus, parts = make_run(save_strategy="epoch")
+    run.train(trainer, corpus, parts)
+    with pytest.raises(ValueError, match=r"holds results.json of an earlier run: add --resume"):
+        Run(tmp_path / "out")
+    assert Run(tmp_path / "out", resume=True).is_finished
+    (tmp_path / "out" / "results.json").unlink()
+    with pytest.raises(ValueError, match=r"holds checkpoint-4 of an earlier run: add --resume"):
+        Run(tmp_path / "out")
+    assert Run(tmp_path / "out", resume=True).checkpoint == tmp_path / "out" / "checkpoint-4"
+
+
+def test_a_checkpoint_that_was_cut_off_is_passed_over(tmp_path: Path) -> None:
+    for step, state in ((3, "{}"), (12, "{}"), (100, '{"cut'), (200, None)):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        if state is not None:
+            (folder / "trainer_state.json").write_text(state)
+    assert newest_checkpoint(tmp_path) == tmp_path / "checkpoint-12"
+    assert newest_checkpoint(tmp_path / "nowhere") is None
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(28, "No space left on device"), RuntimeError("[enforce fail] file write failed")]
+)
+def test_a_full_disk_loses_nothing_that_was_saved(
+    error: Exception, make_run: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, trainer, corpus, parts = make_run(save_strategy="epoch")
+    save = trainer._save_optimizer_and_scheduler
+
+    def full(folder: str) -> None:
+        if folder.endswith("checkpoint-4"):
+            (Path(folder) / "optimizer.pt").write_bytes(b"cut")
+            raise error
+        save(folder)
+
+    monkeypatch.setattr(trainer, "_save_optimizer_and_scheduler", full)
+    with pytest.raises(OSError, match=r"no space left to save step 4; checkpoint-2 is whole: .* --resume"):
+        run.train(trainer, corpus, parts)
+    assert [path.name for path in sorted((tmp_path / "out").glob("checkpoint-*"))] == ["checkpoint-2"]
+    run, trainer, corpus, parts = make_run(resume=True, save_strategy="epoch")
+    run.train(trainer, corpus, parts)
+    assert trainer.state.global_step == 4
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_disk_that_is_full_while_torch_writes_is_recognised(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with pytest.raises((RuntimeError, OSError)) as caught:
+        torch.save({"weights": torch.zeros(100_000)}, "/dev/full")
+    assert is_disk_full(caught.value, tmp_path) is ("No space left" in str(caught.value))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
+    assert is_disk_full(caught.value, tmp_path)
+    wrapped = ValueError("saving failed")
+    wrapped.__cause__ = caught.value
+    assert is_disk_full(wrapped, tmp_path)
+    assert not is_disk_full(ValueError("shapes"), tmp_path)
+
+
+@pytest.mark.parametrize("metric", ["acc", "eval_f1", "mean_average_precision"])
+def test_a_metric_that_there_is_none_of_is_refused_before_training(metric: str, make_run: Make) -> None:
+    run, trainer, corpus, parts = make_run(metric_for_best_model=metric)
+    with pytest.raises(ValueError, match=f"metric_for_best_model is '{metric}': choose one of loss, accuracy"):
+        run.train(trainer, corpus, parts)
+
+
+def test_what_could_not_be_read_is_said_and_still_known_after_a_stop(
+    make_run: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "esc50" / "audio" / "2-0-A-0.wav").write_bytes(b"broken")
+    run, trainer, corpus, parts = make_run(save_strategy="epoch", max_steps=2, num_train_epochs=1)
+    trainer.train()
+    assert len(trainer.unreadable) == 1
+    run, trainer, corpus, parts = make_run(resume=True, save_strategy="epoch", max_steps=2, num_train_epochs=1)
+    results = run.train(trainer, corpus, parts)
+    assert results["unreadable_in_training"] == 1
+    assert "0 clips missing, 1 of those to train on unreadable" in capsys.readouterr().out
+
+
+def test_early_stopping_counts_on_after_a_stop(make_run: Make, tmp_path: Path) -> None:
+    settings: dict[str, Any] = {
+        "learning": {"early_stopping": 3}, "learning_rate": 0.0, "save_strategy": "epoch", "num_train_epochs": 8,
+    }  # fmt: skip
+    run, trainer, corpus, parts = make_run(**settings)
+    trainer.train()
+    assert trainer.state.epoch == 4
+    for step in (6, 8):
+        shutil.rmtree(tmp_path / "out" / f"checkpoint-{step}")
+    run, trainer, corpus, parts = make_run(resume=True, **settings)
+    run.train(trainer, corpus, parts)
+    assert trainer.state.epoch == 4
+
+
+def test_a_checkpoint_of_another_size_is_no_start(make_run: Make) -> None:
+    _, trainer, *_ = make_run(save_strategy="epoch")
+    trainer.train()
+    run, trainer, corpus, parts = make_run(resume=True, model={"hidden_size": 48}, save_strategy="epoch")
+    with pytest.raises(ValueError, match=r"is of another model \(hidden_size 24 and not 48\)"):
+        run.train(trainer, corpus, parts)
+
+
+def test_folds_that_stopped_at_different_epochs_share_their_last_weights_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for fold, curve in {1: [0.5, 0.7], 2: [0.5, 0.9, 1.0]}.items():
+        (tmp_path / f"fold-{fold}").mkdir()
+        epochs = [{"epoch": n + 1, "score": score} for n, score in enumerate(curve)]
+        run = {"metric": "accuracy", "epochs": epochs, "test": {"last": {"accuracy": curve[-1]}}}
+        write_json(tmp_path / f"fold-{fold}" / "results.json", run)
+    summary = summarise_folds(tmp_path, [1, 2])
+    assert summary["best"] is None and summary["last"] is None and summary["last_weights"]["mean"] == 0.85
+    assert capsys.readouterr().out.endswith("mean of 2 folds: accuracy 0.8500 with the last weights\n")
+
+
+def test_other_errors_are_not_taken_for_a_full_disk(make_run: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, trainer, corpus, parts = make_run()
+    monkeypatch.setattr(trainer, "training_step", lambda *_: (_ for _ in ()).throw(RuntimeError("shapes")))
+    with pytest.raises(RuntimeError, match="shapes"):
+        run.train(trainer, corpus, parts)
+
+
+def test_folds_are_averaged_at_the_best_shared_epoch_and_the_last(tmp_path: Path) -> None:
+    curves = {1: [0.5, 0.9, 0.6], 2: [0.3, 0.5, 0.9]}
+    for fold, curve in curves.items():
+        (tmp_path / f"fold-{fold}").mkdir()
+        epochs = [{"epoch": n + 1, "score": score} for n, score in enumerate(curve)]
+        run = {"metric": "accuracy", "epochs": epochs, "test": {"last": {"accuracy": curve[-1]}}}
+        write_json(tmp_path / f"fold-{fold}" / "results.json", run)
+    summary = summarise_folds(tmp_path, [1, 2])
+    assert summary["best"] == {"epoch": 3, "mean": 0.75, "folds": [0.6, 0.9]}
+    assert summary["last"]["mean"] == 0.75 and summary["last_weights"] == {"mean": 0.75, "folds": [0.6, 0.9]}
+    assert json.loads((tmp_path / "results.json").read_text()) == summary
+
+
+def test_results_are_json_that_any_reader_takes(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"d_prime": float("inf"), "list": [float("nan"), 1.0]})
+    assert json.loads((tmp_path / "a.json").read_text()) == {"d_prime": None, "list": [None, 1.0]}
+
+
+def test_a_users_mistake_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    @one_line_errors("script.py")
+    def main() -> int:
+        raise ValueError("this\nand that")
+
+    assert main() == 2
+    assert capsys.readouterr().err == "script.py: this and that\n"
