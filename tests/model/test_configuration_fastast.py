@@ -12,6 +12,7 @@ import pytest
 import transformers
 from transformers import ASTConfig, BertConfig
 
+from fastast_hf.model import configuration_fastast
 from fastast_hf.model.configuration_fastast import FastASTConfig
 
 ONE_LINE = "[^\n]*"
@@ -144,9 +145,9 @@ def test_a_clip_shorter_than_a_patch_is_refused() -> None:
 def test_an_older_transformers_is_told_which_one_is_needed(version: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """As `trust_remote_code=True` runs the file, alone and first of a checkpoint's code."""
     monkeypatch.setattr(transformers, "__version__", version)
-    file = Path(__file__).parents[2] / "fastast_hf" / "configuration_fastast.py"
+    file = Path(configuration_fastast.__file__)
     said = f"FastAST needs transformers 5.17 or newer, and {version} is installed: pip install -U 'transformers>=5.17'"
     with pytest.raises(ImportError, match=f"^{re.escape(said)}$"):
         runpy.run_path(str(file))
-    setup = (file.parents[1] / "setup.cfg").read_text()
+    setup = (Path(__file__).parents[2] / "setup.cfg").read_text()
     assert "transformers>=5.17," in setup
