@@ -107,12 +107,14 @@ class PasstFeatureExtractor(FastASTFeatureExtractor):
 
     def frame_seconds(self) -> Tensor:
         """The middle (frames,) of each of `max_length` frames, in seconds from the clip's start."""
-        return torch.arange(self.max_length) * (hop_samples(self.sampling_rate) / self.sampling_rate)
+        return torch.arange(self.max_length, dtype=torch.float32) * (
+            hop_samples(self.sampling_rate) / self.sampling_rate
+        )
 
     def mel_hertz(self) -> Tensor:
         """The middle (mel bins,) of each mel bin, in Hz."""
         step = mel_of(highest_hertz(self.sampling_rate)) / (self.num_mel_bins + 1)
-        return hertz_of(step * torch.arange(1, self.num_mel_bins + 1))
+        return hertz_of(step * torch.arange(1, self.num_mel_bins + 1, dtype=torch.float32))
 
 
 def passt_spectrogram(waveforms: Tensor, sampling_rate: int = 32000, num_mel_bins: int = 128) -> Tensor:
@@ -168,12 +170,13 @@ def _fft_samples(sampling_rate: int) -> int:
 @torch.inference_mode(False)  # what one call caches, another one differentiates through
 def _window_and_mel_bank(sampling_rate: int, num_mel_bins: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """The Hann window (frame samples,) and Kaldi's triangles on the mel scale (frequencies, mel bins), in float32."""
-    window = torch.hann_window(frame_samples(sampling_rate), periodic=False)
+    kind: dict[str, Any] = {"dtype": torch.float32, "device": "cpu"}  # whatever the defaults are just now
+    window = torch.hann_window(frame_samples(sampling_rate), periodic=False, **kind)
     spacing = mel_of(highest_hertz(sampling_rate)) / (num_mel_bins + 1)
-    bins = torch.arange(num_mel_bins)
+    bins = torch.arange(num_mel_bins, **kind)
     left, centre, right = ((bins + step) * spacing for step in (0.0, 1.0, 2.0))
     fft_samples = _fft_samples(sampling_rate)
-    hertz = torch.arange(fft_samples // 2 + 1) * (sampling_rate / fft_samples)
+    hertz = torch.arange(fft_samples // 2 + 1, **kind) * (sampling_rate / fft_samples)
     mel = (1127.0 * (1.0 + hertz / 700.0).log()).unsqueeze(1)
     bank = torch.minimum((mel - left) / (centre - left), (right - mel) / (right - centre)).clamp(min=0)
     return window.to(device), bank.to(device)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 import torch
 from transformers import AutoFeatureExtractor
 
+from fastast_hf.distillation.teachers import passt_features
 from fastast_hf.distillation.teachers.passt_features import PasstFeatureExtractor, passt_spectrogram
 
 RATES = [
@@ -176,3 +179,30 @@ def test_settings_are_saved_and_loaded_by_name(tmp_path: Path) -> None:
 def test_audio_that_does_not_fit_is_refused(samples: int, arguments: dict[str, int], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         PasstFeatureExtractor()(noise(samples), **arguments)
+
+
+def test_what_is_kept_between_calls_does_not_depend_on_torchs_defaults() -> None:
+    """Another thread that loads a model in bfloat16, or on another device, changes torch's defaults for a while."""
+    waveforms, done = torch.randn(1, 6400, generator=torch.Generator().manual_seed(0)), threading.Event()
+    expected = passt_spectrogram(waveforms, 16000, 40)
+
+    def toggle() -> None:
+        while not done.is_set():
+            torch.set_default_dtype(torch.bfloat16)
+            torch.set_default_dtype(torch.float32)
+
+    other = threading.Thread(target=toggle)
+    other.start()
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            for _ in range(30):
+                passt_features._window_and_mel_bank.cache_clear()
+                for made in pool.map(lambda _: passt_spectrogram(waveforms, 16000, 40), range(8)):
+                    assert torch.equal(made, expected)
+    finally:
+        done.set()
+        other.join()
+        torch.set_default_dtype(torch.float32)
+        passt_features._window_and_mel_bank.cache_clear()
+    with torch.device("meta"):
+        assert torch.equal(passt_spectrogram(waveforms, 16000, 40), expected)
