@@ -112,17 +112,8 @@ class DistillationArguments:
     )
 
     def __post_init__(self) -> None:
-        check_equation(self.lam, self.tau)
         if self.teacher_dtype not in DTYPES:
             raise ValueError(f"teacher_dtype is {self.teacher_dtype!r}: choose one of {', '.join(DTYPES)}")
-
-
-def check_equation(lam: float, tau: float) -> None:
-    """Raise a ValueError for what equation 1 has no place for."""
-    if not 0 <= lam <= 1:
-        raise ValueError(f"lam is {lam}: give the share of the ground truth, 0 to 1")
-    if tau <= 0:
-        raise ValueError(f"tau is {tau}: give a temperature above 0")
 
 
 def build_distillation(
@@ -209,7 +200,10 @@ class CMKDTrainer(FastASTTrainer):
         cache_file: Path | None = None,
         **kwargs: Any,
     ) -> None:
-        check_equation(lam, tau)
+        if not 0 <= lam <= 1:
+            raise ValueError(f"lam is {lam}: give the share of the ground truth, 0 to 1")
+        if tau <= 0:
+            raise ValueError(f"tau is {tau}: give a temperature above 0")
         if cache_file is None:
             teacher.check_hearing(extractor)
         else:  # it hears the clips themselves, now

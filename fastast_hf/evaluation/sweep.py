@@ -29,7 +29,7 @@ from ..metrics import UNREADABLE
 from ..model.feature_extraction_fastast import FastASTFeatureExtractor
 from ..model.modeling_fastast import FastASTForAudioClassification
 from ..model.token_merging import merges_per_layer
-from ..training.batches import ClipDataset, collate
+from ..training.batches import ClipDataset
 from ..training.runs import check_fold
 
 
@@ -246,7 +246,7 @@ def predict(
     )
     merges = merges_per_layer(tome_r, model.config.num_hidden_layers, schedule)
     logits, targets = [], []
-    for batch in DataLoader(clips, batch_size, collate_fn=collate, num_workers=workers):
+    for batch in DataLoader(clips, batch_size, num_workers=workers):
         readable = batch["labels"][:, 0] != UNREADABLE
         if readable.any():
             features, _ = extractor.spectrogram(

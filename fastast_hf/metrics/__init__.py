@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 
     from .accuracy import Accuracy
     from .bootstrap import (
-        accuracy_interval,
         bootstrap_interval,
-        mean_average_precision_interval,
         paired_difference_interval,
         resampled_accuracy,
         resampled_mean_average_precision,
@@ -31,10 +29,8 @@ __all__ = [
     "Accuracy",
     "DPrime",
     "MeanAveragePrecision",
-    "accuracy_interval",
     "bootstrap_interval",
     "compute_metrics_for",
-    "mean_average_precision_interval",
     "paired_difference_interval",
     "resampled_accuracy",
     "resampled_mean_average_precision",

@@ -158,37 +158,6 @@ def resampled_mean_average_precision(scores: ArrayLike, targets: ArrayLike) -> R
     return score
 
 
-def accuracy_interval(
-    correct: ArrayLike, *, resamples: int = 1000, level: float = 0.95, seed: int = 0
-) -> tuple[float, float]:
-    """[`bootstrap_interval`] of the accuracy, given (N,) of 0 and 1: whether each clip's class was predicted.
-
-    Example:
-        >>> accuracy_interval([1] * 90 + [0] * 10)
-        (0.84, 0.96)
-    """
-    return bootstrap_interval(
-        resampled_accuracy(correct), np.size(correct), resamples=resamples, level=level, seed=seed
-    )
-
-
-def mean_average_precision_interval(
-    scores: ArrayLike, targets: ArrayLike, *, resamples: int = 1000, level: float = 0.95, seed: int = 0
-) -> tuple[float, float]:
-    """Centred [`bootstrap_interval`] of the mean average precision, given scores and targets (N, C) of 0 and 1.
-
-    It tells how far the metric would move on another set of as many clips.
-
-    Example:
-        >>> mean_average_precision_interval(np.eye(4), np.eye(4))
-        (1.0, 1.0)
-    """
-    score = resampled_mean_average_precision(scores, targets)
-    count = len(np.asarray(scores))
-    low, high = bootstrap_interval(score, count, resamples=resamples, level=level, seed=seed, centred=True)
-    return max(low, 0.0), min(high, 1.0)
-
-
 def paired_difference_interval(
     first: ResampledScore,
     second: ResampledScore,

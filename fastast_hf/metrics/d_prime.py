@@ -10,8 +10,7 @@ from numpy.typing import ArrayLike
 from scipy.special import ndtri
 from sklearn.metrics import roc_auc_score
 
-from .mean_average_precision import scores_and_targets
-from .multi_label import multi_label_info
+from .mean_average_precision import multi_label_info, scores_and_targets
 
 
 def d_prime(predictions: ArrayLike, references: ArrayLike) -> dict[str, float]:

@@ -4,12 +4,14 @@
 # line names: absolute imports alone, one package a line.
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
+import datasets
 import evaluate
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import average_precision_score
-
-from .multi_label import multi_label_info
 
 
 def scores_and_targets(predictions: ArrayLike, references: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
@@ -78,6 +80,22 @@ def mean_average_precision(predictions: ArrayLike, references: ArrayLike) -> dic
         "classes": len(scored),
         "classes_without_positives": targets.shape[1] - len(scored),
     }
+
+
+def multi_label_info(description: str, function: Callable[..., Any]) -> evaluate.MetricInfo:
+    """What `evaluate` takes of a multi-label metric: scores and targets by class, documented as the function is."""
+    return evaluate.MetricInfo(
+        description=description,
+        citation="",
+        inputs_description=function.__doc__,
+        features=datasets.Features(
+            {
+                "predictions": datasets.Sequence(datasets.Value("float64")),
+                # Floats, so that a target between 0 and 1 is refused rather than cut to 0.
+                "references": datasets.Sequence(datasets.Value("float32")),
+            }
+        ),
+    )
 
 
 class MeanAveragePrecision(evaluate.Metric):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import Sampler, default_collate
+from torch.utils.data import Sampler
 
 from ..audio.files import AudioError, load_audio
 from ..metrics import UNREADABLE
@@ -155,8 +155,3 @@ def balanced_weights(classes: Sequence[int | Sequence[int]]) -> Tensor:
     ids = [torch.atleast_1d(torch.as_tensor(clip, dtype=torch.long)) for clip in classes]
     weight = 1000 / (torch.bincount(torch.cat(ids)).double() + 0.01)
     return torch.stack([weight[clip].sum() for clip in ids])
-
-
-def collate(items: list[dict[str, Any]]) -> dict[str, Tensor]:
-    """Items of [`ClipDataset`] to a batch: (B, n), (B,) and (B, classes)."""
-    return default_collate(items)

@@ -77,7 +77,8 @@ def fastast_from_deit(
 
 def create_deit(name: str, pretrained: bool) -> Any:
     """The timm model of that name, if its name is one of a DeiT or ViT: others are not downloaded to be refused."""
-    timm = _import_timm()
+    import timm
+
     if not timm.models.is_model_in_modules(name.split(".")[0], ("deit", "vision_transformer")):
         raise ValueError(f"{_WANTED}, but timm has none called {name!r}: timm.list_models('deit*') lists DeiTs")
     try:
@@ -95,14 +96,6 @@ def create_deit(name: str, pretrained: bool) -> Any:
         ) from error
 
 
-def _import_timm() -> Any:
-    try:
-        import timm
-    except ImportError as error:
-        raise ImportError("starting from a DeiT needs timm: pip install 'fastast-hf[train]'") from error
-    return timm
-
-
 def name_of(name_or_model: str | nn.Module) -> str:
     """What an error calls a model that is given by timm's name or in memory."""
     return repr(name_or_model) if isinstance(name_or_model, str) else f"the {type(name_or_model).__name__} given"
@@ -110,8 +103,9 @@ def name_of(name_or_model: str | nn.Module) -> str:
 
 def why_not_plain(deit: Any) -> str | None:
     """What AST's encoder could not compute as this model does, or None."""
-    vit = _import_timm().models.vision_transformer
-    if not isinstance(deit, vit.VisionTransformer):
+    from timm.models.vision_transformer import Block, VisionTransformer
+
+    if not isinstance(deit, VisionTransformer):
         return "is no timm VisionTransformer"
     names = {name for name in deit.state_dict() if not name.startswith(("head.", "head_dist."))}
     plain = {*_EMBEDDINGS, *(f"{module}.{kind}" for module in MODULES for kind in ("weight", "bias"))}
@@ -123,7 +117,7 @@ def why_not_plain(deit: Any) -> str | None:
         return f"has {extra[0]}, for which AST has no place"
     # These have a DeiT's weights and compute something else with them.
     for block in deit.blocks:
-        if type(block) is not vit.Block:
+        if type(block) is not Block:
             return f"has layers of class {type(block).__name__}"
         if not isinstance(block.mlp.act, nn.GELU) or block.mlp.act.approximate != "none":
             return f"has the activation {block.mlp.act}, not GELU()"

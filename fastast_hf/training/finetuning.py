@@ -102,10 +102,6 @@ class LearningArguments:
     average_to: int | None = field(default=None, metadata={"help": "up to this epoch (default: the last)"})
     early_stopping: int | None = field(default=None, metadata={"help": "stop after so many epochs without a gain"})
 
-    def __post_init__(self) -> None:
-        if self.loss not in (None, "cross_entropy", "bce"):
-            raise ValueError(f"loss is {self.loss!r}: choose cross_entropy or bce")
-
 
 def extra_clips(folder: str, names: list[str]) -> list[dict[str, Any]]:
     """Rows for the clips in class-named subfolders; words that are no class are `_unknown_` where there is one.

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, IterableDataset, Sampler
+from torch.utils.data import DataLoader, IterableDataset, Sampler, default_collate
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from ..hub.trainer import HubTrainer
@@ -23,7 +23,7 @@ from ..metrics import UNREADABLE
 from ..model.feature_extraction_fastast import FastASTFeatureExtractor
 from . import augmentation
 from .arguments import AugmentationArguments, ScheduleArguments, decay_factor
-from .batches import ClipSampler, collate
+from .batches import ClipSampler
 from .streaming import ClipStream, steps_per_epoch
 from .views import Mixture, SpectrogramDraws, View, draw_for_spectrograms, spectrograms
 from .weight_averaging import WeightAverage
@@ -108,7 +108,7 @@ class FastASTTrainer(HubTrainer):
         args.dataloader_pin_memory &= args.device.type == "cuda"
         if isinstance(kwargs.get("train_dataset"), IterableDataset):
             args.accelerator_config.dispatch_batches = False  # every process reads its own shards of the stream
-        super().__init__(model, args, data_collator=collate, processing_class=extractor, **kwargs)
+        super().__init__(model, args, data_collator=default_collate, processing_class=extractor, **kwargs)
         self.model_accepts_loss_kwargs = False
         self.add_callback(_Epochs(self))
 
@@ -217,7 +217,6 @@ class FastASTTrainer(HubTrainer):
         batches = DataLoader(
             self.train_dataset,
             batch_size=self._train_batch_size,
-            collate_fn=collate,
             num_workers=args.dataloader_num_workers,
             pin_memory=args.dataloader_pin_memory,
             prefetch_factor=args.dataloader_prefetch_factor,

@@ -14,6 +14,7 @@ import torch
 from running_scripts import ROOT, SMALL, free_port, in_new_process
 from small_corpora import write_esc50
 from torch import Tensor
+from torch.utils.data import default_collate
 from transformers import TrainingArguments
 
 from fastast_hf import (
@@ -28,7 +29,6 @@ from fastast_hf.distillation.teachers.cnn import CNNConfig, CNNForAudioClassific
 from fastast_hf.distillation.teachers.teacher import Teacher
 from fastast_hf.distillation.trainer import CMKDTrainer
 from fastast_hf.training.arguments import AugmentationArguments
-from fastast_hf.training.batches import collate
 from fastast_hf.training.trainer import FastASTTrainer
 
 BATCH, CLASSES, FRAMES = 4, 5, 64
@@ -110,7 +110,7 @@ def batch() -> dict[str, Tensor]:
         }
         for number in range(BATCH)
     ]
-    return collate(items)
+    return default_collate(items)
 
 
 def kept_bytes(trainer: Any) -> int:

@@ -10,9 +10,7 @@ import pytest
 from sklearn.metrics import average_precision_score
 
 from fastast_hf.metrics.bootstrap import (
-    accuracy_interval,
     bootstrap_interval,
-    mean_average_precision_interval,
     paired_difference_interval,
     resampled_accuracy,
     resampled_mean_average_precision,
@@ -29,6 +27,15 @@ def corpus(rate: float, decimals: int, clips: int = 120, classes: int = 9) -> tu
     targets = generator.random((clips, classes)) < rate
     targets[:, 0], targets[:, 1], targets[:, 2] = False, True, np.arange(clips) == 5
     return (generator.normal(size=targets.shape) + 2 * targets).round(decimals), targets.astype(int)
+
+
+def accuracy_interval(correct: Any, **settings: Any) -> tuple[float, float]:
+    return bootstrap_interval(resampled_accuracy(correct), np.size(correct), **settings)
+
+
+def mean_average_precision_interval(scores: Any, targets: Any, **settings: Any) -> tuple[float, float]:
+    score = resampled_mean_average_precision(scores, targets)
+    return bootstrap_interval(score, len(scores), centred=True, **settings)
 
 
 def counts_of(clips: int, resamples: int, seed: int = 0) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -254,9 +253,3 @@ def test_weights_that_cannot_be_fetched_are_named_with_the_ways_out() -> None:
     ) as caught:
         fastast_from_deit("deit_tiny_patch16_224")  # the tests are without a network
     assert "\n" not in str(caught.value)
-
-
-def test_without_timm_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(ImportError, match=r"pip install 'fastast-hf\[train\]'"):
-        fastast_from_deit(DISTILLED)

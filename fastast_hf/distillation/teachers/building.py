@@ -15,7 +15,7 @@ from ...model.feature_extraction_fastast import FastASTFeatureExtractor
 from ...training.initialisation import initialised
 from .cnn import CNNConfig, CNNForAudioClassification, cnn_from_imagenet
 from .passt import PasstConfig, PasstForAudioClassification
-from .passt_checkpoint import passt_feature_extractor, passt_from_checkpoint, passt_from_deit
+from .passt_checkpoint import passt_from_checkpoint, passt_from_deit
 from .passt_features import PasstFeatureExtractor
 from .psla import cnn_from_psla, psla_feature_extractor
 from .teacher import load_teacher
@@ -125,7 +125,7 @@ def _built(
         return model, _new_extractor(settings, corpus), corpus
     if Path(start).suffix in (".pt", ".pth"):
         read: Callable[..., Any] = passt_from_checkpoint if settings.architecture == "passt" else cnn_from_psla
-        extractor = passt_feature_extractor() if settings.architecture == "passt" else psla_feature_extractor()
+        extractor = PasstFeatureExtractor() if settings.architecture == "passt" else psla_feature_extractor()
         return _trained_on(read(start), settings, labels), _adjusted(extractor, settings), corpus
     model, extractor = load_teacher(start)
     model_type = model.config.model_type

@@ -178,7 +178,8 @@ def cnn_from_imagenet(
         ValueError: timm has no such CNN, or the file is of another one.
         OSError: The weights can't be read or downloaded.
     """
-    timm = _import_timm()
+    import timm
+
     model = CNNForAudioClassification(CNNConfig(backbone=name.split(".")[0], **config_fields))
     try:
         picture_network = timm.create_model(name, pretrained=weights is None, num_classes=0)
@@ -219,7 +220,8 @@ def _read_weights(file: Path, name: str, wanted: Mapping[str, Tensor]) -> dict[s
 
 def _create(config: CNNConfig) -> tuple[Any, int]:
     """The backbone and the number of its features."""
-    timm = _import_timm()
+    import timm
+
     options = {"drop_path_rate": config.drop_path_rate} if config.drop_path_rate else {}
     try:
         backbone = timm.create_model(
@@ -243,11 +245,3 @@ def _create(config: CNNConfig) -> tuple[Any, int]:
             "choose a CNN of timm, such as an EfficientNet, ResNet or ConvNeXt"
         )
     return backbone, features.shape[1]
-
-
-def _import_timm() -> Any:
-    try:
-        import timm
-    except ImportError as error:
-        raise ImportError("a CNN teacher needs timm: pip install 'fastast-hf[train]'") from error
-    return timm

@@ -19,7 +19,6 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
-from ...training.batches import collate
 from ...training.views import SpectrogramDraws, View, spectrograms
 from .teacher import Teacher, teacher_probabilities
 
@@ -61,7 +60,7 @@ class LogitCache:
         except (OSError, SafetensorError, KeyError):
             pass  # not there, or not whole
         parts = []
-        loader = DataLoader(clips, batch_size, collate_fn=collate)
+        loader = DataLoader(clips, batch_size)
         for batch in tqdm(loader, desc="teacher", unit="batch", leave=False, disable=None):
             waveforms, samples = batch["waveforms"].to(device), batch["num_samples"].to(device)
             view = View(waveforms, samples, batch["labels"], SpectrogramDraws())

@@ -12,7 +12,6 @@ from torch.nn import functional as F
 
 from ...training.deit import LAYER_MODULES, MODULES, create_deit, deit_sizes, name_of, why_not_plain
 from .passt import PasstConfig, PasstForAudioClassification
-from .passt_features import PasstFeatureExtractor
 from .psla import read_weights
 
 MEL_BINS, HEAD_WIDTH = 128, 64  # of all released checkpoints
@@ -35,7 +34,7 @@ def passt_from_checkpoint(
             (as in ESC-50); multi-label otherwise, as in AudioSet.
 
     Returns:
-        The model, in eval mode. Its front end is [`passt_feature_extractor`].
+        The model, in eval mode. Its front end is [`PasstFeatureExtractor`].
 
     Raises:
         OSError: No such file.
@@ -64,19 +63,6 @@ def passt_from_checkpoint(
         )
     model.load_state_dict(state)
     return model.eval()
-
-
-def passt_feature_extractor(max_length: int = 1000) -> PasstFeatureExtractor:
-    """The front end that PaSST's released checkpoints were trained with.
-
-    Args:
-        max_length: Frames: 1000 for clips of 10 s; 2000 and 3000 for the checkpoints of 20 and 30 s.
-
-    Example:
-        >>> passt_feature_extractor().sampling_rate
-        32000
-    """
-    return PasstFeatureExtractor(max_length=max_length)
 
 
 def passt_from_deit(

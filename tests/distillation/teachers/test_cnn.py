@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -258,15 +257,6 @@ def test_another_shape_is_refused(make_cnn: Make, shape: tuple[int, ...]) -> Non
     with pytest.raises(ValueError, match=r"takes \(batch, frames, 32 mel bins\)") as caught:
         make_cnn()(torch.zeros(shape))
     assert str(shape) in str(caught.value) and "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("build", [lambda: CNNForAudioClassification(CNNConfig(**SMALL)), cnn_from_imagenet])
-def test_without_timm_it_is_said_how_to_install_it(
-    build: Callable[[], object], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(ImportError, match=r"^a CNN teacher needs timm: pip install 'fastast-hf\[train\]'$"):
-        build()
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,6 @@ from torch.nn import functional as F
 
 from fastast_hf.distillation.teachers.passt import PasstForAudioClassification
 from fastast_hf.distillation.teachers.passt_checkpoint import (
-    passt_feature_extractor,
     passt_from_checkpoint,
     passt_from_deit,
 )
@@ -166,12 +165,6 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
     file = written(tmp_path, {"cls_token": Path("code")})
     with pytest.raises(ValueError, match=r"code.* and was not read"):
         passt_from_checkpoint(file)
-
-
-def test_the_front_end_is_that_of_the_released_checkpoints() -> None:
-    extractor = passt_feature_extractor()
-    assert (extractor.sampling_rate, extractor.num_mel_bins, extractor.max_length) == (32000, 128, 1000)
-    assert passt_feature_extractor(max_length=2000).samples_of(2000) == 640000
 
 
 def make_deit(name: str = DISTILLED, seed: int = 0, **arguments: Any) -> Any:
