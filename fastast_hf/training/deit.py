@@ -103,9 +103,10 @@ def name_of(name_or_model: str | nn.Module) -> str:
 
 def why_not_plain(deit: Any) -> str | None:
     """What AST's encoder could not compute as this model does, or None."""
-    from timm.models.vision_transformer import Block, VisionTransformer
+    import timm
 
-    if not isinstance(deit, VisionTransformer):
+    vit: Any = timm.models.vision_transformer
+    if not isinstance(deit, vit.VisionTransformer):
         return "is no timm VisionTransformer"
     names = {name for name in deit.state_dict() if not name.startswith(("head.", "head_dist."))}
     plain = {*_EMBEDDINGS, *(f"{module}.{kind}" for module in MODULES for kind in ("weight", "bias"))}
@@ -117,7 +118,7 @@ def why_not_plain(deit: Any) -> str | None:
         return f"has {extra[0]}, for which AST has no place"
     # These have a DeiT's weights and compute something else with them.
     for block in deit.blocks:
-        if type(block) is not Block:
+        if type(block) is not vit.Block:
             return f"has layers of class {type(block).__name__}"
         if not isinstance(block.mlp.act, nn.GELU) or block.mlp.act.approximate != "none":
             return f"has the activation {block.mlp.act}, not GELU()"

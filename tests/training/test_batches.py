@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from torch.utils.data import default_collate
 
 from fastast_hf import AudioError, load_audio
-from fastast_hf.training.batches import UNREADABLE, ClipDataset, ClipSampler, balanced_weights, collate
+from fastast_hf.training.batches import UNREADABLE, ClipDataset, ClipSampler, balanced_weights
 
 SAMPLES = [900, 1600, 2000, 800]
 
@@ -60,7 +61,7 @@ def test_a_pair_brings_its_partner(rows: list[dict[str, Any]]) -> None:
     assert torch.equal(item["partner_waveforms"], clips[3]["waveforms"])
     assert item["partner_num_samples"] == 800
     assert torch.equal(item["partner_labels"], clips[3]["labels"])
-    batch = collate([item, clips[1, -1]])
+    batch = default_collate([item, clips[1, -1]])
     assert batch["partner_num_samples"].tolist() == [800, 0]
     assert batch["waveforms"].shape == batch["partner_waveforms"].shape == (2, 1700)
 

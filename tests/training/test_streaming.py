@@ -20,14 +20,13 @@ import soundfile
 import torch
 from safetensors.torch import load_file
 from small_corpora import write_speech_commands, write_tone
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, default_collate
 from transformers import TrainerCallback, TrainingArguments
 
 from fastast_hf import AudioError, FastASTFeatureExtractor
 from fastast_hf.corpora.corpus import Clip, build_corpus, stream
 from fastast_hf.training import streaming
 from fastast_hf.training.arguments import AugmentationArguments, ScheduleArguments
-from fastast_hf.training.batches import collate
 from fastast_hf.training.finetuning import CorpusArguments, LearningArguments, build_trainer
 from fastast_hf.training.streaming import ClipStream, clip_number, count_epochs_in_steps, steps_per_epoch
 from fastast_hf.training.student import ModelArguments, build_extractor, build_model
@@ -72,7 +71,7 @@ def test_every_pass_brings_each_clip_once_in_an_order_of_its_own(split: Make) ->
 
 
 def test_items_hold_what_the_trainer_wants(split: Make) -> None:
-    batch = collate(list(islice(ClipStream(split(), CLASSES, 16000, 1000), 3)))
+    batch = default_collate(list(islice(ClipStream(split(), CLASSES, 16000, 1000), 3)))
     assert batch["waveforms"].shape == (3, 1000) and not batch["waveforms"][:, 800:].any()
     assert batch["num_samples"].tolist() == [800, 800, 800] and batch["unreadable"].tolist() == [-1, -1, -1]
     expected = [number * CLASSES // 12 for number in (1000 * batch["waveforms"][:, 0]).round().int().tolist()]
@@ -100,7 +99,7 @@ def test_a_clip_that_cannot_be_read_is_told_of_and_takes_no_place(
     split: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
     clips = ClipStream(split(broken=(3, 7)), CLASSES, 16000, 1000)
-    batches = DataLoader(clips, 5, collate_fn=collate)
+    batches = DataLoader(clips, 5)
     seen = list(islice(batches, 4))
     assert [len(batch["labels"]) for batch in seen] == [5] * 4
     drawn = [number for batch in seen for number in (1000 * batch["waveforms"][:, 0]).round().int().tolist()]

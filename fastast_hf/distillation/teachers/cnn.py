@@ -222,7 +222,7 @@ def _create(config: CNNConfig) -> tuple[Any, int]:
     """The backbone and the number of its features."""
     import timm
 
-    options = {"drop_path_rate": config.drop_path_rate} if config.drop_path_rate else {}
+    options: dict[str, Any] = {"drop_path_rate": config.drop_path_rate} if config.drop_path_rate else {}
     try:
         backbone = timm.create_model(
             config.backbone, pretrained=False, in_chans=1, num_classes=0, global_pool="", **options
