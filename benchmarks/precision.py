@@ -24,7 +24,7 @@ import torch
 from writing import write_rows
 
 from fastast_hf import FastASTFeatureExtractor
-from fastast_hf.cli.corpus_options import add_corpus_options, corpus_arguments
+from fastast_hf.cli.options import add_corpus_options, corpus_arguments
 from fastast_hf.cli.tables import format_table
 from fastast_hf.corpora import Corpus
 from fastast_hf.errors import what_to_do

@@ -2,19 +2,76 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
+import difflib
 import functools
 import logging
+import os
 import pickle
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NoReturn
 
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 
 UNREADABLE_WEIGHTS = (pickle.UnpicklingError, SafetensorError)
 TRAIN_EXTRA = ("accelerate", "datasets", "evaluate", "sklearn", "tensorboard", "timm")
+PROGRAM = "FASTAST_PROGRAM"  # environment variable: what a script that `fastast train` launches calls itself
+# What people write for names that do not look like it.
+_MEANT = {"lr": "learning-rate", "epochs": "num-train-epochs", "batch-size": "per-device-train-batch-size"}
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """A parser of `--kebab-case` options that takes `--snake_case` as well; its errors are one line."""
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """As argparse's, of options in either spelling."""
+        return super().parse_known_args(with_hyphens(sys.argv[1:] if args is None else args), namespace)
+
+    def refuse(self, unknown: Sequence[str]) -> NoReturn:
+        """Exit with 2 because of arguments that the parser does not know; say which option may be meant."""
+        name = unknown[0].split("=")[0]
+        if not name.startswith("--"):
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        self.error(f"there is no option {name}{did_you_mean(name[2:], self.names(), '--')}")
+
+    def names(self) -> list[str]:
+        """The long options, without hyphens in front."""
+        return [option[2:] for option in self._option_string_actions if option.startswith("--")]
+
+    def error(self, message: str) -> NoReturn:
+        """Print what is wrong and where help is, and exit with 2."""
+        self.exit(2, f"{self.prog}: {one_line(message)} (see {self.prog} --help)\n")
+
+
+def with_hyphens(arguments: Sequence[str]) -> list[str]:
+    """Arguments with the names of options in kebab-case.
+
+    Example:
+        >>> with_hyphens(["--hub_id=a_b", "--top_k", "3", "my_clip.wav", "--", "--a_b"])
+        ['--hub-id=a_b', '--top-k', '3', 'my_clip.wav', '--', '--a_b']
+    """
+    options = list(arguments).index("--") if "--" in arguments else len(arguments)
+    changed = []
+    for argument in arguments[:options]:
+        name, equals, value = argument.partition("=")
+        changed.append((name.replace("_", "-") if name.startswith("--") else name) + equals + value)
+    return [*changed, *arguments[options:]]
+
+
+def did_you_mean(name: str, known: Sequence[str], before: str = "") -> str:
+    """A question after the name of nothing, for one that is much like it; empty where there is none.
+
+    Example:
+        >>> did_you_mean("learning-rat", ["layers", "learning-rate"], "--")
+        ': did you mean --learning-rate?'
+    """
+    alike = [_MEANT[name]] if _MEANT.get(name) in known else difflib.get_close_matches(name, known, n=1)
+    return f": did you mean {before}{alike[0]}?" if alike else ""
 
 
 def what_to_do(error: BaseException) -> str:
@@ -76,6 +133,7 @@ def refuse_contradictions(settings: Any, start: str | None, own: Mapping[str, An
 
 def one_line_errors(program: str) -> Callable[[Callable[..., int]], Callable[..., int]]:
     """Turn what a user can mend into one line on stderr and exit code 2."""
+    program = os.environ.get(PROGRAM, program)
 
     def decorate(main: Callable[..., int]) -> Callable[..., int]:
         @functools.wraps(main)

@@ -1,6 +1,6 @@
 """Fine-tune a FastAST on a corpus, or train one from nothing.
 
-    accelerate launch training/run_finetune.py --recipe esc50 --data ESC-50 --fold all --output_dir out
+    accelerate launch training/run_finetune.py --recipe esc50 --data ESC-50 --fold all --output out
 
 A recipe (training/recipes/) holds settings of the dataclasses below and of transformers' TrainingArguments; the
 command line replaces any of them. `--resume` continues a run that was stopped. `fastast train` launches this script.

@@ -1,6 +1,6 @@
 """Distil a teacher of another family into a FastAST (CMKD): a recipe of fine-tuning, with a teacher.
 
-    accelerate launch training/run_kd.py --recipe esc50 --teacher teacher --data ESC-50 --output_dir out
+    accelerate launch training/run_kd.py --recipe esc50 --teacher teacher --data ESC-50 --output out
 
 All settings of run_finetune.py, and which teacher. `--teacher` is a folder or Hub id; of a folder that holds
 `fold-1` …, each fold gets its own. `fastast distill` launches this script.

@@ -1,6 +1,6 @@
 """Train a teacher on a corpus: a CNN of timm, or PaSST.
 
-    accelerate launch training/run_teacher.py --recipe teacher_cnn_esc50 --data ESC-50 --output_dir teacher
+    accelerate launch training/run_teacher.py --recipe teacher_cnn_esc50 --data ESC-50 --output teacher
 
 It is used as run_finetune.py is; with `--fold all` ESC-50 gets a teacher for each fold, none of which has heard the
 clips that its students are tested on.

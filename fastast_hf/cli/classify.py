@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..tagging.processes import Processes
 from ..tagging.results_file import Appender, Output, json_line
 from ..tagging.score_settings import check_same, score_settings
+from .options import add_merging_options, one_or_list
 from .tables import format_table
 
 if TYPE_CHECKING:
@@ -34,13 +35,8 @@ def add_parser(commands: Any) -> None:
         "checkpoint)",
     )
     amount = parser.add_mutually_exclusive_group()
-    amount.add_argument("--r", type=int, metavar="N", help="tokens to merge in each layer (default: the checkpoint's)")
+    add_merging_options(parser, amount)
     amount.add_argument("--speedup", type=float, metavar="X", help="merge enough for 1/X of the arithmetic")
-    parser.add_argument(
-        "--schedule",
-        choices=("constant", "decreasing", "increasing"),
-        help="how r spreads over the layers (default: the checkpoint's)",
-    )
     parser.add_argument("--top-k", type=int, default=3, metavar="K", help="labels for each file (default: 3)")
     parser.add_argument("--batch-size", type=int, default=8, metavar="B", help="clips at once (default: 8)")
     parser.add_argument("--device", help="cpu, cuda, cuda:1 … (default: a GPU where there is one)")
@@ -165,7 +161,7 @@ def make_tagger(args: argparse.Namespace) -> Tagger:
 
     tagger = Tagger(
         args.model,
-        tome_r=args.r if args.speedup is None else 0,
+        tome_r=one_or_list(args.r) if args.speedup is None else 0,
         tome_schedule=args.schedule,
         top_k=args.top_k,
         batch_size=args.batch_size,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .corpus_options import add_corpus_options, corpus_arguments
+from .options import add_corpus_options, corpus_arguments
 from .tables import format_table
 
 if TYPE_CHECKING:

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from .options import add_merging_options, one_or_list
+
 
 def add_parser(commands: Any) -> None:
     """Add `export` to the commands."""
@@ -17,7 +19,8 @@ def add_parser(commands: Any) -> None:
         "number of clips may go through at once.",
     )
     export.add_argument("format", choices=("onnx", "int8"), help="float32, or 8-bit integers: a quarter of the size")
-    export.add_argument("model", metavar="MODEL", help="AST or FastAST checkpoint: folder or Hub id")
+    export.add_argument("model", nargs="?", default=argparse.SUPPRESS, help=argparse.SUPPRESS)  # without --model
+    export.add_argument("--model", metavar="ID", help="AST or FastAST checkpoint: folder or Hub id")
     export.add_argument(
         "-o",
         "--output",
@@ -25,16 +28,7 @@ def add_parser(commands: Any) -> None:
         metavar="FILE",
         help="default: model.onnx, or model-int8.onnx; one that is there is replaced",
     )
-    export.add_argument(
-        "--r",
-        type=int,
-        nargs="+",
-        metavar="N",
-        help="tokens to merge in each layer, or one number per layer (default: the checkpoint's)",
-    )
-    export.add_argument(
-        "--schedule", choices=("constant", "decreasing", "increasing"), help="how one r spreads over the layers"
-    )
+    add_merging_options(export, nargs="+")
     export.add_argument(
         "--frames",
         type=int,
@@ -48,9 +42,11 @@ def run(args: argparse.Namespace) -> int:
     """Export, and say what was made."""
     from ..onnx.export import export_onnx
 
+    if args.model is None:
+        raise ValueError("no model to export: give --model, an AST or FastAST checkpoint (folder or Hub id)")
     int8 = args.format == "int8"
     path = args.output or Path("model-int8.onnx" if int8 else "model.onnx")
-    r = args.r[0] if args.r is not None and len(args.r) == 1 else args.r
+    r = one_or_list(args.r)
     model = export_onnx(args.model, path, tome_r=r, tome_schedule=args.schedule, num_frames=args.frames, int8=int8)
     tokens = model.token_schedule()
     print(

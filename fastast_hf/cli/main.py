@@ -7,22 +7,13 @@ import io
 import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
 
 from huggingface_hub.errors import StrictDataclassError
 
-from ..errors import one_line, what_to_do
+from ..errors import OneLineParser, what_to_do
 from . import benchmark, card, classify, demo, distill, evaluate, export, push, schedule, stats, train, visualize
 
 COMMANDS = (classify, schedule, benchmark, export, train, distill, evaluate, stats, visualize, card, push, demo)
-
-
-class OneLineParser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line, without the usage text before it."""
-
-    def error(self, message: str) -> NoReturn:
-        """Print what is wrong and where help is, and exit with 2."""
-        self.exit(2, f"{self.prog}: {one_line(message)} (see {self.prog} --help)\n")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -34,6 +25,8 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for command in COMMANDS:
         command.add_parser(commands)
+    for each in commands.choices.values():
+        each.set_defaults(parser=each)
     return parser
 
 
@@ -45,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = build_parser()
     args, rest = parser.parse_known_args(argv)
     if rest and not getattr(args, "takes_the_rest", False):
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+        args.parser.refuse(rest)
     args.rest = rest
     try:
         keep_streams_clean()

@@ -8,6 +8,7 @@ import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from .options import add_merging_options, one_or_list
 from .tables import format_table
 
 if TYPE_CHECKING:
@@ -28,16 +29,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "--model", metavar="ID_OR_DIR", help=f"an AST or FastAST checkpoint (default: AST-base, as {DEFAULT_MODEL})"
     )
     amount = parser.add_mutually_exclusive_group()
-    amount.add_argument(
-        "--r", type=int, nargs="+", metavar="N", help="tokens to merge in every layer, or one number per layer"
-    )
+    add_merging_options(parser, amount, nargs="+")
     amount.add_argument(
         "--speedup", type=float, metavar="X", help="find the smallest r with X times fewer MACs than stock AST"
-    )
-    parser.add_argument(
-        "--schedule",
-        choices=("constant", "decreasing", "increasing"),
-        help="how one r is spread over the layers (default: the model's)",
     )
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--seconds", type=float, metavar="S", help="length of the clip, taken without padding")
@@ -63,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     if args.speedup is not None:
         config.tome_r = solve_tome_r(config, args.speedup, num_frames=num_frames)
     elif args.r is not None:
-        config.tome_r = args.r[0] if len(args.r) == 1 else args.r
+        config.tome_r = one_or_list(args.r)
     cost = complexity(config, num_frames=num_frames)
 
     if args.json:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from .corpus_options import add_corpus_options, corpus_arguments
+from .options import add_corpus_options, corpus_arguments
 
 
 def add_parser(commands: Any) -> None:
@@ -16,7 +16,11 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--split", default="train", help="train, validation or test (default: train)")
     parser.add_argument("--frames", type=int, metavar="T", help="look at the first T frames of each clip only")
     parser.add_argument(
-        "--write", type=Path, metavar="FOLDER", help="write them into the preprocessor_config.json of this folder"
+        "--output",
+        "--write",
+        type=Path,
+        metavar="FOLDER",
+        help="write both into the preprocessor_config.json of this checkpoint",
     )
     parser.set_defaults(run=run)
 
@@ -26,26 +30,26 @@ def run(args: argparse.Namespace) -> int:
     from ..corpora.statistics import corpus_statistics
     from ..model.feature_extraction_fastast import FastASTFeatureExtractor
 
-    if args.write is not None and args.write.exists() and not args.write.is_dir():
-        raise ValueError(f"--write is {args.write}: give the folder that preprocessor_config.json is in")
+    if args.output is not None and args.output.exists() and not args.output.is_dir():
+        raise ValueError(f"--output is {args.output}: give the folder that preprocessor_config.json is in")
     settings = corpus_arguments(args)
     # Statistics are of the training clips, whatever the fold: ESC-50's are measured on all of them.
     fold = int(args.fold) if args.fold and args.fold != "all" else None
-    known = args.write is not None and (args.write / "config.json").is_file()
-    corpus = settings.load(fold, str(args.write) if known else None)
+    known = args.output is not None and (args.output / "config.json").is_file()
+    corpus = settings.load(fold, str(args.output) if known else None)
     if args.split not in corpus:
         raise ValueError(f"there is no split {args.split!r} in this corpus: give one of {', '.join(corpus)}")
     extractor = FastASTFeatureExtractor()
-    if args.write is not None and (args.write / "preprocessor_config.json").is_file():
-        extractor = FastASTFeatureExtractor.from_pretrained(args.write)
+    if args.output is not None and (args.output / "preprocessor_config.json").is_file():
+        extractor = FastASTFeatureExtractor.from_pretrained(args.output)
     measured = corpus_statistics(corpus[args.split], extractor.sampling_rate, extractor.num_mel_bins, args.frames)
     left_out = f", {measured.unreadable} unreadable left out" if measured.unreadable else ""
     missing = f", {corpus.missing[args.split]} missing" if corpus.missing.get(args.split) else ""
     print(f"mean {measured.mean:.6f}, std {measured.std:.6f} ({measured.clips} clips{left_out}{missing})")
-    if args.write is not None:
+    if args.output is not None:
         extractor.mean, extractor.std = measured.mean, measured.std
         if args.frames is not None:
             extractor.max_length = args.frames
-        extractor.save_pretrained(args.write)
-        print(f"written to {args.write / 'preprocessor_config.json'}")
+        extractor.save_pretrained(args.output)
+        print(f"written to {args.output / 'preprocessor_config.json'}")
     return 0

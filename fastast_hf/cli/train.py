@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+from ..errors import PROGRAM, OneLineParser, with_hyphens
+
 # Accelerate's options that are told from the script's own by their names; its config file takes all of them.
 LAUNCH_OPTIONS = (
-    "--config_file",
-    "--num_processes",
-    "--num_machines",
-    "--machine_rank",
-    "--main_process_ip",
-    "--main_process_port",
-    "--gpu_ids",
+    "--config-file",
+    "--num-processes",
+    "--num-machines",
+    "--machine-rank",
+    "--main-process-ip",
+    "--main-process-port",
+    "--gpu-ids",
 )
 _TORCHS = {  # torch's launcher's own names of them
-    "--num_machines": "--nnodes",
-    "--machine_rank": "--node_rank",
-    "--main_process_ip": "--master_addr",
-    "--main_process_port": "--master_port",
+    "--num-machines": "--nnodes",
+    "--machine-rank": "--node-rank",
+    "--main-process-ip": "--master-addr",
+    "--main-process-port": "--master-port",
 }
 
 
@@ -36,6 +39,7 @@ def add_launcher(commands: Any, name: str, script: str, what: str) -> None:
     parser = commands.add_parser(name, add_help=False, help=f"{what} (--help: all settings)")
 
     def run(args: argparse.Namespace) -> int:
+        os.environ[PROGRAM] = f"fastast {name}"
         return launch(script, args.rest)
 
     parser.set_defaults(run=run, takes_the_rest=True)
@@ -51,28 +55,28 @@ def launch(script: str, arguments: list[str]) -> int:
     Returns:
         The script's exit code.
     """
-    from ..training.recipes import scripts_folder
+    from ..training.recipes import HELP, scripts_folder
 
     path = str(scripts_folder() / script)
-    if {"-h", "--help"} & set(arguments):
-        return subprocess.run([sys.executable, path, "--help"], check=False).returncode
+    if asked := [argument for argument in arguments if argument in HELP]:
+        return subprocess.run([sys.executable, path, asked[0]], check=False).returncode
     from accelerate.commands.config.config_args import default_config_file
     from accelerate.commands.launch import launch_command, launch_command_parser
 
     shared, own = split_arguments(arguments)
     given = dict(zip(shared[::2], shared[1::2], strict=True))
-    processes = given.get("--num_processes", "1")
-    if processes != "1" and ("--use_cpu" in own or not _devices(0)):
+    processes = given.get("--num-processes", "1")
+    if processes != "1" and ("--use-cpu" in own or not _devices(0)):
         # Accelerate's launcher would start one, without a word.
-        here = int(processes) // int(given.get("--num_machines", 1))
+        here = int(processes) // int(given.get("--num-machines", 1))
         options = [part for name, its in _TORCHS.items() if name in given for part in (its, given[name])]
-        launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(here), *options]
+        launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(here), *options]
         return subprocess.run([*launcher, path, *own], check=False).returncode
-    if "--config_file" not in shared and not Path(default_config_file).is_file():
+    if "--config-file" not in shared and not Path(default_config_file).is_file():
         # What accelerate would choose, and then warn of having chosen.
-        for option, value in (("--num_processes", _devices()), ("--num_machines", 1)):
+        for option, value in (("--num-processes", _devices()), ("--num-machines", 1)):
             shared += [] if option in shared else [option, str(value)]
-        shared += ["--mixed_precision", "no", "--dynamo_backend", "no"]  # the script's --bf16 and --torch_compile
+        shared += ["--mixed-precision", "no", "--dynamo-backend", "no"]  # the script's --bf16 and --torch-compile
     try:
         launch_command(launch_command_parser().parse_args([*shared, path, *own]))
     except subprocess.CalledProcessError as error:
@@ -86,14 +90,15 @@ def split_arguments(arguments: list[str]) -> tuple[list[str], list[str]]:
     """Accelerate's arguments and the script's.
 
     Example:
-        >>> split_arguments(["--fold", "1", "--num_processes", "2"])
-        (['--num_processes', '2'], ['--fold', '1'])
+        >>> split_arguments(["--fold", "1", "--num-processes", "2"])
+        (['--num-processes', '2'], ['--fold', '1'])
     """
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser = OneLineParser(add_help=False, allow_abbrev=False)
     for option in LAUNCH_OPTIONS:
         parser.add_argument(option)
     known, own = parser.parse_known_args(arguments)
-    return [part for name, value in vars(known).items() if value is not None for part in (f"--{name}", value)], own
+    given = [(f"--{name}", value) for name, value in vars(known).items() if value is not None]
+    return with_hyphens([part for option in given for part in option]), own
 
 
 def _devices(least: int = 1) -> int:

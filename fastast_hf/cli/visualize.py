@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from .options import add_merging_options, one_or_list
+
 
 def add_parser(commands: Any) -> None:
     """Add `visualize` to the commands."""
@@ -17,7 +19,7 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("file", type=Path, metavar="FILE", help="wav, flac, ogg, opus, mp3, aiff or caf")
     parser.add_argument("--model", metavar="ID", help="folder or Hub id of any AST (default: the bundled checkpoint)")
-    parser.add_argument("--r", type=int, metavar="N", help="tokens to merge in each layer (default: the model's own)")
+    add_merging_options(parser)
     parser.add_argument(
         "--layers", type=int, nargs="+", metavar="N", help="after which layers to look, from 1 (default: three)"
     )
@@ -37,12 +39,12 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"{args.file} is a folder: give one audio file in it")
     if is_onnx_file(args.model):
         raise ValueError(f"{args.model} does not tell what it merges: give the checkpoint that it was made of")
-    tagger = Tagger(args.model)
+    tagger = Tagger(args.model, tome_r=one_or_list(args.r), tome_schedule=args.schedule)
     depth = tagger.model.config.num_hidden_layers
     if args.layers and not all(1 <= layer <= depth for layer in args.layers):
         raise ValueError(f"--layers is {' '.join(map(str, args.layers))}: the model has layers 1 to {depth}")
     layers = None if args.layers is None else [layer - 1 for layer in args.layers]
-    figure = plot_merges(merge_clip(tagger, args.file, args.r, layers), args.file.name)
+    figure = plot_merges(merge_clip(tagger, args.file, layers=layers), args.file.name)
     args.output.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(args.output)
     print(args.output)

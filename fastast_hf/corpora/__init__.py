@@ -78,7 +78,7 @@ def load_corpus(
     if (root is None) == (hub_id is None):
         given = "no corpus to read" if root is None else "two to read from"
         raise CorpusError(
-            f"{name}: {given}; give its folder (--data, in Python root) or a copy on the Hub (--hub_id, hub_id)"
+            f"{name}: {given}; give its folder (--data, in Python root) or a copy on the Hub (--hub-id, hub_id)"
         )
     loader: Any = _LOADERS[name]
     known = set(signature(loader).parameters) - {"root", "hub_id", "streaming"}

@@ -128,7 +128,7 @@ def build_distillation(
     if not settings.teacher:
         raise ValueError("no teacher: give --teacher, a folder or Hub id of an audio classifier")
     if settings.cache_teacher and isinstance(corpus, StreamingCorpus):
-        raise ValueError("a stream's clips have no numbers to keep a teacher's logits by: leave out --cache_teacher")
+        raise ValueError("a stream's clips have no numbers to keep a teacher's logits by: leave out --cache-teacher")
     dtype = DTYPES[settings.teacher_dtype]
     checkpoint = teacher_of(settings.teacher, fold)
     teacher = Teacher.from_pretrained(checkpoint, label_names(corpus), args.device, dtype)

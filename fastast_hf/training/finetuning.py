@@ -36,7 +36,7 @@ class CorpusArguments:
     data: str | None = field(default=None, metadata={"help": "the corpus' folder"})
     hub_id: str | None = field(default=None, metadata={"help": "a parquet copy on the Hub, instead of the folder"})
     streaming: bool = field(
-        default=False, metadata={"help": "read training clips as they are used; needs --max_steps"}
+        default=False, metadata={"help": "read training clips as they are used; needs --max-steps"}
     )
     fold: str | None = field(default=None, metadata={"help": "ESC-50: the fold to test on, or all"})
     classes: int = field(default=35, metadata={"help": "Speech Commands: 35, or 12"})
@@ -130,7 +130,7 @@ def noise_clips(clips: ClipDataset, indices: Sequence[int]) -> Tensor:
     if not waveforms:
         raise ValueError(
             f"augmentation with noise takes it from clips of class {SILENCE}, of which {len(items)} are there and "
-            "none can be read: give such clips (--extra_data), or --noise 0"
+            "none can be read: give such clips (--extra-data), or --noise 0"
         )
     return torch.stack(waveforms)
 
@@ -142,13 +142,13 @@ def check_streaming(corpus: CorpusArguments, augment: AugmentationArguments, arg
         ValueError: Such a setting, or no number of steps.
     """
     if args.max_steps <= 0:
-        raise ValueError("a stream has no length: give --max_steps")
+        raise ValueError("a stream has no length: give --max-steps")
     if corpus.balanced_sampling:
         raise ValueError(
-            "a stream can't be drawn in balance: give --balanced_sampling false, or leave out --streaming"
+            "a stream can't be drawn in balance: give --balanced-sampling false, or leave out --streaming"
         )
     if corpus.extra_data:
-        raise ValueError("a stream takes in no other clips: leave out --extra_data, or --streaming")
+        raise ValueError("a stream takes in no other clips: leave out --extra-data, or --streaming")
     if augment.noise > 0:
         raise ValueError(f"a stream's clips of {SILENCE} can't be gathered: give --noise 0, or leave out --streaming")
 

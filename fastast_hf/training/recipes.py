@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import copy
-import difflib
 import functools
 import inspect
+import os
 import re
-import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, NoReturn
@@ -17,10 +15,32 @@ from typing import Any, NoReturn
 import yaml
 from transformers import HfArgumentParser
 
-# Recipes that come with the package: beside the training scripts.
+from ..errors import PROGRAM, OneLineParser, did_you_mean, with_hyphens
+
 # A setting of transformers', the one of a recipe that is used instead of it, and how that is switched off.
 REPLACING = (("lr_scheduler_type", "decay", "none"), ("optim", "adam_l2", "false"))
+# Recipes that come with the package are beside the training scripts.
 _SCRIPTS = (Path(__file__).parents[1] / "scripts", Path(__file__).parents[2] / "training")
+HELP = ("-h", "--help", "--help-all")
+# What `fastast`'s other commands call them.
+OTHER_NAMES = {"output_dir": "--output", "tome_r": "--r", "tome_schedule": "--schedule"}
+# Of transformers' settings, those that the help shows.
+SHOWN = (
+    "output_dir",
+    "num_train_epochs",
+    "max_steps",
+    "learning_rate",
+    "per_device_train_batch_size",
+    "gradient_accumulation_steps",
+    "gradient_checkpointing",
+    "bf16",
+    "dataloader_num_workers",
+    "eval_strategy",
+    "save_strategy",
+    "report_to",
+    "seed",
+    "use_cpu",
+)
 
 
 @dataclass
@@ -31,56 +51,74 @@ class RunArguments:
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter):
-    """Each option by one name, and its default where it has one that the help does not tell."""
-
-    def _format_action_invocation(self, action: argparse.Action) -> str:
-        shown = copy.copy(action)
-        shown.option_strings = [name for name in action.option_strings if "-" not in name.lstrip("-")]
-        return super()._format_action_invocation(shown)
+    """Show the default of an option that has one, where the help does not say it."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        if action.default in (None, "", []) or "default" in (action.help or ""):
+        if action.default in (None, "", [], False) or "default" in (action.help or ""):
             return action.help
         return super()._get_help_string(action)
 
 
-class RecipeParser(HfArgumentParser):
-    """An argument parser of dataclasses whose errors are one line; `none` is a value where None is a default.
+class _HelpAll(argparse.Action):
+    """Print the help with transformers' own settings."""
+
+    def __call__(self, parser: Any, *args: Any) -> None:
+        for action, text in parser.hidden.items():
+            action.help = text
+        parser.print_help()
+        parser.exit()
+
+
+class RecipeParser(HfArgumentParser, OneLineParser):
+    """A parser of dataclasses, of which the help shows ours; `none` is a value where None is a default.
 
     Attributes:
         source: Where the arguments are from, for errors.
+        hidden: The options that only `--help-all` shows, with their help texts.
     """
 
     source = ""
 
     def __init__(self, dataclass_types: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("prog", os.environ.get(PROGRAM))
         super().__init__(
             dataclass_types,
             allow_abbrev=False,
-            usage="%(prog)s [--recipe RECIPE] [--setting VALUE …]",  # all 150 would fill the screen
+            usage="%(prog)s [--recipe RECIPE] [--option VALUE …]",  # all 150 would fill the screen
             formatter_class=_Help,
             **kwargs,
         )
+        self.hidden: dict[argparse.Action, str | None] = {}
+        self.add_argument("--help-all", action=_HelpAll, nargs=0, help="show transformers' settings as well, and exit")
+        self.add_argument("--recipe", help="yaml file of settings, or the name of one that comes with the package")
         for action in self._actions:
-            if action.type is not None and action.default is None:
+            if callable(action.type) and action.default is None:
                 action.type = _or_none(action.type)
         for settings in self.dataclass_types:
             self._put_under_heading(settings)
 
+    def add_argument(self, *names: str, **kwargs: Any) -> Any:
+        """As argparse's: an option of a dataclass' field in kebab-case alone, and by the word that `fastast` has."""
+        field = names[0].lstrip("-")
+        if field in OTHER_NAMES:
+            names, kwargs["dest"] = (OTHER_NAMES[field], *names), field
+        return super().add_argument(*dict.fromkeys(with_hyphens(names)), **kwargs)
+
     def _put_under_heading(self, settings: Any) -> None:
         """Show a dataclass' settings apart, under what its docstring says that they are."""
-        own = settings.__module__.startswith(__package__ or "")
-        heading = re.split(r"[.:]", inspect.getdoc(settings) or "")[0] if own else "transformers' own settings"
+        own = settings.__module__.startswith(__package__.split(".")[0])
+        heading = re.split(r"[.:]", inspect.getdoc(settings) or "")[0] if own else "transformers' settings"
         group = self.add_argument_group(heading)
         names = {field.name for field in fields(settings)}
         for action in [action for action in self._optionals._group_actions if action.dest in names]:
             self._optionals._group_actions.remove(action)
             group._group_actions.append(action)
+            if not own and action.dest not in SHOWN:
+                self.hidden[action], action.help = action.help, argparse.SUPPRESS
 
     def error(self, message: str) -> NoReturn:
         """Print what is wrong and where help is, and exit with 2."""
-        print(f"{self.prog}: {self.source}{' '.join(message.split())} (see {self.prog} --help)", file=sys.stderr)
-        sys.exit(2)
+        super().error(f"{self.source}{message}")
 
 
 def scripts_folder() -> Path:
@@ -102,15 +140,15 @@ def parse_with_recipe(parser: RecipeParser, argv: Sequence[str]) -> tuple[Any, .
         ValueError: The recipe is no yaml, or a setting that there is none of.
         OSError: No such recipe.
     """
-    parser.add_argument("--recipe", help="yaml file of settings, or the name of one that comes with the package")
-    recipe = parser.parse_known_args([argument for argument in argv if argument not in ("-h", "--help")])[0].recipe
+    argv = with_hyphens(argv)
+    recipe = parser.parse_known_args([argument for argument in argv if argument not in HELP])[0].recipe
     if recipe:
         path = find_recipe(recipe)
         settings = read_recipe(path)
-        known = {action.dest for action in parser._actions} - {"help", "recipe"}
+        known = sorted({action.dest for action in parser._actions} - {"help", "help_all", "recipe"})
         for key in settings:
             if key not in known:
-                raise ValueError(f"{path}: there is no setting {key!r}: {_meant(key, known)}")
+                raise ValueError(f"{path}: there is no setting {key!r}{did_you_mean(key, known)}")
         # As the command line's, so that they are parsed and checked alike; what comes later replaces them.
         lists = {action.dest for action in parser._actions if action.nargs in ("+", "*")}
         for key, value in settings.items():
@@ -122,12 +160,12 @@ def parse_with_recipe(parser: RecipeParser, argv: Sequence[str]) -> tuple[Any, .
         parser.source = ""
         check_replaced(settings, argv)
         argv = [*arguments, *argv]
-    options = {option for action in parser._actions for option in action.option_strings}
-    for argument in parser.parse_known_args(list(argv))[1]:
-        if argument.startswith("--"):
-            raise ValueError(f"there is no setting {argument}: {_meant(argument, options)}")
-    parsed = parser.parse_args_into_dataclasses(list(argv), look_for_args_file=False)
-    return tuple(part for part in parsed if not hasattr(part, "recipe"))
+    *parsed, _, unknown = parser.parse_args_into_dataclasses(
+        argv, return_remaining_strings=True, look_for_args_file=False
+    )
+    if unknown:
+        parser.refuse(unknown)
+    return tuple(parsed)
 
 
 def find_recipe(name: str) -> Path:
@@ -162,11 +200,6 @@ def read_recipe(path: Path) -> dict[str, Any]:
     return settings if base is None else read_recipe(find_recipe(base)) | settings
 
 
-def _meant(name: str, known: Iterable[str]) -> str:
-    alike = difflib.get_close_matches(name, sorted(known), n=1)
-    return f"did you mean {alike[0]}?" if alike else "--help lists them all"
-
-
 def check_replaced(recipe: dict[str, Any], argv: Sequence[str]) -> None:
     """Refuse a setting that the recipe's own optimiser or schedule would take no notice of.
 
@@ -174,8 +207,9 @@ def check_replaced(recipe: dict[str, Any], argv: Sequence[str]) -> None:
         ValueError: There is one, and the recipe's is not switched off.
     """
     for given, replacing, off in REPLACING:
-        if f"--{given}" in argv and f"--{replacing}" not in argv and recipe.get(replacing) not in (None, False):
-            raise ValueError(f"--{given} has no effect beside the recipe's {replacing}: add --{replacing} {off}")
+        option, instead = with_hyphens([f"--{given}", f"--{replacing}"])
+        if option in argv and instead not in argv and recipe.get(replacing) not in (None, False):
+            raise ValueError(f"{option} has no effect beside the recipe's {replacing}: add {instead} {off}")
 
 
 def _as_arguments(path: Path, key: str, value: Any) -> list[str]:

@@ -174,7 +174,7 @@ def run_folds(
     root, folds = Path(args.output_dir), corpus_settings.folds()
     if len(folds) > 1 and args.push_to_hub:
         raise ValueError(
-            f"--push_to_hub would push {len(folds)} folds over each other into one repository: give --fold N, or "
+            f"--push-to-hub would push {len(folds)} folds over each other into one repository: give --fold N, or "
             "leave it out and push a fold's folder with fastast push"
         )
     for fold in folds:

@@ -18,6 +18,7 @@ from fastast_hf.cli import train
 from fastast_hf.cli.main import main
 from fastast_hf.corpora import load_corpus
 from fastast_hf.corpora.statistics import corpus_statistics
+from fastast_hf.errors import PROGRAM
 
 Make = Callable[..., Any]
 
@@ -39,7 +40,7 @@ def checkpoint(make_fastast: Make, tmp_path: Path) -> Path:
 def test_stats_prints_and_writes_what_is_measured(
     esc50: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["stats", "esc50", "--data", str(esc50), "--write", str(checkpoint)]) == 0
+    assert main(["stats", "esc50", "--data", str(esc50), "--output", str(checkpoint)]) == 0
     measured = corpus_statistics(load_corpus("esc50", esc50)["train"], num_mel_bins=48)
     assert f"mean {measured.mean:.6f}, std {measured.std:.6f} (20 clips)" in capsys.readouterr().out
     extractor = FastASTFeatureExtractor.from_pretrained(checkpoint)
@@ -162,10 +163,10 @@ MISTAKES = [
         "write {schedule} where",
     ),
     (["evaluate", "esc51", "--data", "{esc50}"], "invalid choice: 'esc51'"),
-    (["stats", "esc50"], "one of the arguments --data --hub-id/--hub_id is required"),
+    (["stats", "esc50"], "one of the arguments --data --hub-id is required"),
     (["stats", "esc50", "--data", "{esc50}", "--split", "valid"], "there is no split 'valid'"),
     (["stats", "esc50", "--data", "{esc50}", "--fold", "9"], "fold"),
-    (["stats", "esc50", "--data", "{esc50}", "--bogus"], "unrecognized arguments: --bogus"),
+    (["stats", "esc50", "--data", "{esc50}", "--bogus"], "there is no option --bogus"),
 ]
 
 
@@ -196,9 +197,10 @@ def test_train_launches_the_script_and_hands_on_its_exit_code(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    monkeypatch.setenv(PROGRAM, "")  # and take back what is set
     assert main(["train", "--corpus", "esc50", "--fold", "1", "--data", str(tmp_path / "gone"), "--use_cpu"]) == 2
     printed = capfd.readouterr()
-    assert printed.err.strip().splitlines()[-1].startswith("run_finetune.py: ")
+    assert printed.err.strip().splitlines()[-1].startswith("fastast train: ")
     assert "gone: no such folder" in printed.err and "Traceback" not in printed.err
 
 
@@ -221,13 +223,13 @@ def test_several_processes_on_a_cpu_are_several(monkeypatch: pytest.MonkeyPatch)
         return subprocess.CompletedProcess(command, 3)
 
     monkeypatch.setattr(train.subprocess, "run", run)
-    assert train.launch("run_finetune.py", ["--num_processes", "2", "--fold", "1", "--use_cpu"]) == 3
+    assert train.launch("run_finetune.py", ["--num-processes", "2", "--fold", "1", "--use-cpu"]) == 3
     machines = ["--num_machines", "2", "--machine_rank", "1", "--main_process_ip", "10.0.0.1"]
     machines += ["--main_process_port", "29501"]
     assert train.launch("run_finetune.py", ["--num_processes", "4", *machines, "--use_cpu"]) == 3
-    torchs = ["--nnodes", "2", "--node_rank", "1", "--master_addr", "10.0.0.1", "--master_port", "29501"]
-    for command, options, own in ((ran[0], [], ["--fold", "1", "--use_cpu"]), (ran[1], torchs, ["--use_cpu"])):
-        assert command[1:5] == ["-m", "torch.distributed.run", "--nproc_per_node", "2"]
+    torchs = ["--nnodes", "2", "--node-rank", "1", "--master-addr", "10.0.0.1", "--master-port", "29501"]
+    for command, options, own in ((ran[0], [], ["--fold", "1", "--use-cpu"]), (ran[1], torchs, ["--use-cpu"])):
+        assert command[1:5] == ["-m", "torch.distributed.run", "--nproc-per-node", "2"]
         assert command[5 : 5 + len(options)] == options
         assert Path(command[5 + len(options)]).name == "run_finetune.py" and command[6 + len(options) :] == own
 

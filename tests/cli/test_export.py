@@ -26,7 +26,7 @@ MADE = [
 ]
 MISTAKES = [
     (["tflite", "MODEL"], "invalid choice: 'tflite'"),
-    (["onnx"], "MODEL"),
+    (["onnx"], "give --model"),
     (["onnx", "MODEL", "--r", "-1"], "tome_r is -1"),
     (["onnx", "MODEL", "--r", "1", "2"], "2 numbers for 3 layers"),
     (["onnx", "MODEL", "--frames", "5"], "shorter than one patch"),
@@ -111,8 +111,7 @@ def test_an_exported_file_where_a_checkpoint_is_needed_is_one_line(
 ) -> None:
     assert main(["export", "onnx", checkpoint]) == 0
     capsys.readouterr()
-    model = ["model.onnx"] if command[0] == "export" else ["--model", "model.onnx"]
-    assert main([*command, *model]) == 2
+    assert main([*command, "--model", "model.onnx"]) == 2
     out, err = capsys.readouterr()
     assert out == "" and err.count("\n") == 1 and "give the checkpoint that it was made of" in err
 

@@ -12,7 +12,10 @@ from typing import Any
 import pytest
 
 from fastast_hf.cli import schedule
-from fastast_hf.cli.main import COMMANDS, main, one_line
+from fastast_hf.cli.main import COMMANDS, main
+from fastast_hf.errors import PROGRAM, one_line
+from fastast_hf.training.arguments import ScheduleArguments
+from fastast_hf.training.recipes import RecipeParser, parse_with_recipe
 
 NAMES = [command.__name__.split(".")[-1] for command in COMMANDS]
 LAUNCHING = {"train": "run_finetune.py", "distill": "run_kd.py"}
@@ -20,7 +23,8 @@ MISTAKES = [
     ([], "COMMAND"),
     (["sing"], "invalid choice: 'sing'"),
     (["classify"], "FILE|FOLDER"),
-    (["schedule", "--r\n20"], "unrecognized arguments: --r 20"),
+    (["schedule", "20"], "schedule: unrecognized arguments: 20 (see fastast schedule --help)"),
+    (["classify", "a.wav", "--topk", "3"], "classify: there is no option --topk: did you mean --top-k? (see fastast"),
 ]
 ERRORS = [
     (ValueError("r is\n-1:\n  give 0 or more"), 2, "fastast schedule: r is -1: give 0 or more\n"),
@@ -49,8 +53,8 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(("name", "script"), LAUNCHING.items())
-def test_help_of_a_command_that_launches_a_script_is_the_scripts(
-    name: str, script: str, monkeypatch: pytest.MonkeyPatch
+def test_a_script_that_a_command_launches_has_its_help_and_its_name(
+    name: str, script: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ran = []
 
@@ -59,8 +63,16 @@ def test_help_of_a_command_that_launches_a_script_is_the_scripts(
         return subprocess.CompletedProcess(command, 0)
 
     monkeypatch.setattr("fastast_hf.cli.train.subprocess.run", run)
+    monkeypatch.setenv(PROGRAM, "")  # and take back what is set
     assert main([name, "--help"]) == 0
     assert [Path(part).name for part in ran[0][1:]] == [script, "--help"]
+    assert os.environ[PROGRAM] == f"fastast {name}"
+    parser = RecipeParser(ScheduleArguments)
+    with pytest.raises(SystemExit):
+        parse_with_recipe(parser, ["--dekay", "1"])
+    assert capsys.readouterr().err == (
+        f"fastast {name}: there is no option --dekay: did you mean --decay? (see fastast {name} --help)\n"
+    )
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in LAUNCHING])

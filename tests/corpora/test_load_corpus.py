@@ -19,7 +19,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     (
         "esc50",
         {},
-        "esc50: no corpus to read; give its folder (--data, in Python root) or a copy on the Hub (--hub_id, hub_id)",
+        "esc50: no corpus to read; give its folder (--data, in Python root) or a copy on the Hub (--hub-id, hub_id)",
     ),
     (
         "esc50",

@@ -220,10 +220,10 @@ def test_silence_that_cannot_be_read_is_no_noise(tmp_path: Path) -> None:
 
 NOT_IN_A_STREAM = [
     # settings, what to do
-    ({"balanced_sampling": True}, "give --balanced_sampling false, or leave out --streaming"),
-    ({"extra_data": "more"}, "leave out --extra_data, or --streaming"),
+    ({"balanced_sampling": True}, "give --balanced-sampling false, or leave out --streaming"),
+    ({"extra_data": "more"}, "leave out --extra-data, or --streaming"),
     ({"noise": 0.5}, "give --noise 0, or leave out --streaming"),
-    ({"max_steps": -1}, "give --max_steps"),
+    ({"max_steps": -1}, "give --max-steps"),
 ]
 
 

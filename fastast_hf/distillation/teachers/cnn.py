@@ -189,7 +189,7 @@ def cnn_from_imagenet(
     except OSError as error:
         raise OSError(
             f"the ImageNet weights of {name} can't be fetched ({type(error).__name__}): check the network, give a "
-            "file of them (--imagenet_weights FILE), or start from nothing (--model none)"
+            "file of them (--imagenet-weights FILE), or start from nothing (--model none)"
         ) from error
     state = picture_network.state_dict()
     if weights is not None:

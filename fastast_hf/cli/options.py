@@ -1,9 +1,45 @@
-"""The options by which commands name a corpus."""
+"""The options that several commands share."""
 
 from __future__ import annotations
 
 import argparse
 from typing import Any
+
+
+def add_merging_options(parser: argparse.ArgumentParser, amount: Any = None, nargs: str | None = None) -> None:
+    """Add how much is merged, to `amount` where one option excludes another; `nargs` for numbers with spaces, too."""
+    (amount or parser).add_argument(
+        "--r",
+        type=_numbers,
+        nargs=nargs,
+        metavar="N[,N…]",
+        help="tokens to merge in each layer: one number, or one per layer (default: the model's own)",
+    )
+    parser.add_argument(
+        "--schedule",
+        choices=("constant", "decreasing", "increasing"),
+        help="how one r is spread over the layers (default: the model's own)",
+    )
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(number) for number in text.split(",")]
+
+
+_numbers.__name__ = "int"  # in argparse's "invalid int value"
+
+
+def one_or_list(r: list[Any] | None) -> Any:
+    """The given `--r` as a config has it: an int, or a list of one per layer.
+
+    Example:
+        >>> one_or_list([20]), one_or_list([4, 2]), one_or_list([[4, 3], [2]])
+        (20, [4, 2], [4, 3, 2])
+    """
+    if r is None:
+        return None
+    numbers = [number for part in r for number in (part if isinstance(part, list) else [part])]
+    return numbers[0] if len(numbers) == 1 else numbers
 
 
 def add_corpus_options(parser: argparse.ArgumentParser) -> None:
@@ -13,7 +49,7 @@ def add_corpus_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("corpus", choices=names, help="what to read; audiofolder is a folder of class-named folders")
     place = parser.add_mutually_exclusive_group(required=True)
     place.add_argument("--data", metavar="FOLDER", help="the corpus' folder")
-    place.add_argument("--hub-id", "--hub_id", metavar="ID", help="a parquet copy on the Hub")
+    place.add_argument("--hub-id", metavar="ID", help="a parquet copy on the Hub")
     parser.add_argument("--fold", metavar="N", help="ESC-50: the fold to test on (default: all five)")
     parser.add_argument("--classes", type=int, choices=(12, 35), default=35, help="Speech Commands (default: 35)")
     parser.add_argument("--subset", choices=("balanced", "full"), default="balanced", help="AudioSet's training clips")
