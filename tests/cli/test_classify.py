@@ -167,6 +167,7 @@ def test_headers_count_the_labels(top_k: str, headers: str, classify) -> None:  
     [
         (["--r", "20"], "tome_r=20: 146 tokens enter the first layer, 106 the last"),
         (["--r", "20", "--schedule", "decreasing"], "tome_r=20: 146 tokens enter the first layer, 86 the last"),
+        (["--r", "16,8,4"], "tome_r=[16, 8, 4]: 146 tokens enter the first layer, 122 the last"),
         (["--r", "0", "--dtype", "bfloat16"], "tome_r=0: 146 tokens enter the first layer, 146 the last, in bfloat16"),
         (["--native-length"], "130 the last (of clips that fill the model's input)"),
         (["--preset", "fast", "--no-native-length"], "tome_r=8: 146 tokens enter the first layer, 130 the last"),

@@ -341,7 +341,7 @@ def test_what_is_no_safetensors_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_weights_that_cannot_be_fetched_are_named_with_the_ways_out() -> None:
-    said = r"of mobilenetv3_small_050 can't be fetched .*--imagenet_weights FILE.*--model none"
+    said = r"of mobilenetv3_small_050 can't be fetched .*--imagenet-weights FILE.*--model none"
     with pytest.raises(OSError, match=said) as caught:
         cnn_from_imagenet("mobilenetv3_small_050")  # the tests are without a network
     assert "\n" not in str(caught.value)
