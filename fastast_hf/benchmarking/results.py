@@ -5,9 +5,9 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .candidates import COMPILED
 from .rows import Row
@@ -18,13 +18,14 @@ if TYPE_CHECKING:
 COLOURS = ("tab:blue", "tab:orange", "tab:green")  # of the three schedules
 
 
-def write_csv(rows: Sequence[Row], path: Path) -> None:
-    """Write one line per row, of which there is one at least; floats to five digits, nothing where a value is None."""
+def write_csv(rows: Sequence[Any], path: Path) -> None:
+    """Write a line for each of some dataclasses: floats to five digits, nothing for None, and lists left out."""
+    lines = [{name: value for name, value in asdict(row).items() if not isinstance(value, tuple)} for row in rows]
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(rows[0])], lineterminator="\n")
+        writer = csv.DictWriter(file, list(lines[0]), lineterminator="\n")
         writer.writeheader()
-        for row in rows:
-            writer.writerow({k: f"{v:.5g}" if isinstance(v, float) else v for k, v in asdict(row).items()})
+        for line in lines:
+            writer.writerow({k: f"{v:.5g}" if isinstance(v, float) else v for k, v in line.items()})
 
 
 def to_json(rows: Sequence[Row]) -> str:

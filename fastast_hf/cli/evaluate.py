@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +35,13 @@ def add_parser(commands: Any) -> None:
         help="checkpoints side by side, first the one that gains are told from, such as FastAST=plain "
         "'FastAST + KD (CNN)=distilled'; {r} and {schedule} in an ID are filled in",
     )
-    parser.add_argument("--r", type=int, nargs="+", metavar="N", help="(default: 0 5 … 40, and the checkpoint's own)")
+    parser.add_argument(
+        "--r",
+        type=int,
+        nargs="+",
+        metavar="N",
+        help="tokens to merge in each layer (default: 0 and the checkpoint's own; with {r} in a checkpoint, 0 5 … 40)",
+    )
     parser.add_argument(
         "--trained-r", type=int, nargs="+", metavar="N", help="the r that --trained has checkpoints for (default: --r)"
     )
@@ -60,30 +65,32 @@ def run(args: argparse.Namespace) -> int:
     import torch
 
     from ..benchmarking.circumstances import processor_name
-    from ..evaluation.checks import check_checkpoints, check_classes, check_output, with_own_r
+    from ..evaluation.checks import check_checkpoints, check_classes, default_r
     from ..evaluation.paper import R_VALUES
     from ..evaluation.results import with_speed, write_results
-    from ..evaluation.rows import SweepRow, comparison_rows, merging_rows
+    from ..evaluation.rows import comparison_rows, merging_rows
     from ..evaluation.sweep import Sweep
-    from ..evaluation.tables import explanation, schedules_named, terminal_tables
+    from ..evaluation.tables import explanation, score_tables, what_was_scored
     from ..loading.checkpoint import load_classifier
     from ..loading.devices import usable_device
     from ..loading.places import is_here, short_name
 
-    by_default = args.r is None
-    args.r = args.r or list(R_VALUES)
-    methods = compared(args) if args.compare else merging_methods(args)
     check_numbers(args)
-    settings, (scored, first_r) = corpus_arguments(args), methods[0]
-    folds, device = settings.folds(), str(usable_device(args.device))
-    check_output(args.output)
+    planned = compared(args) if args.compare else merging_methods(args)
+    settings, device = corpus_arguments(args), str(usable_device(args.device))
+    folds = settings.folds()
+    methods = [(method, own or list(R_VALUES)) for method, own in planned]
     known = check_checkpoints(methods, args.schedule, folds, args.split)
-    checkpoints = {method.name: method.checkpoint for method, _ in methods}
-    checkpoints |= {name: short_name(checkpoints[name]) for name, loaded in known if is_here(loaded)}
-    if by_default and not (args.compare and any("{r}" in method.checkpoint for method, _ in methods)):
-        methods = with_own_r(methods, args.schedule[0], folds[0])
+    try:
+        args.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"--output is {args.output}, where no folder can be made: {error.strerror}") from error
+    if args.r is None:
+        chosen = default_r([method for method, _ in planned], known)
+        methods = [(method, own or chosen[method.name]) for method, own in planned]
+    scored, (first_r, *_) = methods[0]
     sweep = Sweep(
-        {fold: settings.load(fold, scored.folder(first_r[0], args.schedule[0], fold)) for fold in folds},
+        {fold: settings.load(fold, scored.folder(first_r, args.schedule[0], fold)) for fold in folds},
         methods,
         args.output,
         split=args.split,
@@ -93,24 +100,22 @@ def run(args: argparse.Namespace) -> int:
     )
     check_classes(known, sweep.label_names)
     cells = sweep.cells(args.schedule)
-    rows: Sequence[SweepRow] = comparison_rows(cells) if args.compare else merging_rows(cells, sweep.multi_label)
+    rows = comparison_rows(cells) if args.compare else merging_rows(cells, sweep.multi_label)
     if args.rounds:
-        first = methods[0][0].folder(rows[0].tome_r, args.schedule[0], next(iter(sweep.corpora)))
-        rows = with_speed(rows, load_classifier(first).to(sweep.device).eval(), args.batch_size, args.rounds)
-    for shown in terminal_tables(rows):
-        print(format_table(list(shown[0]), [list(row.values()) for row in shown]), end="\n\n")
-    missing = sum(corpus.missing.get(args.split, 0) for corpus in sweep.corpora.values())
+        model = load_classifier(scored.folder(first_r, args.schedule[0], folds[0]))
+        rows = with_speed(rows, model.to(device).eval(), args.batch_size, args.rounds)
+    checkpoints = {method.name: method.checkpoint for method, _ in methods}
+    checkpoints |= {name: short_name(checkpoints[name]) for name, loaded in known if is_here(loaded)}
     facts = {
         "corpus": args.corpus,
         "title": args.title or args.corpus,
         "classes": len(sweep.label_names),
         "split": args.split,
-        "missing": missing,
-        "folds": [fold for fold in sweep.corpora if fold is not None],
+        "missing": sum(corpus.missing.get(args.split, 0) for corpus in sweep.corpora.values()),
+        "folds": [fold for fold in folds if fold is not None],
         "checkpoints": checkpoints,
-        "parameters": sweep.parameters,
-        "device": sweep.device,
-        "processor": processor_name(torch.device(sweep.device)),
+        "device": device,
+        "processor": processor_name(torch.device(device)),
         "dtype": "float32",
         "attention": sweep.attention,
         "batch_size": args.batch_size,
@@ -119,31 +124,30 @@ def run(args: argparse.Namespace) -> int:
     }
     one_fold = f"-fold-{args.fold}" if args.fold not in (None, "all") else ""
     named = re.sub(r"[^a-z0-9_]+", "-", (args.title or args.corpus).lower()).strip("-")
-    table = f"{named}-{args.split}{one_fold}{'-compared' if args.compare else ''}"
-    write_results(rows, args.output / table, facts, args.corpus)
-    left_out = sum(row.unreadable for row in rows[:1])
-    counted = f"{rows[0].clips} clips ({left_out} unreadable and {missing} missing left out)"
-    print("; ".join(part for part in (counted, schedules_named(rows)) if part))
-    print(explanation(rows))
+    stem = args.output / f"{named}-{args.split}{one_fold}{'-compared' if args.compare else ''}"
+    write_results(rows, stem, facts)
+    for table in score_tables(rows):
+        print(format_table(list(table[0]), [list(line.values()) for line in table]), end="\n\n")
+    print(what_was_scored(rows, facts), explanation(rows), sep="\n")
     print(f"written to {args.output}")
     return 0
 
 
 def check_numbers(args: argparse.Namespace) -> None:
     """Raise a ValueError for numbers that nothing can be scored or timed with."""
-    least = {"r": (min(args.r), 0), "batch-size": (args.batch_size, 1), "rounds": (args.rounds, 0)}
+    least = {"r": (min(args.r or [0]), 0), "batch-size": (args.batch_size, 1), "rounds": (args.rounds, 0)}
     least |= {"workers": (args.workers, 0), "trained-r": (min(args.trained_r or [0]), 0)}
     for name, (given, wanted) in least.items():
         if given < wanted:
             raise ValueError(f"{name} is {given}: give {wanted} or more")
     if args.title is not None and not re.search(r"[A-Za-z0-9]", args.title):
         raise ValueError(f"--title is {args.title!r}: give a name with a letter or digit, for files are called by it")
-    if args.compare and 0 not in args.r:
+    if args.compare and args.r and 0 not in args.r:
         raise ValueError("--r has no 0: put it in, for --compare tells each score's change from r = 0")
 
 
-def merging_methods(args: argparse.Namespace) -> list[tuple[Method, list[int]]]:
-    """Table 1's methods, each with its r."""
+def merging_methods(args: argparse.Namespace) -> list[tuple[Method, list[int] | None]]:
+    """Table 1's methods, each with its r; None for the default."""
     from ..evaluation.rows import INFERENCE, RANDOM, TRAINED
     from ..evaluation.sweep import Method
 
@@ -167,8 +171,8 @@ def merging_methods(args: argparse.Namespace) -> list[tuple[Method, list[int]]]:
     return methods
 
 
-def compared(args: argparse.Namespace) -> list[tuple[Method, list[int]]]:
-    """Table 2's methods, each at every r."""
+def compared(args: argparse.Namespace) -> list[tuple[Method, list[int] | None]]:
+    """Table 2's methods, each at every r; None for the default."""
     from ..evaluation.sweep import Method
 
     if args.model or args.trained or args.random_r or args.trained_r:

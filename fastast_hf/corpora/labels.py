@@ -72,13 +72,13 @@ def check_label_names(names: Sequence[str], own: Sequence[str]) -> None:
     """Raise a [`CorpusError`] for names that are not those of a corpus' own classes, in whatever order."""
     if len(set(names)) < len(names):
         twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
-        raise CorpusError(f"label order with {_listed(twice)} twice; give each class once")
+        raise CorpusError(f"labels with {_listed(twice)} twice; give each class once")
     if set(names) != set(own):
-        only_order, only_corpus = [n for n in names if n not in own], [n for n in own if n not in names]
+        lacked, foreign = [name for name in own if name not in names], [name for name in names if name not in own]
+        differ = [f"no {_listed(lacked)}"] * bool(lacked) + [f"{_listed(foreign)} besides"] * bool(foreign)
         raise CorpusError(
-            f"label order of {len(names)} classes for a corpus of {len(own)}: only in the order: "
-            f"{_listed(only_order)}; only in the corpus: {_listed(only_corpus)}; give the corpus that the checkpoint "
-            "was trained on, or train a new head"
+            f"{len(names)} labels for a corpus of {len(own)} classes, with {', and '.join(differ)}; give the corpus "
+            "that the checkpoint was trained on, or train a new head"
         )
 
 
@@ -94,4 +94,4 @@ def _label_feature(dataset: Any) -> Any:
 
 def _listed(names: Sequence[str]) -> str:
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return (", ".join(repr(name) for name in names[:_NAMED]) or "none") + more
+    return ", ".join(repr(name) for name in names[:_NAMED]) + more

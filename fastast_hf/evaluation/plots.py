@@ -1,174 +1,121 @@
-"""Pictures of the tables: score against throughput, beside the paper's own points."""
+"""A picture of the score tables: score against the arithmetic saved, beside the paper's own points."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .paper import PAPER_TABLE_1, PAPER_TABLE_2, R_VALUES
-from .rows import INFERENCE, MEAN_AVERAGE_PRECISION, ComparisonRow, SweepRow
+from .rows import SweepRow
+from .tables import SHOWN_METRICS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-MARKERS = {"Inf": "o", "Train+Inf": "s", "random r": "^"}
-COLOURS = {"constant": "tab:blue", "decreasing": "tab:orange", "increasing": "tab:green"}
 LINES = {"constant": "-", "decreasing": "--", "increasing": ":"}
-PAPER_STYLES = (("0.15", "-"), ("0.45", "--"), ("0.65", "-."))  # greys that can be told apart in print, too
-BARS_APART = 4  # points between the bars of two curves, which would lie over each other
+MARKERS = "os^vDP"
+GREYS = (("0.15", "-"), ("0.45", "--"), ("0.65", "-."))  # of the paper's curves: told apart in print, too
+DODGE = 0.006  # of the panel's width, from one curve to the next: intervals do not lie over each other
 
 
-def plot_merging(rows: Sequence[SweepRow], path: Path, corpus: str, name: str) -> None:
-    """Table 1: score against throughput, or against the MAC ratio where no time was taken, beside the paper's points.
+def plot_scores(rows: Sequence[SweepRow], path: Path, corpus: str, name: str) -> None:
+    """Draw a panel for each metric, with 95 % intervals, and one of the paper's points where it has any.
 
-    Raises:
-        ImportError: matplotlib is not installed.
-    """
-    from matplotlib.figure import Figure
+    The horizontal axis is the MAC ratio: by r it only grows, where a measured speed wanders.
 
-    paper = PAPER_TABLE_1.get(corpus)
-    figure = Figure(figsize=(10.5 if paper else 6, 5), dpi=150, layout="constrained")
-    panels = figure.subplots(1, 2 if paper else 1, squeeze=False)[0]
-    timed = all(row.samples_per_sec is not None for row in rows)
-    curves = _curves(rows)
-    barred = [curve for curve in curves if curve[0] == INFERENCE] or curves[:1]
-    ends: dict[float, int] = {}
-    for method, schedule in curves:
-        points = _points(rows, method, schedule)
-        x = [_place(row, timed) for row in points]
-        y = [100 * row.score for row in points]
-        style = {"color": COLOURS[schedule], "marker": MARKERS.get(method, "o"), "markersize": 5, "alpha": 0.85}
-        style["linestyle"] = "--" if method == INFERENCE else "-" if method == "Train+Inf" else ":"
-        panels[0].plot(x, y, label=f"{method}, {schedule}", **style)
-        if (method, schedule) in barred:
-            place = barred.index((method, schedule)) - (len(barred) - 1) / 2
-            _bars(panels[0], points, x, COLOURS[schedule], place)
-        if method == curves[0][0]:
-            ends |= _ends([row.tome_r for row in points], x)
-    metric = "mAP" if rows[0].metric == MEAN_AVERAGE_PRECISION else rows[0].metric
-    panels[0].set_title(f"measured here: {rows[0].clips} clips of {name}", fontsize=10)
-    _finish(panels[0], f"{metric}, %", _horizontal(timed), ends, f"bars: 95 % intervals of {_named(barred)}")
-    if paper:
-        for way, scores, marker, (colour, line) in zip(
-            ("Inf", "Train+Inf"),
-            (paper.inference, paper.training_and_inference),
-            "os",
-            PAPER_STYLES[1::-1],
-            strict=True,
-        ):
-            style = {"color": colour, "marker": marker, "linestyle": line, "markersize": 5}
-            panels[1].plot(paper.samples_per_sec, scores, label=way, **style)
-        panels[1].set_title(f"FastAST paper, Table 1: AST-base on {paper.name}", fontsize=10)
-        ends = _ends(R_VALUES, paper.samples_per_sec)
-        _finish(panels[1], "accuracy or mAP, %", "samples a second, as the paper has them", ends)
-    figure.savefig(path)
-
-
-def plot_comparison(rows: Sequence[ComparisonRow], path: Path, name: str) -> None:
-    """Table 2: accuracy and mAP of each method against throughput, or the MAC ratio, beside the paper's mAP.
+    Args:
+        rows: Of one evaluation.
+        path: The picture to write.
+        corpus: By its key; the paper's columns are of the same corpus.
+        name: Of the corpus, for the title.
 
     Raises:
         ImportError: matplotlib is not installed.
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(15, 5), dpi=150, layout="constrained")
-    panels = figure.subplots(1, 3)
-    timed = all(row.samples_per_sec is not None for row in rows)
-    methods = list(dict.fromkeys(row.method for row in rows))
-    for panel, metric in zip(panels, dict.fromkeys(row.metric for row in rows), strict=False):
-        of_metric = [row for row in rows if row.metric == metric]
-        curves = _curves(of_metric)
-        ends: dict[float, int] = {}
-        for place, (method, schedule) in enumerate(curves):
-            points = _points(of_metric, method, schedule)
-            index = methods.index(method)
-            style = {"color": f"C{index}", "marker": "os^vDP"[index % 6], "linestyle": LINES[schedule]}
-            x, y = [_place(row, timed) for row in points], [100 * row.score for row in points]
-            panel.plot(x, y, label=f"{method}, {schedule}", markersize=5, **style)
-            _bars(panel, points, x, f"C{index}", place - (len(curves) - 1) / 2)
-            if method == methods[0]:
-                ends |= _ends([row.tome_r for row in points], x)
+    metrics = list(dict.fromkeys(row.metric for row in rows))
+    title, horizontal, vertical, curves = _of_the_paper(corpus, compared=len(metrics) > 1)
+    count = len(metrics) + bool(curves)
+    figure = Figure(figsize=(max(6, 5 * count), 5), dpi=150, layout="constrained")
+    panels = figure.subplots(1, count, squeeze=False)[0]
+    for panel, metric in zip(panels, metrics, strict=False):
+        _draw(panel, [row for row in rows if row.metric == metric])
         panel.set_title(f"measured here: {rows[0].clips} clips of {name}", fontsize=10)
-        score = "mAP, %" if metric == MEAN_AVERAGE_PRECISION else f"{metric}, %"
-        _finish(panel, score, _horizontal(timed), ends, "bars: 95 % intervals")
-    for columns, marker, (colour, line) in zip(PAPER_TABLE_2, "os^", PAPER_STYLES, strict=True):
-        style = {"color": colour, "marker": marker, "linestyle": line, "label": columns.method}
-        panels[2].plot(columns.samples_per_sec, columns.mean_average_precision, markersize=5, **style)
-    panels[2].set_title("FastAST paper, Table 2: AST-base on AudioSet balanced", fontsize=10)
-    ends = _ends(R_VALUES, PAPER_TABLE_2[0].samples_per_sec)
-    _finish(panels[2], "mAP, %", "samples a second, as the paper has them", ends)
+        note = "bars: 95 % intervals"
+        _finish(panel, f"{SHOWN_METRICS[metric]}, %", "MAC ratio: arithmetic of r = 0 over that of r", note)
+    if curves:
+        for (label, (x, y)), marker, (colour, line) in zip(curves.items(), MARKERS, GREYS, strict=False):
+            panels[-1].plot(x, y, color=colour, linestyle=line, marker=marker, markersize=5, label=label)
+        _name_r(panels[-1], dict(zip(next(iter(curves.values()))[0], R_VALUES, strict=True)))
+        panels[-1].set_title(title, fontsize=10)
+        _finish(panels[-1], vertical, horizontal)
     figure.savefig(path)
 
 
-def _curves(rows: Sequence[SweepRow]) -> list[tuple[str, str]]:
-    """Methods with their schedules; at r = 0, which belongs to all schedules, no curve of its own unless alone."""
+def _draw(axes: Axes, rows: Sequence[SweepRow]) -> None:
+    """A curve for each method and schedule; r = 0, which is the same in all schedules, has none of its own."""
     merging = [row for row in rows if row.tome_r] or rows
-    return list(dict.fromkeys((row.method, row.schedule) for row in merging))
-
-
-def _points(rows: Sequence[SweepRow], method: str, schedule: str) -> list[SweepRow]:
-    """A method's rows of one schedule, r = 0 among them, which is the same in all."""
-    own = [row for row in rows if row.method == method and (row.schedule == schedule or not row.tome_r)]
-    return sorted(own, key=lambda row: row.tome_r)
-
-
-def _place(row: SweepRow, timed: bool) -> float:
-    return (row.samples_per_sec if timed else row.mac_ratio) or 0.0
-
-
-def _bars(axes: Axes, points: Sequence[SweepRow], x: Sequence[float], colour: str, place: float) -> None:
-    """Thin bars from low to high at the lowest, the middle and the highest r, moved aside by `place`."""
-    from matplotlib.transforms import ScaledTranslation
-
-    aside = ScaledTranslation(place * BARS_APART / 72, 0, axes.figure.dpi_scale_trans)
-    for index in sorted({0, len(points) // 2, len(points) - 1}):
-        low, high = 100 * points[index].low, 100 * points[index].high
-        axes.update_datalim([(x[index], low), (x[index], high)])  # what is moved aside does not count by itself
-        axes.plot(
-            [x[index]] * 2,
-            [low, high],
-            color=colour,
-            linewidth=0.9,
-            alpha=0.7,
-            marker="_",
-            markersize=6,
-            transform=axes.transData + aside,
+    curves = list(dict.fromkeys((row.method, row.schedule) for row in merging))
+    methods = list(dict.fromkeys(row.method for row in rows))
+    several = len({schedule for _, schedule in curves}) > 1
+    width = max(row.mac_ratio for row in rows) - 1
+    for place, (method, schedule) in enumerate(curves):
+        points = [row for row in rows if row.method == method and (row.schedule == schedule or not row.tome_r)]
+        points.sort(key=lambda row: row.tome_r)
+        index = methods.index(method)
+        axes.errorbar(
+            [row.mac_ratio + (place - (len(curves) - 1) / 2) * DODGE * width for row in points],
+            [100 * row.score for row in points],
+            [[100 * (row.score - row.low) for row in points], [100 * (row.high - row.score) for row in points]],
+            color=f"C{index}",
+            marker=MARKERS[index % len(MARKERS)],
+            markersize=5,
+            linestyle=LINES[schedule],
+            errorevery=max(1, len(points) - 1),  # at the lowest and the highest r
+            elinewidth=0.9,
+            label=f"{method}, {schedule}" if several else method,
         )
+    _name_r(axes, {row.mac_ratio: row.tome_r for row in rows})
 
 
-def _ends(r_values: Sequence[int], x: Sequence[float]) -> dict[float, int]:
-    """The lowest and the highest r by their place."""
-    return {x[0]: r_values[0], x[-1]: r_values[-1]}
+def _name_r(axes: Axes, r_values: Mapping[float, int]) -> None:
+    """The lowest and the highest r at the foot of the panel, by their places along it."""
+    for x, r in r_values.items():
+        if r in (min(r_values.values()), max(r_values.values())):
+            foot = axes.get_xaxis_transform()
+            axes.text(x, 0.015, f"r={r}", transform=foot, ha="center", fontsize=8, color="0.3")
 
 
-def _named(curves: Sequence[tuple[str, str]]) -> str:
-    return ", ".join(dict.fromkeys(method for method, _ in curves))
+Curves = dict[str, tuple[Sequence[float], Sequence[float]]]
 
 
-def _horizontal(timed: bool) -> str:
-    return "clips a second, waveform to label" if timed else "MAC ratio to r = 0"
+def _of_the_paper(corpus: str, compared: bool) -> tuple[str, str, str, Curves]:
+    """Title, labels of the axes, and curves by name: Table 2, or a corpus' columns of Table 1 if there are any."""
+    speed = "samples a second, as the paper has them"
+    if compared:
+        curves: Curves = {one.method: (one.samples_per_sec, one.mean_average_precision) for one in PAPER_TABLE_2}
+        return "FastAST paper, Table 2: AST-base on AudioSet balanced", speed, "mAP, %", curves
+    columns = PAPER_TABLE_1.get(corpus)
+    if columns is None:
+        return "", "", "", {}
+    scores = {"Inf": columns.inference, "Train+Inf": columns.training_and_inference}
+    curves = {name: (columns.samples_per_sec, score) for name, score in scores.items()}
+    vertical = "mAP, %" if corpus == "audioset" else "accuracy, %"
+    return f"FastAST paper, Table 1: AST-base on {columns.name}", speed, vertical, curves
 
 
-def _finish(axes: Axes, vertical: str, horizontal: str, ends: dict[float, int], note: str | None = None) -> None:
-    """Labels, the lowest and highest r along the foot of the panel, and the legend below it, clear of all curves."""
+def _finish(axes: Axes, vertical: str, horizontal: str, note: str | None = None) -> None:
+    """Labels, and the legend below the panel, clear of all curves."""
     axes.set_ylabel(vertical)
     axes.set_xlabel(horizontal)
     axes.grid(color="0.92", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.margins(x=0.1, y=0.12)
     axes.spines[["top", "right"]].set_visible(False)
-    for x, r in ends.items():
-        axes.annotate(f"r={r}", (x, 0.015), xycoords=axes.get_xaxis_transform(), ha="center", fontsize=8, color="0.3")
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(
-            loc="upper center",
-            bbox_to_anchor=(0.5, -0.14),
-            ncols=2,
-            handlelength=3,
-            fontsize=8,
-            edgecolor="none",
-            title=note,
-            title_fontsize=8,
-        )
+    legend = axes.legend(
+        loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2, handlelength=3, fontsize=8, title=note
+    )
+    legend.get_title().set_fontsize(8)
+    legend.set_frame_on(False)

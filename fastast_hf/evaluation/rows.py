@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -27,8 +26,8 @@ class SweepRow:
     """A method's score at one r. Scores and intervals are shares, of 1.
 
     Attributes:
-        method: Of Table 1: `"Inf"`, one checkpoint that merges only now; `"Train+Inf"`, a checkpoint trained at each
-            r; `"random r"`, one checkpoint trained with r drawn at random.
+        method: Of Table 1: `"Inf"`, one checkpoint that merges only at inference; `"Train+Inf"`, a checkpoint trained
+            at each r; `"random r"`, one checkpoint trained with r drawn at random. Of Table 2, a name of one's own.
         schedule: How r is spread over the layers.
         tome_r: Tokens merged in every layer.
         tokens_in: Entering the first layer.
@@ -39,14 +38,16 @@ class SweepRow:
         score: Over the clips of all folds together.
         low: Of the score's 95 % bootstrap interval over clips.
         high: Of the same.
-        change: The score less that of the method "Inf" (else the first) at r = 0.
-        change_low: Of the change's 95 % interval, on the same clips.
+        change: The score less that of the method "Inf" (else the first) at r = 0; of Table 2, less that of the same
+            method at r = 0 (the paper's column "Drop"). None for that row itself.
+        change_low: Of the change's 95 % interval, on the same clips; None where not the same clips could be read.
         change_high: Of the same.
+        gain: Of Table 2, the score less that of the first method at the same r; None for the first method itself.
+        gain_low: Of the gain's 95 % interval, on the same clips.
+        gain_high: Of the same.
         clips: Scored.
         unreadable: Left out because they could not be read.
-        front_end_samples_per_sec: Clips a second from waveform to spectrogram.
-        model_samples_per_sec: From there to logits.
-        samples_per_sec: From waveform to logits.
+        samples_per_sec: Clips a second, from waveform to logits.
         weights: The digests of the weights that were scored, one for each fold that has its own checkpoint.
     """
 
@@ -61,44 +62,26 @@ class SweepRow:
     score: float
     low: float
     high: float
-    change: float
-    change_low: float
-    change_high: float
-    clips: int
-    unreadable: int
-    front_end_samples_per_sec: float | None = None
-    model_samples_per_sec: float | None = None
-    samples_per_sec: float | None = None
-    weights: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class ComparisonRow(SweepRow):
-    """A row of Table 2, where each method has two of them, one for each metric.
-
-    Attributes:
-        change: The score less that of the same method at r = 0, below 0 where the score falls; the paper's
-            column "Drop".
-        gain: The score less that of the first method at the same r; None for the first method itself.
-        gain_low: Of the gain's 95 % interval, on the same clips.
-        gain_high: Of the same.
-    """
-
+    change: float | None = None
+    change_low: float | None = None
+    change_high: float | None = None
     gain: float | None = None
     gain_low: float | None = None
     gain_high: float | None = None
+    clips: int
+    unreadable: int
+    samples_per_sec: float | None = None
+    weights: tuple[str, ...] = ()
 
 
 def merging_rows(cells: Sequence[Cell], multi_label: bool) -> list[SweepRow]:
     """Table 1: the corpus' metric of each cell, and its change from the method "Inf" (else the first) at r = 0."""
     metric = MEAN_AVERAGE_PRECISION if multi_label else ACCURACY
     start = next((cell for cell in cells if cell.method.name == INFERENCE and cell.tome_r == 0), cells[0])
-    scored = [_Scored(cell, metric) for cell in cells]
-    reference = _Scored(start, metric)
-    return [SweepRow(**part.columns(reference)) for part in scored]
+    return [_row(cell, metric, start, cell) for cell in cells]
 
 
-def comparison_rows(cells: Sequence[Cell]) -> list[ComparisonRow]:
+def comparison_rows(cells: Sequence[Cell]) -> list[SweepRow]:
     """Table 2: accuracy and mean average precision of each cell, their change from r = 0 and gain on the first.
 
     Accuracy counts a clip as right whose best-scored class is one of its own, mean average precision is over classes
@@ -109,64 +92,62 @@ def comparison_rows(cells: Sequence[Cell]) -> list[ComparisonRow]:
         ValueError: A method is not scored at r = 0, from which its change is told.
     """
     by_place = {(cell.method, cell.schedule if cell.tome_r else "", cell.tome_r): cell for cell in cells}
-    first = cells[0].method
     rows = []
     for cell in cells:
-        start = by_place.get((cell.method, "", 0))
-        if start is None:
+        if (cell.method, "", 0) not in by_place:
             raise ValueError("the change of a score is told from r = 0: put 0 among the values of r")
-        plain = by_place[first, cell.schedule if cell.tome_r else "", cell.tome_r]
-        for metric in (ACCURACY, MEAN_AVERAGE_PRECISION):
-            scored = _Scored(cell, metric)
-            columns = scored.columns(_Scored(start, metric))
-            if cell.method != first:
-                gain = scored.difference(_Scored(plain, metric))
-                columns |= dict(zip(("gain", "gain_low", "gain_high"), gain, strict=True))
-            rows.append(ComparisonRow(**columns))
+        first = by_place[cells[0].method, cell.schedule if cell.tome_r else "", cell.tome_r]
+        rows += [
+            _row(cell, metric, by_place[cell.method, "", 0], first) for metric in (ACCURACY, MEAN_AVERAGE_PRECISION)
+        ]
     return rows
 
 
-class _Scored:
-    """A cell by one metric."""
+def _row(cell: Cell, metric: str, start: Cell, first: Cell) -> SweepRow:
+    """A cell by one metric, with its change from `start` and its gain on `first`, where these are other cells."""
+    resampled, count = resampled_score(cell, metric), len(cell.predictions.logits)
+    low, high = bootstrap_interval(resampled, count, centred=metric == MEAN_AVERAGE_PRECISION)
+    change, change_low, change_high = _difference(cell, start, metric)
+    gain, gain_low, gain_high = _difference(cell, first, metric)
+    return SweepRow(
+        method=cell.method.name,
+        schedule=cell.schedule,
+        tome_r=cell.tome_r,
+        tokens_in=cell.cost.layers[0].tokens_in,
+        tokens_out=cell.cost.tokens_out,
+        gmacs=cell.cost.macs / 1e9,
+        mac_ratio=cell.cost.speedup,
+        metric=metric,
+        score=_score(resampled, count),
+        low=max(low, 0.0),
+        high=min(high, 1.0),
+        change=change,
+        change_low=change_low,
+        change_high=change_high,
+        gain=gain,
+        gain_low=gain_low,
+        gain_high=gain_high,
+        clips=count,
+        unreadable=cell.predictions.unreadable,
+        weights=cell.weights,
+    )
 
-    def __init__(self, cell: Cell, metric: str) -> None:
-        self.cell, self.metric = cell, metric
-        self.count = len(cell.predictions.logits)
-        self.resampled = resampled_score(cell, metric)
-        self.score = float(self.resampled(np.ones((1, self.count), dtype=np.float32))[0])
 
-    def difference(self, reference: _Scored) -> tuple[float, float, float]:
-        """The score less another's, with its interval; without where not the same clips could be read."""
-        change = self.score - reference.score
-        if self.count != reference.count:
-            return change, float("nan"), float("nan")
-        return change, *paired_difference_interval(self.resampled, reference.resampled, self.count)
+def _difference(cell: Cell, other: Cell, metric: str) -> tuple[float | None, float | None, float | None]:
+    """By how much a cell's score is above another's, with its interval."""
+    if cell is other:
+        return None, None, None
+    counts = [len(one.predictions.logits) for one in (cell, other)]
+    own, others = resampled_score(cell, metric), resampled_score(other, metric)
+    difference = _score(own, counts[0]) - _score(others, counts[1])
+    if counts[0] != counts[1]:
+        return difference, None, None
+    return difference, *paired_difference_interval(own, others, counts[0])
 
-    def columns(self, reference: _Scored) -> dict[str, Any]:
-        """The fields of a [`SweepRow`]."""
-        cell = self.cell
-        centred = self.metric == MEAN_AVERAGE_PRECISION
-        low, high = bootstrap_interval(self.resampled, self.count, centred=centred)
-        change, change_low, change_high = self.difference(reference)
-        return {
-            "method": cell.method.name,
-            "schedule": cell.schedule,
-            "tome_r": cell.tome_r,
-            "tokens_in": cell.cost.layers[0].tokens_in,
-            "tokens_out": cell.cost.tokens_out,
-            "gmacs": cell.cost.macs / 1e9,
-            "mac_ratio": cell.cost.speedup,
-            "metric": self.metric,
-            "score": self.score,
-            "low": max(low, 0.0),
-            "high": min(high, 1.0),
-            "change": change,
-            "change_low": change_low,
-            "change_high": change_high,
-            "clips": self.count,
-            "unreadable": cell.predictions.unreadable,
-            "weights": cell.weights,
-        }
+
+def _score(resampled: ResampledScore, count: int) -> float:
+    """Each clip counted once."""
+    return float(resampled(np.ones((1, count), dtype=np.float32))[0])
 
 
 def resampled_score(cell: Cell, metric: str) -> ResampledScore:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -30,7 +29,6 @@ from ..model.feature_extraction_fastast import FastASTFeatureExtractor
 from ..model.modeling_fastast import FastASTForAudioClassification
 from ..model.token_merging import merges_per_layer
 from ..training.batches import ClipDataset
-from ..training.runs import check_fold
 
 
 @dataclass(frozen=True)
@@ -53,22 +51,27 @@ class Method:
         return str(per_fold) if fold is not None and per_fold.is_dir() else place
 
 
+Planned = tuple[Method, str, int]  # a cell of the table: method, schedule, r
+
+
+def planned(methods: Sequence[tuple[Method, Sequence[int]]], schedules: Sequence[str]) -> list[Planned]:
+    """The cells to score: each method at its r in every schedule, and once at r = 0, where schedules agree."""
+    return [
+        (method, schedule, r)
+        for method, r_values in methods
+        for schedule in schedules
+        for r in dict.fromkeys(r_values)
+        if r or schedule == schedules[0]
+    ]
+
+
 @dataclass(frozen=True)
 class Predictions:
-    """Logits and targets (N, classes) of the clips of a test split, and how many could not be read."""
+    """Logits and targets (N, classes) of the clips of a split, and how many clips could not be read."""
 
     logits: np.ndarray
     targets: np.ndarray
     unreadable: int
-
-    @classmethod
-    def joined(cls, parts: Sequence[Predictions]) -> Predictions:
-        """Those of all folds."""
-        return cls(
-            np.concatenate([part.logits for part in parts]),
-            np.concatenate([part.targets for part in parts]),
-            sum(part.unreadable for part in parts),
-        )
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,6 @@ class Sweep:
     batch_size: int = 16
     device: str = "cpu"
     workers: int = 0
-    _loaded: dict[str, Any] = field(default_factory=dict, repr=False)
     _configs: dict[str, Any] = field(default_factory=dict, repr=False)
     _weights: dict[str, str] = field(default_factory=dict, repr=False)
 
@@ -116,32 +118,26 @@ class Sweep:
         """Predict with every method at its r and every schedule; what was predicted before is read back.
 
         Raises:
-            ValueError: A checkpoint that does not fit the corpus, or is no AST.
+            ValueError: There is no such split, or a checkpoint does not fit the corpus, or is no AST.
             OSError: No such checkpoint.
         """
         for corpus in self.corpora.values():
             if self.split not in corpus:
                 raise ValueError(f"there is no split {self.split!r} in this corpus: give one of {', '.join(corpus)}")
         cells = planned(self.methods, schedules)
-        tasks = [
-            (method.folder(r, schedule, fold), fold, r, schedule)
-            for method, schedule, r in cells
-            for fold in self.corpora
-        ]
-        for checkpoint, fold, *_ in tasks:
-            if self.split == "test":
-                check_fold(checkpoint, fold)
-        by_checkpoint = defaultdict(list)  # each is loaded once
-        for index, task in enumerate(tasks):
-            by_checkpoint[task[0]].append(index)
-        order = [index for indices in by_checkpoint.values() for index in indices]
-        parts = {i: self._predictions(*tasks[i]) for i in tqdm(order, unit="part", leave=False, disable=None)}
-        folds = len(self.corpora)
-        made = []
+        tasks = [(method.folder(r, plan, fold), fold, r, plan) for method, plan, r in cells for fold in self.corpora]
+        order = sorted(range(len(tasks)), key=lambda index: tasks[index][0])  # each checkpoint is loaded once
+        parts, loaded = {}, None
+        for index in tqdm(order, unit="part", leave=False, disable=None):
+            checkpoint, *place = tasks[index]
+            if loaded is None or loaded[0] != checkpoint:
+                loaded = (checkpoint, *self._load(checkpoint))
+            parts[index] = self._predictions(*loaded[1:], *place)
+        folds, made = len(self.corpora), []
         for n, (method, schedule, r) in enumerate(cells):
-            checkpoints = [method.folder(r, schedule, fold) for fold in self.corpora]
+            checkpoints = [checkpoint for checkpoint, *_ in tasks[n * folds : (n + 1) * folds]]
             config = self._configs[checkpoints[0]]
-            joined = Predictions.joined([parts[n * folds + fold] for fold in range(folds)])
+            joined = _joined([parts[n * folds + fold] for fold in range(folds)])
             softmax = config.problem_type != "multi_label_classification"
             weights = tuple(dict.fromkeys(self._weights[checkpoint] for checkpoint in checkpoints))
             made.append(Cell(method, schedule, r, joined, complexity(config, r, schedule), softmax, weights))
@@ -158,18 +154,29 @@ class Sweep:
         return label_names(next(iter(self.corpora.values())))
 
     @property
-    def parameters(self) -> int:
-        """Of the model scored last."""
-        return max((model.num_parameters() for model, _, _ in self._loaded.values()), default=0)
-
-    @property
     def attention(self) -> str | None:
-        """Attention implementation of the model scored last."""
-        return next((config._attn_implementation for config in reversed(self._configs.values())), None)
+        """Attention implementation that was scored with."""
+        return next((config._attn_implementation for config in self._configs.values()), None)
 
-    def _predictions(self, checkpoint: str, fold: int | None, r: int, schedule: str) -> Predictions:
-        """Of one checkpoint on one fold, from the file where they are kept or computed and kept."""
-        model, extractor, stamp = self._load(checkpoint)
+    def _load(self, checkpoint: str) -> tuple[FastASTForAudioClassification, FastASTFeatureExtractor, str]:
+        """Model, front end, and a stamp that changes with either."""
+        model = load_classifier(checkpoint).to(self.device).eval()
+        extractor = FastASTFeatureExtractor.from_pretrained(checkpoint)
+        self._configs[checkpoint] = model.config
+        self._weights[checkpoint] = weights_digest(model.state_dict().values())
+        parts = (self._weights[checkpoint], extractor.to_json_string(), model.config.to_json_string())
+        return model, extractor, hashlib.sha256("".join(parts).encode()).hexdigest()
+
+    def _predictions(
+        self,
+        model: FastASTForAudioClassification,
+        extractor: FastASTFeatureExtractor,
+        stamp: str,
+        fold: int | None,
+        r: int,
+        schedule: str,
+    ) -> Predictions:
+        """Of one checkpoint on one fold, from the file where they are kept, or computed and kept."""
         key = json.dumps([stamp, fold, r, schedule if r else "", self.split, self._stamp_of_clips(fold)])
         path = self.folder / "predictions" / f"{hashlib.sha256(key.encode()).hexdigest()[:20]}.safetensors"
         try:
@@ -177,9 +184,8 @@ class Sweep:
             return Predictions(kept["logits"], kept["targets"], int(kept["unreadable"][0]))
         except (OSError, SafetensorError):
             pass  # not there, or not whole
-        predictions = predict(
-            model, extractor, self.corpora[fold], self.split, r, schedule, self.batch_size, self.workers
-        )
+        corpus = self.corpora[fold]
+        predictions = predict(model, extractor, corpus, self.split, r, schedule, self.batch_size, self.workers)
         if predictions.unreadable:
             return predictions  # not kept: the clips may be mended
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -193,32 +199,6 @@ class Sweep:
         clips = self.corpora[fold][self.split]
         label = "labels" if is_multi_label(self.corpora[fold]) else "label"
         return hashlib.sha256(json.dumps([list(clips["id"]), list(clips[label])]).encode()).hexdigest()
-
-    def _load(self, checkpoint: str) -> tuple[FastASTForAudioClassification, FastASTFeatureExtractor, str]:
-        """Model, front end, and a stamp that changes when the weights do; one is kept in memory."""
-        if checkpoint not in self._loaded:
-            self._loaded.clear()
-            model = load_classifier(checkpoint).to(self.device).eval()
-            self._configs[checkpoint] = model.config
-            self._weights[checkpoint] = weights_digest(model.state_dict().values())
-            stamp = hashlib.sha256(self._weights[checkpoint].encode())
-            extractor = FastASTFeatureExtractor.from_pretrained(checkpoint)
-            stamp.update(extractor.to_json_string().encode() + model.config.to_json_string().encode())
-            self._loaded[checkpoint] = (model, extractor, stamp.hexdigest())
-        return self._loaded[checkpoint]
-
-
-def planned(
-    methods: Sequence[tuple[Method, Sequence[int]]], schedules: Sequence[str]
-) -> list[tuple[Method, str, int]]:
-    """The cells that are to be scored: method, schedule and r."""
-    return [
-        (method, schedule, r)
-        for method, r_values in methods
-        for schedule in schedules
-        for r in dict.fromkeys(r_values)
-        if r or schedule == schedules[0]  # at r = 0 schedules are the same
-    ]
 
 
 @torch.inference_mode()
@@ -259,3 +239,9 @@ def predict(
         raise ValueError(f"none of the {len(clips)} clips of the {split} split can be read: check the corpus' folder")
     joined = np.concatenate(targets)
     return Predictions(np.concatenate(logits), joined, len(clips) - len(joined))
+
+
+def _joined(parts: Sequence[Predictions]) -> Predictions:
+    """Those of all folds."""
+    logits, targets = np.concatenate([p.logits for p in parts]), np.concatenate([p.targets for p in parts])
+    return Predictions(logits, targets, sum(part.unreadable for part in parts))

@@ -1,9 +1,8 @@
-"""Checks before a sweep: the output folder, and which method's checkpoint is at fault, before anything is scored."""
+"""Checks before a sweep: which method's checkpoint is at fault, and at which r it is scored."""
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,8 @@ from typing import Any
 import pytest
 
 from fastast_hf import FastASTFeatureExtractor
-from fastast_hf.evaluation.checks import check_checkpoints, check_classes, check_output, with_own_r
+from fastast_hf.evaluation.checks import check_checkpoints, check_classes, default_r
+from fastast_hf.evaluation.paper import R_VALUES
 from fastast_hf.evaluation.sweep import Method
 
 Make = Callable[..., Any]
@@ -38,7 +38,7 @@ def test_the_classes_of_every_checkpoint_are_read_without_its_weights(save: Make
     save("r4-decreasing", *reversed(CLASSES))
     method = (Method("Train+Inf", str(tmp_path / "r{r}-{schedule}")), (0, 4))
     known = check_checkpoints([method], ["constant", "decreasing"], [None])
-    assert known == {
+    assert {place: list(config.id2label.values()) for place, config in known.items()} == {
         ("Train+Inf", str(tmp_path / "r0-constant")): CLASSES,  # at r = 0 no other schedule's is asked for
         ("Train+Inf", str(tmp_path / "r4-constant")): CLASSES,
         ("Train+Inf", str(tmp_path / "r4-decreasing")): CLASSES[::-1],
@@ -46,16 +46,25 @@ def test_the_classes_of_every_checkpoint_are_read_without_its_weights(save: Make
     check_classes(known, CLASSES)
 
 
-def test_own_r_are_added_to_methods_of_one_checkpoint_and_not_to_those_of_one_for_each_r(
-    make_fastast: Make, tmp_path: Path
+def test_by_default_one_checkpoint_is_scored_at_0_and_its_own_r_and_one_for_each_r_at_the_papers(
+    save: Make, make_fastast: Make, tmp_path: Path
 ) -> None:
-    for name, r in (("a", 12), ("b", 3), ("c", [1, 2, 3])):
+    for name, r in (("a", 12), ("b", 3), ("plain", 0), ("list", [1, 2, 3])):
+        save(name, *CLASSES)
         make_fastast(tome_r=r).config.save_pretrained(tmp_path / name)
-    a, b, c, each = (Method(name, str(tmp_path / name)) for name in ("a", "b", "c", "r{r}"))
-    methods = [(a, [0, 5]), (b, [0, 5]), (c, [0, 5]), (each, [0, 5])]
-    together = [0, 3, 5, 12]
-    assert with_own_r(methods, "constant", None) == [(a, together), (b, together), (c, together), (each, [0, 5])]
-    assert with_own_r([(a, [0, 12])], "constant", 1) == [(a, [0, 12])]
+    for r in R_VALUES:
+        save(f"r{r}", *CLASSES)
+    a, b, plain, by_layer, each = (Method(name, str(tmp_path / name)) for name in ("a", "b", "plain", "list", "r{r}"))
+
+    def chosen(*methods: Method) -> dict[str, list[int]]:
+        known = check_checkpoints([(method, R_VALUES) for method in methods], ["constant"], [None])
+        return default_r(methods, known)
+
+    assert chosen(plain) == {"plain": [0]}
+    assert chosen(a, b) == {"a": [0, 3, 12], "b": [0, 3, 12]}
+    assert chosen(a, each) == {"a": sorted([*R_VALUES, 12]), "r{r}": list(R_VALUES)}
+    with pytest.raises(ValueError, match="list has an r for each layer: give the r to score with --r"):
+        chosen(by_layer)
 
 
 def test_a_checkpoint_at_fault_is_named_with_its_method(save: Make, tmp_path: Path) -> None:
@@ -73,7 +82,7 @@ def test_a_checkpoint_at_fault_is_named_with_its_method(save: Make, tmp_path: Pa
 def test_a_checkpoint_of_other_classes_is_named_with_its_method(save: Make) -> None:
     methods = [(Method("a", save("one", *CLASSES)), [0]), (Method("b", save("other", "dog", "cat")), [0])]
     known = check_checkpoints(methods, ["constant"], [None])
-    with pytest.raises(ValueError, match=r"^b, .*other: label order of 2 .* only in the order: 'cat'; .* 'rain'"):
+    with pytest.raises(ValueError, match=r"^b, .*other: 2 labels for .* with no 'rain', and 'cat' besides"):
         check_classes(known, CLASSES)
 
 
@@ -84,23 +93,3 @@ def test_a_checkpoint_trained_on_the_test_clips_is_named_with_its_method(save: M
         check_checkpoints([method], ["constant"], [2, 1])
     check_checkpoints([method], ["constant"], [2])
     check_checkpoints([method], ["constant"], [1], split="train")
-
-
-def test_an_output_folder_that_is_a_file_or_below_one_is_refused(tmp_path: Path) -> None:
-    file = tmp_path / "file"
-    file.write_text("")
-    for folder in (file, file / "out" / "deeper"):
-        with pytest.raises(ValueError, match=r"can't hold the results, for .*file is a file: give another folder$"):
-            check_output(folder)
-    check_output(tmp_path / "new" / "folder")
-    check_output(tmp_path)
-    assert not (tmp_path / "new").exists()
-
-
-def test_an_output_folder_that_can_not_be_written_to_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    access = os.access
-    monkeypatch.setattr(os, "access", lambda place, mode: not mode & os.W_OK and access(place, mode))  # root may all
-    with pytest.raises(ValueError, match=r"out can't hold the results, for .* is not writable: give another folder$"):
-        check_output(tmp_path / "out")
