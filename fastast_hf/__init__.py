@@ -12,6 +12,7 @@ from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, AutoModelF
 from transformers.pipelines import PIPELINE_REGISTRY
 
 from .distillation.teachers.cnn import CNNConfig, CNNForAudioClassification
+from .distillation.teachers.efficientat import EfficientATConfig, EfficientATForAudioClassification
 from .distillation.teachers.passt import PasstConfig, PasstForAudioClassification
 from .distillation.teachers.passt_features import PasstFeatureExtractor
 from .merging.patching import apply_token_merging, remove_token_merging
@@ -31,6 +32,8 @@ __all__ = [
     "AudioError",
     "CNNConfig",
     "CNNForAudioClassification",
+    "EfficientATConfig",
+    "EfficientATForAudioClassification",
     "FastASTConfig",
     "FastASTFeatureExtractor",
     "FastASTForAudioClassification",
@@ -53,6 +56,7 @@ AutoFeatureExtractor.register(FastASTConfig, FastASTFeatureExtractor, exist_ok=T
 for config, model, extractor in (
     (CNNConfig, CNNForAudioClassification, FastASTFeatureExtractor),
     (PasstConfig, PasstForAudioClassification, PasstFeatureExtractor),
+    (EfficientATConfig, EfficientATForAudioClassification, PasstFeatureExtractor),
 ):
     AutoConfig.register(config.model_type, config, exist_ok=True)
     AutoModelForAudioClassification.register(config, model, exist_ok=True)

@@ -17,7 +17,7 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 
 UNREADABLE_WEIGHTS = (pickle.UnpicklingError, SafetensorError)
-TRAIN_EXTRA = ("accelerate", "datasets", "evaluate", "sklearn", "tensorboard", "timm")
+TRAIN_EXTRA = ("accelerate", "datasets", "evaluate", "sklearn", "tensorboard", "timm", "torchvision")
 PROGRAM = "FASTAST_PROGRAM"  # environment variable: what a script that `fastast train` launches calls itself
 # What people write for names that do not look like it.
 _MEANT = {"lr": "learning-rate", "epochs": "num-train-epochs", "batch-size": "per-device-train-batch-size"}

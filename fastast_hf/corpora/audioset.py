@@ -67,7 +67,7 @@ def load_audioset(
             f"{root / LABELS}: cannot be read (no such file); the lists have mids, and a checkpoint's label map has "
             "only names: put the file there, or say where it is by --label-file (labels=)"
         )
-    names, ids = _read_labels(Path(labels) if labels is not None else root / LABELS)
+    names, ids = read_labels(Path(labels) if labels is not None else root / LABELS)
     rows = {
         split: [row for table in tables for row in _read_segments(root / table, ids)]
         for split, tables in _TABLES[subset].items()
@@ -87,7 +87,7 @@ def _load_copy(hub_id: str, streaming: bool, subset: str, labels: Any) -> Corpus
             "order (--model, a checkpoint that knows them)"
         )
     if isinstance(labels, (str, os.PathLike)):
-        column, (names, ids) = "labels", _read_labels(Path(labels))
+        column, (names, ids) = "labels", read_labels(Path(labels))
     else:
         column, names = "human_labels", list(labels)
         ids = {name: index for index, name in enumerate(names)}
@@ -119,8 +119,8 @@ def _size(data: Dataset | IterableDataset) -> int | None:
     return split.num_examples if split else None
 
 
-def _read_labels(file: Path) -> tuple[list[str], dict[str, int]]:
-    """Display names in the order of `index`, and the id of each mid."""
+def read_labels(file: Path) -> tuple[list[str], dict[str, int]]:
+    """Display names of `class_labels_indices.csv` in the order of `index`, and the id of each mid."""
     rows = [row for _, row in read_table(file, ("index", "mid", "display_name"))]
     try:
         rows.sort(key=lambda row: int(row["index"]))

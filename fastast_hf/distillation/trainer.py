@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from transformers import TrainingArguments
 
 from ..corpora import Corpus, StreamingCorpus, label_names
+from ..corpora.audioset import read_labels
 from ..loading.devices import DTYPES
 from ..model.feature_extraction_fastast import FastASTFeatureExtractor
 from ..training.finetuning import CorpusArguments
@@ -20,6 +21,7 @@ from ..training.runs import check_fold, write_json
 from ..training.trainer import FastASTTrainer, clip_losses
 from ..training.views import View
 from .teachers.logit_cache import LogitCache
+from .teachers.released import is_released
 from .teachers.teacher import Teacher, teacher_probabilities
 
 TEACHING = "teaching.json"
@@ -101,7 +103,11 @@ class DistillationArguments:
     """Who teaches, and how."""
 
     teacher: str = field(
-        default="", metadata={"help": "folder or Hub id of an audio classifier; a folder of fold-1 … is one for each"}
+        default="",
+        metadata={"help": "folder or Hub id of an audio classifier (of fold-1 …: one for each), or a released .pt"},
+    )
+    teacher_labels: str | None = field(
+        default=None, metadata={"help": "what a released .pt knows: AudioSet's class_labels_indices.csv"}
     )
     lam: float = field(default=0.1, metadata={"help": "λ: share of the ground truth in the loss"})
     tau: float = field(default=1.0, metadata={"help": "τ: what the teacher's logits are divided by"})
@@ -114,6 +120,20 @@ class DistillationArguments:
     def __post_init__(self) -> None:
         if self.teacher_dtype not in DTYPES:
             raise ValueError(f"teacher_dtype is {self.teacher_dtype!r}: choose one of {', '.join(DTYPES)}")
+
+    def own_labels(self) -> list[str] | None:
+        """What a released file knows, in its order; None of a checkpoint, which names its labels.
+
+        Raises:
+            ValueError: The list is not given, or is no list of AudioSet's labels.
+        """
+        if not is_released(self.teacher):
+            return None
+        if self.teacher_labels is None:
+            raise ValueError(
+                f"{self.teacher} does not name its labels: give --teacher-labels class_labels_indices.csv"
+            )
+        return read_labels(Path(self.teacher_labels))[0]
 
 
 def build_distillation(
@@ -131,7 +151,7 @@ def build_distillation(
         raise ValueError("a stream's clips have no numbers to keep a teacher's logits by: leave out --cache-teacher")
     dtype = DTYPES[settings.teacher_dtype]
     checkpoint = teacher_of(settings.teacher, fold)
-    teacher = Teacher.from_pretrained(checkpoint, label_names(corpus), args.device, dtype)
+    teacher = Teacher.from_pretrained(checkpoint, label_names(corpus), args.device, dtype, settings.own_labels())
     kept = Path(args.output_dir) / "teacher_logits.safetensors" if settings.cache_teacher else None
     return {"teacher": teacher, "lam": settings.lam, "tau": settings.tau, "cache_file": kept}
 
@@ -167,7 +187,7 @@ def check_teachers(
         return
     names = label_names(corpus_settings.load(folds[0]))
     for checkpoint in dict.fromkeys(teacher_of(settings.teacher, fold) for fold in folds):
-        Teacher.from_pretrained(checkpoint, names).check_hearing(student)
+        Teacher.from_pretrained(checkpoint, names, own_labels=settings.own_labels()).check_hearing(student)
 
 
 class CMKDTrainer(FastASTTrainer):

@@ -34,7 +34,7 @@ SIZES = (
     "head",
 )  # fmt: skip
 # Settings that may name files and folders.
-PLACES = ("model", "teacher", "imagenet_weights", "data", "extra_data", "label_file")
+PLACES = ("model", "teacher", "teacher_labels", "imagenet_weights", "data", "extra_data", "label_file")
 OF_ONE_CORPUS = {"classes": "speech_commands", "subset": "audioset", "label_file": "audioset", "fold": "esc50"}
 SPARE_BYTES = 2**24  # a disk with less free is taken for full where writing to it failed
 

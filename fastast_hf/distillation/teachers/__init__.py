@@ -1,1 +1,1 @@
-"""Teachers of another family than AST, for cross-model knowledge distillation: CNNs and PaSST."""
+"""Teachers of another family than AST, for cross-model knowledge distillation: CNNs, PaSST and EfficientAT."""

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from ...corpora import Corpus, StreamingCorpus, is_multi_label, label_names, with_label_order
@@ -14,15 +12,15 @@ from ...errors import refuse_contradictions
 from ...model.feature_extraction_fastast import FastASTFeatureExtractor
 from ...training.initialisation import initialised
 from .cnn import CNNConfig, CNNForAudioClassification, cnn_from_imagenet
+from .efficientat import EfficientATConfig
 from .passt import PasstConfig, PasstForAudioClassification
-from .passt_checkpoint import passt_from_checkpoint, passt_from_deit
+from .passt_checkpoint import passt_from_deit
 from .passt_features import PasstFeatureExtractor
-from .psla import cnn_from_psla, psla_feature_extractor
 from .teacher import load_teacher
 
 logger = logging.getLogger(__name__)
 
-ARCHITECTURES = ("cnn", "passt")
+ARCHITECTURES = ("cnn", "passt", "efficientat")
 # Settings of a new teacher, and which settings each architecture has to itself.
 _NEW = {"backbone": "efficientnet_b2", "head": "mean", "hidden_size": 768, "layers": 12, "heads": 12, "stride": 10,
         "rate": 32000}  # fmt: skip
@@ -31,17 +29,23 @@ _OWN = {
     "passt": ("hidden_size", "layers", "heads", "stride", "rate", "time_patchout", "frequency_patchout",
               "unstructured_patchout"),
 }  # fmt: skip
-_HEADS = {CNNConfig.model_type: "head.", PasstConfig.model_type: "classifier."}
+_HEADS = {
+    CNNConfig.model_type: "head.",
+    PasstConfig.model_type: "classifier.",
+    EfficientATConfig.model_type: "network.classifier.3.",
+}
 
 
 @dataclass
 class TeacherModelArguments:
     """What the teacher is."""
 
-    architecture: str = field(default="cnn", metadata={"help": "cnn or passt"})
+    architecture: str = field(default="cnn", metadata={"help": "cnn, passt or efficientat"})
     model: str | None = field(
         default=None,
-        metadata={"help": "timm/NAME (ImageNet), a teacher's checkpoint, or a .pth or .pt of PSLA or PaSST"},
+        metadata={
+            "help": "timm/NAME (ImageNet), a teacher's checkpoint, or a .pth or .pt of PSLA, PaSST or EfficientAT"
+        },
     )
     imagenet_weights: str | None = field(
         default=None, metadata={"help": "safetensors file of timm/NAME's weights, instead of a download (cnn)"}
@@ -78,6 +82,8 @@ class TeacherModelArguments:
         """What the config of this architecture has of settings that any checkpoint of it can be trained with."""
         if self.architecture == "cnn":
             return {"drop_path_rate": self.drop_path_rate} | ({"max_length": self.frames} if self.frames else {})
+        if self.architecture == "efficientat":
+            return {}
         names = ("time_patchout", "frequency_patchout", "unstructured_patchout")
         return {name: getattr(self, name) for name in names}
 
@@ -123,10 +129,6 @@ def _built(
             return passt_from_deit(name, **fields), _new_extractor(settings, corpus), corpus
         model = cnn_from_imagenet(name, settings.imagenet_weights, head=settings.of_new("head"), **fields)
         return model, _new_extractor(settings, corpus), corpus
-    if Path(start).suffix in (".pt", ".pth"):
-        read: Callable[..., Any] = passt_from_checkpoint if settings.architecture == "passt" else cnn_from_psla
-        extractor = PasstFeatureExtractor() if settings.architecture == "passt" else psla_feature_extractor()
-        return _trained_on(read(start), settings, labels), _adjusted(extractor, settings), corpus
     model, extractor = load_teacher(start)
     model_type = model.config.model_type
     if model_type != f"fastast_{settings.architecture}":
@@ -149,6 +151,8 @@ def _refuse_unused(settings: TeacherModelArguments) -> None:
                     f"--architecture {architecture}"
                 )
     start = settings.model or ""
+    if settings.architecture == "efficientat" and (not start or start.startswith("timm/")):
+        raise ValueError(f"an efficientat can't start from {start or 'nothing'}: give --model mn10_as_mAP_471.pt, say")
     if settings.imagenet_weights is not None and not start.startswith("timm/"):
         raise ValueError(
             f"imagenet_weights is {settings.imagenet_weights!r}, and the teacher starts from {start or 'nothing'}: "
@@ -162,6 +166,8 @@ def _refuse_other_sizes(settings: TeacherModelArguments, config: Any, extractor:
     """Raise a ValueError for a setting of a new teacher that this one, which has sizes of its own, contradicts."""
     if settings.architecture == "cnn":
         refuse_contradictions(settings, settings.model, {"backbone": config.backbone, "head": config.head})
+        return
+    if settings.architecture == "efficientat":
         return
     own = {
         "hidden_size": config.hidden_size,

@@ -18,6 +18,7 @@ from ...errors import UNREADABLE_WEIGHTS, weights_readable
 from ...model.configuration_fastast import check_place
 from ...model.feature_extraction_fastast import FastASTFeatureExtractor
 from ...training.views import SpectrogramDraws, View, spectrograms, spectrograms_for_another
+from .released import is_released, load_released
 
 logger = logging.getLogger(__name__)
 
@@ -54,14 +55,22 @@ class Teacher:
         label_names: Sequence[str],
         device: str | torch.device = "cpu",
         dtype: torch.dtype | None = None,
+        own_labels: Sequence[str] | None = None,
     ) -> Teacher:
-        """Load a teacher: a folder or Hub id of any audio classifier; no code in it is run.
+        """Load a teacher: a folder or Hub id of any audio classifier, or a released file; no code in it is run.
+
+        Args:
+            checkpoint: The teacher.
+            label_names: The student's labels in its order.
+            device: Where to compute.
+            dtype: Of its weights; None for what they have.
+            own_labels: What a released file knows, in its order; the file does not say.
 
         Raises:
             OSError: No such checkpoint.
             ValueError: It is no audio classifier, lacks weights, or has other labels than the student.
         """
-        model, extractor = load_teacher(checkpoint)
+        model, extractor = load_teacher(checkpoint, own_labels)
         return cls(model.to(device), extractor, label_names, dtype)
 
     def fingerprint(self) -> str:
@@ -146,19 +155,22 @@ class Teacher:
             return self.model(**own).logits.float()[:, self.order]
 
 
-def load_teacher(checkpoint: str) -> tuple[Any, Any]:
+def load_teacher(checkpoint: str, own_labels: Sequence[str] | None = None) -> tuple[Any, Any]:
     """An audio classifier, whole, and its front end; code in pickled weights, or beside them, is not run.
+
+    Args:
+        checkpoint: A folder, a Hub id, or a file of weights that [`load_released`] reads.
+        own_labels: What such a file knows, in its order.
 
     Raises:
         OSError: No such checkpoint.
         ValueError: It is no audio classifier, or lacks weights.
     """
+    if is_released(checkpoint):
+        return load_released(checkpoint, own_labels)
     check_place(checkpoint)
     if Path(checkpoint).is_file():
-        raise ValueError(
-            f"{checkpoint} is a file: give a checkpoint's folder (fastast_hf.distillation.teachers' passt_checkpoint."
-            "passt_from_checkpoint and psla.cnn_from_psla make one of a released .pt or .pth; see the README)"
-        )
+        raise ValueError(f"{checkpoint} is a file: give a checkpoint's folder, or a released .pt or .pth")
     with weights_readable(checkpoint):
         try:
             AutoConfig.from_pretrained(checkpoint, trust_remote_code=False)
