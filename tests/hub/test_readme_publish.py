@@ -1,4 +1,4 @@
-"""The README's section on publishing, command by command, against the local Hub."""
+"""The page on publishing, command by command, against the local Hub."""
 
 from __future__ import annotations
 
@@ -26,9 +26,8 @@ OTHERS = dict.fromkeys(["pink_noise", "white_noise"], "_silence_") | dict.fromke
 
 
 def commands() -> list[list[str]]:
-    """Of the section's first block, without the login, for which the environment has a token."""
-    section = (ROOT / "README.md").read_text().partition("## Publish\n")[2].partition("\n## ")[0]
-    block = re.search(r"```bash\n(.*?)```", section, re.DOTALL)
+    """Of the page's first block, without the login, for which the environment has a token."""
+    block = re.search(r"```bash\n(.*?)```", (ROOT / "docs" / "publishing.md").read_text(), re.DOTALL)
     assert block is not None
     lines = [shlex.split(line, comments=True) for line in block[1].replace("\\\n", " ").splitlines()]
     return [line for line in lines if line and line != ["hf", "auth", "login"]]
