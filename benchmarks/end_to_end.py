@@ -30,7 +30,7 @@ from transformers import ASTFeatureExtractor, AudioClassificationPipeline
 from writing import write_rows
 
 from fastast_hf import FastASTFeatureExtractor, FastASTForAudioClassification, Tagger
-from fastast_hf.audio.files import MIN_SECONDS
+from fastast_hf.audio import MIN_SECONDS
 from fastast_hf.benchmarking.candidates import stock_ast
 from fastast_hf.benchmarking.rounds import check_at_least, interleaved_rounds, timed
 from fastast_hf.cli.tables import format_table

@@ -27,7 +27,7 @@ from scale_plots import plot_folder
 from transformers.utils import logging
 from writing import circumstances
 
-from fastast_hf.audio.files import load_audio
+from fastast_hf.audio import load_audio
 from fastast_hf.benchmarking.rounds import interleaved_rounds
 from fastast_hf.tagging.tagger import BUNDLED_CHECKPOINT, Tagger
 

@@ -22,7 +22,7 @@ from .model.feature_extraction_fastast import FastASTFeatureExtractor
 from .model.modeling_fastast import FastASTForAudioClassification, FastASTModel
 
 if TYPE_CHECKING:
-    from .audio.files import AudioError, load_audio
+    from .audio import AudioError, load_audio
     from .merging.complexity import solve_tome_r
     from .tagging.tagger import Tagger
 
@@ -65,8 +65,8 @@ PIPELINE_REGISTRY.supported_tasks["audio-classification"]["impl"] = FastASTAudio
 
 # What a model alone does not need (audio decoding, progress bars) is imported when it is first asked for.
 _LAZY = {
-    "AudioError": "audio.files",
-    "load_audio": "audio.files",
+    "AudioError": "audio",
+    "load_audio": "audio",
     "Tagger": "tagging.tagger",
     "solve_tome_r": "merging.complexity",
 }

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from fastast_hf.audio.files import AudioError, load_audio
+from fastast_hf.audio import AudioError, load_audio
 
 
 def tone(hz: float = 440.0, rate: int = 16000, seconds: float = 0.5, amplitude: float = 0.5) -> np.ndarray:

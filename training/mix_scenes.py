@@ -24,7 +24,7 @@ from typing import NamedTuple
 import numpy as np
 import soundfile
 
-from fastast_hf.audio.files import load_audio
+from fastast_hf.audio import load_audio
 from fastast_hf.corpora import CorpusError, label_names, load_corpus
 from fastast_hf.corpora.esc50 import FOLDS
 from fastast_hf.errors import one_line

@@ -1,3 +1,21 @@
 """Audio files and arrays to mono waveforms."""
 
 from __future__ import annotations
+
+from .errors import AudioError, name_of
+from .folders import AUDIO_EXTENSIONS, AudioFiles, find_audio, is_audio, walk
+from .loading import MIN_SECONDS, load_audio, read_audio, windows
+
+__all__ = [
+    "AUDIO_EXTENSIONS",
+    "MIN_SECONDS",
+    "AudioError",
+    "AudioFiles",
+    "find_audio",
+    "is_audio",
+    "load_audio",
+    "name_of",
+    "read_audio",
+    "walk",
+    "windows",
+]

@@ -6,9 +6,6 @@ model's input length) are read and not yet taken. A worker starts on a recording
 length, so that w workers and a recording of at most m windows make room + w · m windows, beside the group that the
 model is at: room + m. At 8 clips to a batch there are 32 of room; of 10-s clips at 16 kHz, 640 kB each, 4 workers hold
 23 MB, and the model 21 MB, whether the folder has a hundred clips or a million.
-
-An mp3 is decoded by one worker at a time (what its decoder writes to stderr is caught there); the others go on with
-files of other kinds.
 """
 
 from __future__ import annotations
@@ -21,10 +18,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import Any, Generic, TypeVar
 
-from .files import AudioError
-
 Source = TypeVar("Source")
 Recording = TypeVar("Recording")
+Windows = TypeVar("Windows", bound=Sized)
 
 MOST_WORKERS = 8  # more cores than these are for the model
 
@@ -90,14 +86,13 @@ def read_ahead(
     return _ReadingAhead(read, min(workers, most), room).stream(sources, most)
 
 
-def in_groups(
-    recordings: Iterable[tuple[Source, list[Any] | AudioError]], windows: int
-) -> Iterator[list[tuple[Source, list[Any] | AudioError]]]:
+def in_groups(recordings: Iterable[tuple[Source, Windows]], windows: int) -> Iterator[list[tuple[Source, Windows]]]:
     """Recordings together until they have that many windows, so that batches of like length can be made of them.
 
     Args:
-        recordings: Sources with their windows, or with the error of those that could not be read.
-        windows: From so many on, a group is given. Errors with no windows before them to wait for are given at once.
+        recordings: Sources with their windows; of one that can't be read, none.
+        windows: From so many on, a group is given. One without windows that has no others to wait for is given at
+            once.
 
     Yields:
         Groups, none of them empty, in the order of the recordings.
@@ -106,11 +101,11 @@ def in_groups(
         >>> [len(group) for group in in_groups([("a", [1]), ("b", [2, 3]), ("c", [4])], 2)]
         [2, 1]
     """
-    group: list[tuple[Source, list[Any] | AudioError]] = []
+    group: list[tuple[Source, Windows]] = []
     waiting = 0
     for source, own in recordings:
         group.append((source, own))
-        waiting += 0 if isinstance(own, AudioError) else len(own)
+        waiting += len(own)
         if not waiting or waiting >= windows:
             yield group
             group, waiting = [], 0

@@ -28,7 +28,7 @@ def add_parser(commands: Any) -> None:
         help="label audio files, or all audio in folders",
         description="Label audio files, and all audio in folders: wav, flac, ogg, opus, mp3, aiff or caf.",
     )
-    parser.add_argument("paths", nargs="+", type=Path, metavar="FILE|FOLDER")
+    parser.add_argument("paths", nargs="+", metavar="FILE|FOLDER")
     parser.add_argument(
         "--model",
         help="AST or FastAST checkpoint, folder or Hub id, or a file of fastast export (default: the bundled "
@@ -66,7 +66,7 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Label what was given; 2 if anything in it could not be used, though the rest is still labelled."""
-    from ..audio.files import AudioError
+    from ..audio import AudioError
 
     if args.output is not None:
         return run_to_file(args)
@@ -183,19 +183,15 @@ def stream(tagger: Tagger, files: list[Path], args: argparse.Namespace, progress
     return tagger.stream(files, on_error="return", progress=progress, workers=args.workers)
 
 
-def list_files(paths: list[Path]) -> tuple[list[Path], bool]:
-    """The audio files in `paths`, and whether one of the paths was a folder without any, which is then reported."""
-    from ..audio.files import AudioError, find_audio_files
+def list_files(paths: list[str]) -> tuple[list[Path], bool]:
+    """The audio files in `paths`, and whether some of them can't be listed; what is left out is reported."""
+    from ..audio import find_audio
 
-    files: list[Path] = []
-    failed = False
-    for path in paths:
-        try:
-            files += find_audio_files([path])
-        except AudioError as error:
-            print(f"fastast: {error}", file=sys.stderr)
-            failed = True
-    return files, failed
+    found = find_audio(paths)
+    for line in (*found.errors, found.describe_left_out()):
+        if line:
+            print(f"fastast: {line}", file=sys.stderr)
+    return found.files, bool(found.errors)
 
 
 def print_errors(results: list[Any]) -> bool:

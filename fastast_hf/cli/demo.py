@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import classify
@@ -25,7 +24,7 @@ def add_parser(commands: Any) -> None:
         description="Without clips, open a page in the browser: upload or record a sound, move r, see labels, tokens "
         "and the merge map (needs gradio). With clips, label them with the bundled checkpoint and time it.",
     )
-    parser.add_argument("paths", nargs="*", type=Path, metavar="FILE|FOLDER", help="clips, best of about a second")
+    parser.add_argument("paths", nargs="*", metavar="FILE|FOLDER", help="clips, best of about a second")
     parser.add_argument("--model", metavar="ID", help="of the page: any AST (default: the bundled checkpoint)")
     parser.add_argument("--port", type=int, metavar="N", help="of the page (default: the first free one from 7860)")
     parser.set_defaults(run=run)
@@ -53,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
         return open_page(args)
     if args.model is not None or args.port is not None:
         raise ValueError("--model and --port are of the page: leave them out, or the clips")
-    from ..audio.files import AudioError, load_audio
+    from ..audio import AudioError, load_audio
     from ..benchmarking.inference import quick_speedups
     from ..tagging.tagger import Tagger
 

@@ -6,7 +6,7 @@ import hashlib
 import logging
 from pathlib import Path
 
-from ..audio.files import AudioError, find_audio_files
+from ..audio import find_audio
 from .corpus import Clip, Corpus, CorpusError, build_corpus
 from .sources import check_folder
 
@@ -81,10 +81,12 @@ def _find_classes(folder: Path) -> Classes:
     classes = {}
     for child in folder.iterdir():
         if child.is_dir() and not child.name.startswith("."):
-            try:
-                classes[child.name] = find_audio_files([child])
-            except AudioError:
-                logger.warning("%s: no audio in this folder; it is left out", child)
+            found = find_audio(child)
+            for line in (*found.errors, found.describe_left_out()):
+                if line:
+                    logger.warning("%s", line)
+            if found.files:
+                classes[child.name] = found.files
     return classes
 
 

@@ -20,7 +20,7 @@ from datasets import (
     Value,
 )
 
-from ..audio.files import AUDIO_EXTENSIONS
+from ..audio import AUDIO_EXTENSIONS
 
 logger = logging.getLogger(__name__)
 

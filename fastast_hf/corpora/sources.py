@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from datasets import DatasetDict, IterableDatasetDict, load_dataset, load_dataset_builder
 
-from ..audio.files import AUDIO_EXTENSIONS
+from ..audio import AudioError, is_audio, walk
 from .corpus import UNDECODED, CorpusError
 
 Copy = TypeVar("Copy", DatasetDict, IterableDatasetDict)
@@ -26,17 +26,17 @@ def check_folder(folder: Path, holds: str) -> None:
 
 
 def files_by_stem(folder: Path) -> dict[str, Path]:
-    """Index the audio files at any depth by their names without extension; the first of the same name is taken.
+    """The audio files at any depth by their names without ending; the first of the same name is taken.
 
-    Unlike `find_audio_files` this follows links to folders and looks at no file, as AudioSet has two million.
+    Raises:
+        AudioError: A folder in there can't be listed.
     """
     files: dict[str, Path] = {}
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            stem, extension = os.path.splitext(name)  # noqa: PTH122 - a Path for each file takes as long as the walk
-            if extension.lower() in AUDIO_EXTENSIONS and not name.startswith("."):
-                files.setdefault(stem, Path(parent, name))
+    errors: list[AudioError] = []
+    for path in filter(is_audio, walk(folder, errors)):
+        files.setdefault(os.path.splitext(os.path.basename(path))[0], Path(path))  # noqa: PTH119, PTH122 - of millions
+    if errors:
+        raise errors[0]
     return files
 
 

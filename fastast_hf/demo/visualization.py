@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ..audio.files import load_audio
+from ..audio import load_audio
 from ..model.feature_extraction_fastast import hop_samples, num_frames
 from ..tagging.tagger import Tagger
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import logging
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from contextlib import closing
 from functools import partial
+from itertools import islice
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -18,8 +20,9 @@ from torch import Tensor
 from tqdm.auto import tqdm
 from transformers import ASTPreTrainedModel, BatchFeature
 
-from ..audio.files import AudioError, load_audio
+from ..audio import AudioError, name_of, read_audio, windows
 from ..audio.reading import in_groups, read_ahead
+from ..errors import one_line
 from ..loading.checkpoint import front_end_of, load_classifier
 from ..loading.devices import usable_device
 from ..model.feature_extraction_fastast import FastASTFeatureExtractor, num_frames
@@ -27,6 +30,8 @@ from ..model.modeling_fastast import FastASTForAudioClassification
 from ..onnx.runtime import OnnxModel, is_onnx_file
 from .int8 import to_int8
 from .presets import INT8, PRESET_SCHEDULE, fast_dtype, merges_of_share, preset_named, resolved_dtype
+
+logger = logging.getLogger(__name__)
 
 BUNDLED_CHECKPOINT = Path(__file__).parents[1] / "checkpoints" / "speech-commands-tiny"
 # Clips read ahead of the model: enough to fill batches of like length, few enough to stay in memory.
@@ -186,31 +191,113 @@ class Tagger:
         # tqdm takes None as "not unless this is a terminal".
         hidden = None if progress is None and (total is None or total > self.batch_size) else not progress
         ahead = self.batch_size * READ_AHEAD_BATCHES
-        read = partial(self._read, on_error=on_error)
-        recordings = read_ahead(read, sources, workers=workers, most=ahead, room=ahead)
+        recordings = read_ahead(partial(_Recording, self), sources, workers=workers, most=ahead, room=ahead)
         with tqdm(total=total, unit="clip", disable=hidden, leave=False) as bar, closing(recordings):
             for group in in_groups(recordings, ahead):
-                scores = iter(self._scores([window for _, own in group if isinstance(own, list) for window in own]))
-                for source, own in group:
-                    result: list[Label] | AudioError
-                    if isinstance(own, AudioError):
-                        result = own
-                    else:
-                        mean = torch.stack([next(scores) for _ in own]).mean(dim=0)
-                        result = self._labels(mean) if mean.isfinite().all() else not_finite(source)
+                scores = self.scores([window for _, recording in group for window in recording.first])
+                for source, recording in group:
+                    own, scores = scores[: len(recording)], scores[len(recording) :]
+                    result = self._result(source, recording, own)
                     if on_error == "raise" and isinstance(result, AudioError):
                         raise result
                     bar.update()
                     yield result
-                del group, own  # the windows, before the next ones are gathered
+                del group, recording  # the windows, before the next ones are gathered
 
-    def _read(self, source: Any, on_error: str) -> list[np.ndarray] | AudioError:
+    def _result(self, source: Any, recording: _Recording, scores: Tensor) -> list[Label] | AudioError:
+        """The labels of a recording whose first windows have these scores, or why it has none."""
+        while rest := recording.read(self.batch_size * READ_AHEAD_BATCHES):
+            scores = torch.cat([scores, self.scores(rest)])
+        if recording.error is not None:
+            return recording.error
         try:
-            return list(self._windows(load_audio(source, self.feature_extractor.sampling_rate)))
+            return self.labels(scores, source)
         except AudioError as error:
-            if on_error == "raise":
-                raise
             return error
+
+    def windows(self, source: Any) -> Iterator[np.ndarray]:
+        """Read a recording as windows of the model's input length, the last one ending with the recording.
+
+        Args:
+            source: What [`load_audio`] takes.
+
+        Yields:
+            Samples (n,): fewer than the model's input has of a shorter recording alone.
+
+        Raises:
+            AudioError: The recording can't be used.
+
+        Example:
+            >>> len(list(Tagger().windows(([0.0, 0.5] * 20000, 16000))))
+            2
+        """
+        rate, length = (
+            self.feature_extractor.sampling_rate,
+            self.feature_extractor.samples_of(self.feature_extractor.max_length),
+        )
+        lowest, highest = np.inf, -np.inf
+        for window in windows(read_audio(source, rate), length):
+            lowest, highest = min(lowest, window.min()), max(highest, window.max())
+            yield window
+        if lowest == highest:
+            logger.warning(
+                "%s: the clip is silent (all samples are %g); it is labelled all the same", name_of(source), lowest
+            )
+
+    @torch.inference_mode()
+    def scores(
+        self, windows: Sequence[np.ndarray], model: Any = None, tome_r: int | Sequence[int] | None = None
+    ) -> Tensor:
+        """Scores of windows as the pipeline makes them of logits, computed in batches of one length bucket.
+
+        Args:
+            windows: As [`windows`] gives them.
+            model: Instead of the tagger's own; one with the same inputs and labels.
+            tome_r: Instead of what the model or the preset merges.
+
+        Returns:
+            (windows, labels).
+
+        Raises:
+            MemoryError: A batch does not fit into the device's memory.
+        """
+        scores = torch.empty(len(windows), self.model.config.num_labels)
+        buckets = defaultdict(list)
+        for index, window in enumerate(windows):
+            buckets[self._frames(len(window))].append(index)
+        for indices in buckets.values():
+            for start in range(0, len(indices), self.batch_size):
+                batch = indices[start : start + self.batch_size]
+                try:
+                    inputs = self.features([windows[index] for index in batch])
+                    if tome_r is not None:
+                        inputs["tome_r"] = tome_r
+                    elif self._merged and model is None:
+                        inputs["tome_r"] = self.merges(inputs["input_values"].shape[1])
+                    scores[batch] = self._activate((model or self.model)(**inputs).logits.float().cpu())
+                except torch.OutOfMemoryError as error:
+                    raise MemoryError(
+                        f"{len(batch)} clips at once do not fit into the memory of {self.device}: lower the batch size"
+                    ) from error
+        return scores
+
+    def labels(self, scores: Tensor, source: Any = None) -> list[Label]:
+        """The best `top_k` labels of a recording.
+
+        Args:
+            scores: (windows, labels), of which the mean is taken.
+            source: The recording, for the message.
+
+        Raises:
+            AudioError: A score is NaN or infinite.
+        """
+        mean = scores.mean(dim=0)
+        if not mean.isfinite().all():
+            raise AudioError(f"{name_of(source)}: the model's scores are not finite; check its weights and front end")
+        best = mean.topk(min(self.top_k or len(mean), len(mean)))
+        names = self.model.config.id2label
+        pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        return [{"label": names[index], "score": score} for index, score in pairs]
 
     def features(self, windows: Sequence[np.ndarray]) -> BatchFeature:
         """The model's inputs for windows that share a length bucket: spectrograms (B, frames, mel bins) in its dtype.
@@ -243,15 +330,6 @@ class Tagger:
         """Whether it is the preset that says how much is merged."""
         return self._merged > 0 and not any(self.model.config.merges_per_layer())
 
-    def _windows(self, samples: np.ndarray) -> Iterator[np.ndarray]:
-        """Stretches of the model's input length; the last one ends where the recording does."""
-        length = self.feature_extractor.samples_of(self.feature_extractor.max_length)
-        starts = list(range(0, max(1, len(samples) - length + 1), length))
-        if starts[-1] + length < len(samples):
-            starts.append(len(samples) - length)
-        for start in starts:
-            yield samples[start : start + length]
-
     def _frames(self, num_samples: int) -> int:
         """Frames that a window is padded to: a matter of its own length alone."""
         longest = self.feature_extractor.max_length
@@ -260,32 +338,9 @@ class Tagger:
         frames = num_frames(num_samples, self.feature_extractor.sampling_rate)
         return min(longest, -(-frames // BUCKET_FRAMES) * BUCKET_FRAMES)
 
-    @torch.inference_mode()
-    def _scores(self, windows: list[np.ndarray]) -> list[Tensor]:
-        """Scores (labels,) of each window, computed in batches of one length bucket."""
-        scores: list[Tensor] = [torch.empty(0)] * len(windows)
-        buckets = defaultdict(list)
-        for index, window in enumerate(windows):
-            buckets[self._frames(len(window))].append(index)
-        for indices in buckets.values():
-            for start in range(0, len(indices), self.batch_size):
-                batch = indices[start : start + self.batch_size]
-                try:
-                    inputs = self.features([windows[i] for i in batch])
-                    if self._merged:
-                        inputs["tome_r"] = self.merges(inputs["input_values"].shape[1])
-                    logits = self.model(**inputs).logits.float().cpu()
-                except torch.OutOfMemoryError as error:
-                    raise MemoryError(
-                        f"{len(batch)} clips at once do not fit into the memory of {self.device}: lower the batch size"
-                    ) from error
-                for index, score in zip(batch, self._activate(logits), strict=True):
-                    scores[index] = score
-        return scores
-
     def labels_of(self, logits: Tensor) -> list[list[Label]]:
         """The best labels of each row of logits (B, labels)."""
-        return [self._labels(scores) for scores in self._activate(logits.float().cpu())]
+        return [self.labels(scores[None]) for scores in self._activate(logits.float().cpu())]
 
     def _activate(self, logits: Tensor) -> Tensor:
         """Logits (B, labels) to the scores that the pipeline makes of them."""
@@ -294,15 +349,31 @@ class Tagger:
             return logits
         return logits.sigmoid() if problem == "multi_label_classification" else logits.softmax(dim=-1)
 
-    def _labels(self, scores: Tensor) -> list[Label]:
-        """The best `top_k` of (labels,) scores."""
-        best = scores.topk(min(self.top_k or len(scores), len(scores)))
-        names = self.model.config.id2label
-        pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
-        return [{"label": names[index], "score": score} for index, score in pairs]
 
+class _Recording:
+    """The windows of a recording, the first ones read and the rest to be read, for it may be longer than the memory.
 
-def not_finite(source: Any) -> AudioError:
-    """The error of a recording that the model makes no scores of."""
-    name = source if isinstance(source, (str, os.PathLike)) else "array"
-    return AudioError(f"{name}: the scores are not finite; the samples are too large by far, scale them to [-1, 1]")
+    Attributes:
+        first: A few batches of windows; none if the recording could not be read.
+        error: Why it could not, if so.
+    """
+
+    def __init__(self, tagger: Tagger, source: Any) -> None:
+        self.source = source
+        self.error: AudioError | None = None
+        self._windows = tagger.windows(source)
+        self.first = self.read(tagger.batch_size * READ_AHEAD_BATCHES)
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    def read(self, most: int) -> list[np.ndarray]:
+        """The next windows; none at the recording's end, or where it can't be read."""
+        try:
+            return list(islice(self._windows, most))
+        except AudioError as error:
+            self.error = error
+        except Exception as error:  # whatever it is, the other recordings are labelled
+            reason = f"{type(error).__name__}: {one_line(error)}"
+            self.error = AudioError(f"{name_of(self.source)}: cannot be read ({reason}); save it in another format")
+        return []

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Sampler
 
-from ..audio.files import AudioError, load_audio
+from ..audio import AudioError, load_audio
 from ..metrics import UNREADABLE
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def decoded(row: dict[str, Any], num_classes: int, sampling_rate: int, max_sampl
     Raises:
         AudioError: The clip can't be read.
     """
-    samples = torch.from_numpy(load_audio(row["audio"], sampling_rate, allow_silence=True)[:max_samples])
+    samples = torch.from_numpy(load_audio(row["audio"], sampling_rate)[:max_samples])
     waveform = torch.zeros(max_samples)
     waveform[: len(samples)] = samples
     targets = torch.zeros(num_classes)

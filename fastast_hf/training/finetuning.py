@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import ConcatDataset
 from transformers import AutoConfig, EarlyStoppingCallback, TrainingArguments
 
-from ..audio.files import find_audio_files
+from ..audio import find_audio
 from ..corpora import Corpus, StreamingCorpus, is_multi_label, label_names, load_corpus
 from ..corpora.speech_commands import SILENCE, UNKNOWN
 from ..metrics import compute_metrics_for
@@ -110,7 +110,10 @@ def extra_clips(folder: str, names: list[str]) -> list[dict[str, Any]]:
         ValueError: A subfolder that is no class.
     """
     clips = []
-    for file in find_audio_files([folder]):
+    found = find_audio(folder)
+    if found.errors:
+        raise found.errors[0]
+    for file in found.files:
         name = file.parent.name
         if name not in names and UNKNOWN not in names:
             raise ValueError(f"{file}: {name!r} is no class of the corpus; name the folder after one of its classes")

@@ -43,9 +43,8 @@ BAD_FILES: list[tuple[str, Any, str]] = [
     ("cut.mp3", MP3[: len(MP3) // 4], "can be decoded"),
     ("zero.wav", (SOUND[:0], 16000), "zero samples"),
     ("short.wav", (SOUND[:399], 16000), "too short, 399 samples"),
-    ("nan.wav", (np.where(SOUND > 0.9, np.nan, SOUND), 16000), "NaN or infinite"),
-    ("inf.wav", (np.where(SOUND > 0.9, np.inf, SOUND), 16000), "NaN or infinite"),
-    ("silence.wav", (0 * SOUND, 16000), "silent"),
+    ("nan.wav", (np.where(SOUND > 0.9, np.nan, SOUND), 16000), "a sample is nan"),
+    ("inf.wav", (np.where(SOUND > 0.9, np.inf, SOUND), 16000), "a sample is inf"),
     ("slow.wav", (SOUND, 1), "1 Hz"),
     ("two\nlines.wav", b"", "two lines.wav: empty file"),
 ]

@@ -20,7 +20,8 @@ import torch
 from full_disk import room_for
 from running_scripts import TIMEOUT, environment, free_port
 
-from fastast_hf import FastASTForAudioClassification, Tagger, load_audio
+from fastast_hf import FastASTForAudioClassification, Tagger
+from fastast_hf.audio import read_audio
 from fastast_hf.cli.main import main
 from fastast_hf.onnx.export import export_onnx
 from fastast_hf.tagging import tagger as tagging
@@ -63,7 +64,7 @@ def classify(capsys: pytest.CaptureFixture[str]) -> Classify:
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the files that are read from here on."""
     names: list[str] = []
-    monkeypatch.setattr(tagging, "load_audio", lambda file, rate: names.append(file.name) or load_audio(file, rate))
+    monkeypatch.setattr(tagging, "read_audio", lambda file, rate: names.append(file.name) or read_audio(file, rate))
     return names
 
 
@@ -117,17 +118,17 @@ def test_a_stopped_run_goes_on_and_does_no_file_twice(
 ) -> None:
     whole, out = tmp_path / f"whole.{kind}", tmp_path / f"out.{kind}"
     assert classify(folder, "-o", whole)[0] == 0
-    labels = Tagger._labels
+    labels = Tagger.labels
     answered = []
 
-    def stop_at_six(self: Tagger, scores: Any) -> Any:
+    def stop_at_six(self: Tagger, *arguments: Any) -> Any:
         answered.append(1)
         if len(answered) == 6:
             raise KeyboardInterrupt
-        return labels(self, scores)
+        return labels(self, *arguments)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Tagger, "_labels", stop_at_six)
+        patched.setattr(Tagger, "labels", stop_at_six)
         code, _, errors = classify(folder, "-o", out)
     assert code == 130 and errors == "fastast classify: stopped\n"
     assert len(read(out)) == 5

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fastast_hf.audio.files import load_audio
+from fastast_hf.audio import load_audio
 from fastast_hf.corpora import CorpusError, label_names, load_corpus, with_label_order
 
 Write = Callable[..., None]

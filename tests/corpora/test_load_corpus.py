@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from datasets import Dataset, IterableDataset
 
-from fastast_hf.audio.files import load_audio
+from fastast_hf.audio import load_audio
 from fastast_hf.corpora import CORPORA, Corpus, CorpusError, StreamingCorpus, load_corpus
 
 Write = Callable[..., None]

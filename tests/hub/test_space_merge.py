@@ -80,11 +80,11 @@ def test_what_was_in_a_space_before_its_first_push_is_not_overwritten(hub: Local
 
 
 def test_modules_of_an_older_push_go_and_a_persons_own_files_stay(hub: LocalHub) -> None:
-    push_space(**{"fastast_hf/old.py": b"old = 1\n", "fastast_hf/audio/files.py": b"old = 2\n"})
+    push_space(**{"fastast_hf/old.py": b"old = 1\n", "fastast_hf/audio/folders.py": b"old = 2\n"})
     upload("examples/dog.wav", b"RIFF")
     push_space()
     assert "fastast_hf/old.py" not in files(hub) and files(hub)["examples/dog.wav"] == b"RIFF"
-    assert files(hub)["fastast_hf/audio/files.py"] == (Path(publish.__file__).parents[1] / "audio.py").read_bytes()
+    assert files(hub)["fastast_hf/audio/folders.py"] == (Path(publish.__file__).parents[1] / "audio" / "folders.py").read_bytes()
     assert set(json.loads(files(hub)[WRITTEN])) == set(space_files("me/tiny"))
 
 

@@ -35,7 +35,7 @@ import fastast_hf
 from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification
 for auto in (AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification):
     print(type(auto.from_pretrained(sys.argv[1])).__name__)
-heavy = ("fastast_hf.audio.files", "fastast_hf.tagging.tagger", "fastast_hf.cli")
+heavy = ("fastast_hf.audio", "fastast_hf.tagging.tagger", "fastast_hf.cli")
 print([name for name in heavy if name in sys.modules])
 """
 

@@ -15,7 +15,7 @@ from transformers.models.audio_spectrogram_transformer import feature_extraction
 from transformers.utils import is_speech_available
 
 import fastast_hf  # noqa: F401 - registers the feature extractor
-from fastast_hf.audio.files import load_audio
+from fastast_hf.audio import load_audio
 from fastast_hf.model.feature_extraction_fastast import FastASTFeatureExtractor, log_mel_spectrogram, num_frames
 
 RATE = 16000

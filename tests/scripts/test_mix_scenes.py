@@ -15,7 +15,7 @@ import pytest
 import soundfile
 from small_corpora import write_tone
 
-from fastast_hf.audio.files import load_audio
+from fastast_hf.audio import load_audio
 from fastast_hf.corpora import is_multi_label, label_names, load_corpus
 
 SCRIPT = Path(__file__).parents[2] / "training" / "mix_scenes.py"

@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from transformers import ASTFeatureExtractor, ASTForAudioClassification, pipeline
 
 from fastast_hf import AudioError, FastASTFeatureExtractor, Tagger, load_audio
+from fastast_hf.audio import read_audio
 from fastast_hf.tagging import tagger as tagging
 from fastast_hf.tagging.tagger import BUNDLED_CHECKPOINT, READ_AHEAD_BATCHES
 
@@ -44,8 +45,8 @@ REFUSED = [
 BAD_ARRAYS = [
     (np.zeros((2, 3, 16000)), "3-D array"),
     (np.ones(399), "too short, 399 samples"),
-    (np.full(16000, np.nan), "NaN or infinite"),
-    (np.zeros(16000), "silent"),
+    (np.full(16000, np.nan), "a sample is nan"),
+    (np.full(16000, -1e30), "a sample is -1e.30"),
 ]
 # Names in a layer: of transformers from 5.9 on, and of the checkpoints on the Hub.
 OLD_NAMES = {
@@ -257,13 +258,64 @@ def test_bfloat16_gives_nearly_the_same_scores(make_fastast: Make, make_tagger: 
 
 
 def test_scores_that_are_not_finite_are_an_error_and_no_labels(make_tagger: Make) -> None:
+    tagger = make_tagger()
+    tagger.model.classifier.dense.bias.data[0] = float("nan")
+    sources = noises([16000, 4000])
+    assert [str(error) for error in tagger(sources, on_error="return")] == [
+        "array: the model's scores are not finite; check its weights and front end"
+    ] * 2
+    with pytest.raises(AudioError, match="not finite"):
+        tagger.labels_of(torch.tensor([[0.0, float("inf"), 1.0, 2.0, 3.0]]))
+
+
+def test_silence_is_labelled_with_a_warning(make_tagger: Make, caplog: pytest.LogCaptureFixture) -> None:
+    results = make_tagger()([(np.zeros(50000), 16000), *noises([4000])])
+    assert [len(result) for result in results] == [5, 5]
+    assert [record.getMessage() for record in caplog.records] == [
+        "array: the clip is silent (all samples are 0); it is labelled all the same"
+    ]
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("of a library")])
+def test_a_recording_that_fails_for_any_reason_does_not_take_the_others_with_it(
+    error: Exception, make_tagger: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(source: Any, rate: int) -> Iterator[np.ndarray]:
+        if isinstance(source, str):
+            raise error
+        return read_audio(source, rate)
+
+    monkeypatch.setattr(tagging, "read_audio", fail)
     tagger, (good,) = make_tagger(), noises([16000])
-    huge = (np.full(16000, 1e30, dtype=np.float32) * good[0], 16000)
-    first, error = tagger([good, huge], on_error="return")
-    assert_same(first, tagger(good))
-    assert isinstance(error, AudioError) and "the scores are not finite" in str(error)
-    with pytest.raises(AudioError, match="scale them to"):
-        tagger(huge)
+    first, failed, last = tagger([good, "bad.wav", good], on_error="return")
+    assert first == last
+    assert isinstance(failed, AudioError)
+    assert str(failed).startswith(f"bad.wav: cannot be read ({type(error).__name__}: ")
+
+
+def test_a_recording_longer_than_the_memory_is_read_window_by_window(
+    make_tagger: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tagger, (long, short) = make_tagger(batch_size=1), noises([20 * WINDOW + 100, 4000])
+    expected = tagger([long, short])
+    held = []
+
+    def blocks(source: Any, rate: int) -> Iterator[np.ndarray]:
+        for start in range(0, len(source[0]), 1000):
+            held.append(1)
+            yield source[0][start : start + 1000]
+
+    scores = Tagger.scores
+
+    def count(self: Tagger, windows: list[np.ndarray], *arguments: Any) -> torch.Tensor:
+        assert len(windows) <= READ_AHEAD_BATCHES + 1
+        return scores(self, windows, *arguments)
+
+    monkeypatch.setattr(tagging, "read_audio", blocks)
+    monkeypatch.setattr(Tagger, "scores", count)
+    results = tagger.stream([long, short], workers=0)
+    assert_same(next(results), expected[0], atol=1e-6)
+    assert_same(next(results), expected[1], atol=1e-6)
 
 
 @pytest.mark.parametrize(("samples", "said"), BAD_ARRAYS)
@@ -304,8 +356,8 @@ def test_progress_bar_only_where_it_is_asked_for(
 def test_only_a_few_batches_are_decoded_ahead(make_tagger: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     tagger, (clip,) = make_tagger(batch_size=2), noises([4000])
     events = []
-    monkeypatch.setattr(tagging, "load_audio", lambda *args: events.append("r") or clip[0])
-    monkeypatch.setattr(tagger, "_scores", lambda windows: events.append("m") or [torch.ones(5)] * len(windows))
+    monkeypatch.setattr(tagging, "read_audio", lambda *args: iter([events.append("r") or clip[0]]))
+    monkeypatch.setattr(tagger, "scores", lambda windows: events.append("m") or torch.ones(len(windows), 5))
     ahead = 2 * READ_AHEAD_BATCHES
     clips = [clip] * (2 * ahead + 3)
     assert len(tagger(clips, workers=0)) == len(clips)
@@ -321,7 +373,7 @@ def test_labels_come_as_soon_as_they_are_known(make_tagger: Make, monkeypatch: p
     assert results[1:-1] == expected
     assert isinstance(results[0], AudioError) and isinstance(results[-1], AudioError)
     decoded = []
-    monkeypatch.setattr(tagging, "load_audio", lambda source, rate: decoded.append(1) or load_audio(source, rate))
+    monkeypatch.setattr(tagging, "read_audio", lambda source, rate: decoded.append(1) or read_audio(source, rate))
     assert next(tagger.stream(clips, workers=0)) == expected[0]
     assert len(decoded) == READ_AHEAD_BATCHES
 
@@ -329,7 +381,7 @@ def test_labels_come_as_soon_as_they_are_known(make_tagger: Make, monkeypatch: p
 @pytest.mark.parametrize("native_length", [False, True])
 def test_reading_in_threads_changes_no_bit(native_length: bool, make_tagger: Make) -> None:
     tagger, clips = make_tagger(batch_size=2, native_length=native_length), noises() * 3
-    clips[4] = (np.zeros(16000), 16000)
+    clips[4] = (np.zeros(0), 16000)
     expected = tagger(clips, workers=0, on_error="return")
     assert isinstance(expected[4], AudioError)
     for results in (

@@ -1,9 +1,12 @@
-"""Damaged files: used as far as they go or refused, and what decoders write to stderr meanwhile."""
+"""Damaged files are used as far as they go or refused, and what decoders print is not heard of."""
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
+import platform
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,7 +16,8 @@ import pytest
 import soundfile
 from sounds import amplitude_at, refusal, tone, write_mp3
 
-from fastast_hf.audio.files import _mpg123_hushed, load_audio
+from fastast_hf.audio import load_audio
+from fastast_hf.audio.quiet import c_output_dropped
 
 DAMAGE = [
     # extension, share of the bytes kept, whether it must be refused (False: used, with a warning; None: used)
@@ -91,13 +95,25 @@ def test_a_flac_of_unstated_length_is_read(tmp_path: Path, caplog: pytest.LogCap
     assert not caplog.records
 
 
-def test_what_others_write_to_stderr_during_a_decode_is_passed_on(capfd: pytest.CaptureFixture[str]) -> None:
-    kept = b"\r 50% done\nx.py:1: UserWarning: kept\n[INFO] kept\n"
-    with _mpg123_hushed():
-        os.write(
-            2, kept + b"Warning: Xing stream size off\n[src/libmpg123/parse.c:wetwork():1349] error: gone\nNote: x\n"
-        )
-    assert capfd.readouterr().err == kept.decode()
+@pytest.mark.parametrize("behind", [b"TAG" + bytes(125), b"APETAGEX" + bytes(500)])
+def test_a_flac_with_a_tag_behind_it_is_whole(tmp_path: Path, caplog: pytest.LogCaptureFixture, behind: bytes) -> None:
+    file = tmp_path / "tagged.flac"
+    soundfile.write(file, tone(seconds=0.25), 16000)
+    file.write_bytes(file.read_bytes() + behind)
+    assert len(load_audio(file)) == 4000
+    assert not caplog.records
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="nothing is dropped here")
+def test_what_libraries_print_is_dropped_and_what_others_print_is_not(capfd: pytest.CaptureFixture[str]) -> None:
+    c_library = ctypes.CDLL(None)
+    with c_output_dropped(), c_output_dropped():
+        c_library.printf(b"Ooops")
+        print("ours", flush=True)
+        print("ours, too", file=sys.stderr, flush=True)
+    c_library.printf(b"of another library\n")
+    c_library.fflush(None)
+    assert capfd.readouterr() == ("ours\nof another library\n", "ours, too\n")
 
 
 def test_threads_decoding_at_once_leave_stderr_as_it_was(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

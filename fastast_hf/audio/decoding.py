@@ -1,0 +1,94 @@
+"""Audio files to blocks of mono float32 samples at their own rate."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import re
+import stat
+from collections.abc import Iterator
+
+import numpy as np
+import soundfile
+
+from .arrays import average
+from .errors import AudioError
+from .quiet import c_output_dropped
+
+logger = logging.getLogger(__name__)
+
+_HEAD = 65536  # bytes: enough for the header of any file
+_BLOCK = 4096  # frames per read: what a damaged file loses, at most, ahead of the damage
+
+
+class _Stream(soundfile.SoundFile):
+    """A file read from front to back: between reads soundfile seeks, which fails where a file is damaged."""
+
+    def seekable(self) -> bool:
+        return False
+
+
+def decode(source: str | os.PathLike[str] | bytes, name: str) -> tuple[int, Iterator[np.ndarray]]:
+    """The sampling rate of a file, or of what was in one, and its samples in blocks (n,) to iterate over once.
+
+    Raises:
+        AudioError: There is no such file, or no audio in it. The iterator raises it where less than half of the clip
+            can be decoded; it logs a warning where more of it can, but not all.
+    """
+    head = source[:_HEAD] if isinstance(source, bytes) else _read_head(source, name)
+    if not head:
+        raise AudioError(f"{name}: empty file (0 bytes); fetch or export it again")
+    # A name as bytes: soundfile can't encode one that is not in UTF-8, which Windows does not have.
+    named = source if isinstance(source, bytes) or os.name != "posix" else os.fsencode(source)
+    try:
+        with c_output_dropped():
+            file = _Stream(io.BytesIO(source) if isinstance(source, bytes) else named)
+        if file.format == "RAW":  # libsndfile plays any bytes named .au, .snd, .vox or .gsm as headerless audio
+            raise TypeError
+    except (soundfile.SoundFileError, TypeError, ValueError):
+        raise AudioError(
+            f"{name}: no audio that can be decoded; give a whole wav, flac, ogg, opus, mp3, aiff, au, w64 or caf file"
+        ) from None
+    # Only these headers state a length, and not always: an mp3 without the tag has its length guessed from the bit
+    # rate of its first frame, a FLAC encoded from a pipe has the largest integer there is.
+    states_length = file.format == "FLAC" or (file.format == "MP3" and re.search(b"Xing|Info", head))
+    return file.samplerate, _blocks(file, file.frames if states_length and file.frames < 2**62 else 0, name)
+
+
+def _blocks(file: _Stream, stated: int, name: str) -> Iterator[np.ndarray]:
+    done, failed = 0, False
+    with file:
+        while True:
+            # A FLAC's length is exact, and what stands behind it (a tag, say) is no FLAC.
+            left = stated - done if stated and file.format == "FLAC" else _BLOCK
+            try:
+                with c_output_dropped():
+                    block = file.read(min(_BLOCK, left), dtype="float32", always_2d=True)
+            except soundfile.SoundFileError:
+                failed = True
+                break
+            if not len(block):
+                break
+            done += len(block)
+            yield average(block)
+        heard = f"{done / file.samplerate:.2f} s" + (f" of {stated / file.samplerate:.2f} s" if stated else "")
+    if done < 0.5 * stated or (failed and not done):
+        raise AudioError(f"{name}: cut off or damaged, only {heard} can be decoded; fetch or export it again")
+    if failed or done < 0.98 * stated:
+        logger.warning("%s: cut off or damaged, using the %s that can be decoded", name, heard)
+
+
+def _read_head(path: str | os.PathLike[str], name: str) -> bytes:
+    try:
+        mode = os.stat(path).st_mode  # noqa: PTH116 - to pathlib, an empty name is the current folder
+        if stat.S_ISREG(mode):
+            with open(path, "rb") as file:  # noqa: PTH123
+                return file.read(_HEAD)
+    except (FileNotFoundError, ValueError):  # ValueError: a null byte in the path
+        raise AudioError(f"{name}: no such file; check the path") from None
+    except OSError as error:
+        raise AudioError(f"{name}: cannot be opened ({error.strerror}); check the path") from None
+    if stat.S_ISDIR(mode):
+        raise AudioError(f"{name}: is a folder; give an audio file, or list its files with find_audio")
+    raise AudioError(f"{name}: is a pipe or device; write the sound to a file, and give that")

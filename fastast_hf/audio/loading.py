@@ -1,0 +1,129 @@
+"""Any audio file or array to mono float32 at the rate a model wants."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import soxr
+
+from .arrays import array_to_mono, check_sampling_rate
+from .decoding import decode
+from .errors import AudioError, name_of
+
+MIN_SECONDS = 0.025  # one window of the log-mel front end: with less there is no frame to look at
+
+MAX_AMPLITUDE = 1e15  # where samples should be in [-1, 1]; the power spectrum of larger ones is infinite in float32
+
+Source = str | os.PathLike[str] | dict[str, Any] | tuple[Any, int]
+
+
+def load_audio(source: Source, sampling_rate: int = 16000) -> np.ndarray:
+    """Read a file or an array as mono samples at `sampling_rate`.
+
+    Channels are averaged. Audio already at `sampling_rate` is not resampled, so mono samples come back bit for bit.
+    A damaged file gives what can be decoded, with a logged warning, unless that is less than half of the clip.
+
+    Args:
+        source: An audio file, or samples with their rate in Hz: `(array, rate)` or `{"array": ..., "sampling_rate":
+            ...}` (or `"raw"`), or what datasets leaves undecoded, `{"bytes": ..., "path": ...}`. The array is numpy,
+            a torch tensor or a list, of shape (n,), (channels, n) or (n, channels), where the longer axis is time.
+            Integers of 8 to 32 bits are scaled to [-1, 1).
+        sampling_rate: The wanted rate in Hz.
+
+    Returns:
+        float32 samples of shape (n,).
+
+    Raises:
+        AudioError: The source is missing or no audio, is shorter than `MIN_SECONDS`, or has a sample that is NaN or
+            infinite.
+
+    Example:
+        >>> load_audio(([0.0, 0.5] * 800, 32000), sampling_rate=16000).shape
+        (800,)
+    """
+    return np.concatenate(list(read_audio(source, sampling_rate)))
+
+
+def read_audio(source: Source, sampling_rate: int = 16000) -> Iterator[np.ndarray]:
+    """Read a file or an array as [`load_audio`] does, block by block, so that it may be longer than the memory.
+
+    Yields:
+        Blocks (n,) whose concatenation is what [`load_audio`] returns.
+
+    Raises:
+        AudioError: As [`load_audio`]; when the error is found, blocks may have been given.
+    """
+    name = name_of(source)
+    blocks: Iterable[np.ndarray]
+    if isinstance(source, (str, os.PathLike)):
+        rate, blocks = decode(source, name)
+    elif isinstance(source, dict) and "bytes" in source:
+        rate, blocks = decode(source.get("path") or "" if source["bytes"] is None else source["bytes"], name)
+    else:
+        rate, samples = array_to_mono(source, name)
+        blocks = [samples]
+    for own in (sampling_rate, rate):
+        check_sampling_rate(own, name)
+    blocks = _checked(blocks, rate, name)
+    if rate != sampling_rate:
+        blocks = _checked(_resampled(blocks, rate, sampling_rate), sampling_rate, name)
+    yield from blocks
+
+
+def windows(blocks: Iterable[np.ndarray], length: int) -> Iterator[np.ndarray]:
+    """Stretches of a recording, one after another; the last one ends where the recording does.
+
+    Args:
+        blocks: The recording, as [`read_audio`] gives it.
+        length: Samples of a stretch. A shorter recording is one stretch.
+
+    Example:
+        >>> [window.tolist() for window in windows([np.arange(3), np.arange(3, 5)], 2)]
+        [[0, 1], [2, 3], [3, 4]]
+    """
+    window = np.zeros(0, np.float32)
+    parts: list[np.ndarray] = []  # what is left of the blocks
+    held = 0
+    for block in blocks:
+        parts.append(block)
+        held += len(block)
+        if held < length:
+            continue
+        samples = np.concatenate(parts)
+        for start in range(0, held - length + 1, length):
+            window = samples[start : start + length]
+            yield window
+        held %= length
+        parts = [samples[len(samples) - held :]]
+    if held or not len(window):
+        yield np.concatenate([window, *parts])[-length:]
+
+
+def _resampled(blocks: Iterable[np.ndarray], rate: int, wanted: int) -> Iterator[np.ndarray]:
+    stream = soxr.ResampleStream(rate, wanted, 1, dtype="float32", quality="HQ")
+    for block in blocks:
+        yield stream.resample_chunk(block)
+    yield stream.resample_chunk(np.zeros(0, np.float32), last=True)
+
+
+def _checked(blocks: Iterable[np.ndarray], rate: int, name: str) -> Iterator[np.ndarray]:
+    """The blocks, refused where no model could look at them."""
+    count = 0
+    for block in blocks:
+        usable = np.abs(block) < MAX_AMPLITUDE
+        if not usable.all():
+            first = int(usable.argmin())
+            where = f"a sample is {block[first]:g}, at {(count + first) / rate:.2f} s"
+            raise AudioError(f"{name}: {where}; export the clip again, with samples in [-1, 1]")
+        count += len(block)
+        yield block
+    wanted = int(MIN_SECONDS * rate)
+    if not count:
+        raise AudioError(f"{name}: zero samples; give a clip with sound in it")
+    if count < wanted:
+        raise AudioError(
+            f"{name}: too short, {count} samples at {rate} Hz; give at least {wanted} ({1000 * MIN_SECONDS:.0f} ms)"
+        )
