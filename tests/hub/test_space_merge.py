@@ -84,7 +84,10 @@ def test_modules_of_an_older_push_go_and_a_persons_own_files_stay(hub: LocalHub)
     upload("examples/dog.wav", b"RIFF")
     push_space()
     assert "fastast_hf/old.py" not in files(hub) and files(hub)["examples/dog.wav"] == b"RIFF"
-    assert files(hub)["fastast_hf/audio/folders.py"] == (Path(publish.__file__).parents[1] / "audio" / "folders.py").read_bytes()
+    assert (
+        files(hub)["fastast_hf/audio/folders.py"]
+        == (Path(publish.__file__).parents[1] / "audio" / "folders.py").read_bytes()
+    )
     assert set(json.loads(files(hub)[WRITTEN])) == set(space_files("me/tiny"))
 
 

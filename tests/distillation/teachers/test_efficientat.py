@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
 
 from fastast_hf import PasstFeatureExtractor
-from fastast_hf.audio.files import load_audio
+from fastast_hf.audio import load_audio
 from fastast_hf.distillation.teachers.efficientat import efficientat_from_checkpoint
 from fastast_hf.distillation.teachers.released import load_released
 from fastast_hf.distillation.teachers.teacher import Teacher
