@@ -11,26 +11,23 @@
 
 FastAST in float32, and in int8 where the processor has it, beside stock AST (sdpa, float32) with the same random
 weights, which take as long as trained ones. Rounds are interleaved, and a speed-up is the median of the ratios within
-a round. The MAC ratio is what merging alone allows: int8 comes on top of it. Writes `DIR/CURVE.csv`, `.json` and
-`.png`, the picture with matplotlib (`pip install 'fastast-hf[plot]'`).
+a round. The MAC ratio is what merging alone allows: int8 comes on top of it. Writes `DIR/CURVE.json`.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Callable, Iterator
-from importlib.util import find_spec
-from itertools import chain
 from pathlib import Path
 
 import torch
 from random_models import SIZES, random_ast
-from scale_folder import measure_folder, write_folder
-from scale_plots import plot_curve
+from scale_folder import measure_folder
 from scale_rows import FRAMES_PER_SECOND, ScaleRow, Setting, measure, table
 
 from fastast_hf import FastASTConfig
-from fastast_hf.benchmarking.results import to_json, write_csv
+from fastast_hf.benchmarking.results import to_json
 from fastast_hf.benchmarking.rounds import check_at_least
 from fastast_hf.merging.complexity import complexity
 from fastast_hf.model.token_merging import merges_per_layer, tokens_per_layer
@@ -54,14 +51,14 @@ def length(rounds: int | None) -> Iterator[list[ScaleRow]]:
     base = random_ast("base")
     for seconds in LENGTHS:
         frames = FRAMES_PER_SECOND * seconds
-        yield measure(_name("base"), base, frames, 1, in_both_dtypes(fast_r(base.config, frames)), rounds)
+        yield measure("ast-base-random", base, frames, 1, in_both_dtypes(fast_r(base.config, frames)), rounds)
 
 
 def batch(rounds: int | None) -> Iterator[list[ScaleRow]]:
     """Batches of each size."""
     base = random_ast("base")
     for batch_size in BATCHES:
-        yield measure(_name("base"), base, BATCH_FRAMES, batch_size, in_both_dtypes(BATCH_R), rounds)
+        yield measure("ast-base-random", base, BATCH_FRAMES, batch_size, in_both_dtypes(BATCH_R), rounds)
 
 
 def r(rounds: int | None) -> Iterator[list[ScaleRow]]:
@@ -72,14 +69,16 @@ def r(rounds: int | None) -> Iterator[list[ScaleRow]]:
         settings |= {Setting(value, schedule, "float32") for value in r_values(base.config, schedule) if value}
     in_order = sorted(settings)
     for start in range(0, len(in_order), MOST_SETTINGS):
-        yield measure(_name("base"), base, FRAMES, 1, in_order[start : start + MOST_SETTINGS], rounds)
+        yield measure("ast-base-random", base, FRAMES, 1, in_order[start : start + MOST_SETTINGS], rounds)
 
 
 def size(rounds: int | None) -> Iterator[list[ScaleRow]]:
     """Models of each size."""
     for name in SIZES:
         model = random_ast(name)
-        yield measure(_name(name), model, FRAMES, SIZE_BATCH, in_both_dtypes(fast_r(model.config, FRAMES)), rounds)
+        yield measure(
+            f"ast-{name}-random", model, FRAMES, SIZE_BATCH, in_both_dtypes(fast_r(model.config, FRAMES)), rounds
+        )
 
 
 CURVES: dict[str, Callable[[int | None], Iterator[list[ScaleRow]]]] = {
@@ -88,10 +87,6 @@ CURVES: dict[str, Callable[[int | None], Iterator[list[ScaleRow]]]] = {
     "r": r,
     "size": size,
 }
-
-
-def _name(size: str) -> str:
-    return f"ast-{size}-random"
 
 
 def fast_r(config: FastASTConfig, frames: int) -> int:
@@ -120,7 +115,7 @@ def r_values(config: FastASTConfig, schedule: str) -> list[int]:
 
 
 def main() -> None:
-    """Measure a curve, print it, and write it as csv, JSON and picture."""
+    """Measure a curve, print it, and write it as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("curve", choices=(*CURVES, "folder"))
     parser.add_argument("--rounds", type=int, metavar="N", help="default: 20 to 2 by the work there is; folder: 1")
@@ -133,28 +128,24 @@ def main() -> None:
         check_at_least(1, **given)
     except ValueError as error:
         parser.error(str(error))
-    if find_spec("matplotlib") is None:
-        parser.error("the picture needs matplotlib: pip install 'fastast-hf[plot]'")
     if args.threads is not None:
         torch.set_num_threads(args.threads)
     args.output.mkdir(parents=True, exist_ok=True)
+    file = args.output / f"{args.curve}.json"
     if args.curve == "folder":
-        write_folder(measure_folder(args.files, args.rounds or 1), args.output)
+        file.write_text(json.dumps(measure_folder(args.files, args.rounds or 1), indent=2) + "\n", encoding="utf-8")
     else:
-        write_curve(args.curve, args.output, args.rounds)
-    print(args.output / f"{args.curve}.png")
+        write_curve(args.curve, file, args.rounds)
+    print(file)
 
 
-def write_curve(curve: str, output: Path, rounds: int | None = None) -> None:
-    """Measure one of `CURVES` and write it into a folder."""
-    points = []
+def write_curve(curve: str, file: Path, rounds: int | None = None) -> None:
+    """Measure one of `CURVES`, and print and write it."""
+    rows: list[ScaleRow] = []
     for point in CURVES[curve](rounds):
         print(table(point), end="\n\n", flush=True)
-        points.append(point)
-    rows = list(chain.from_iterable(points))
-    write_csv(rows, output / f"{curve}.csv")
-    (output / f"{curve}.json").write_text(to_json(rows) + "\n", encoding="utf-8")
-    plot_curve(curve, rows, output / f"{curve}.png")
+        rows += point
+    file.write_text(to_json(rows) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ reading them is work: it decodes, averages channels and resamples. `scale.py fol
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 import subprocess
@@ -23,7 +22,6 @@ from typing import Any
 import numpy as np
 import soundfile
 import torch
-from scale_plots import plot_folder
 from transformers.utils import logging
 from writing import circumstances
 
@@ -151,32 +149,10 @@ def _memory_on_the_way(done: Iterable[Any], num_files: int) -> Iterator[dict[str
 
 
 def memory() -> dict[str, float]:
-    """Resident memory of this process in MB, 10^6 bytes: now, and the most so far.
-
-    Where the system tells only the most (anything but Linux), that stands for both.
-    """
-    status = Path("/proc/self/status")
-    if status.is_file():
-        text = status.read_text()
-        now, peak = (1024 * int(re.findall(rf"{name}:\s+(\d+) kB", text)[0]) for name in ("VmRSS", "VmHWM"))
-    else:
-        import resource
-
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-        now = peak
-    return {"mb": now / 1e6, "peak_mb": peak / 1e6}
-
-
-def write_folder(result: dict[str, Any], output: Path) -> None:
-    """Write `folder.csv` (memory on the way), `folder.json` (all) and `folder.png`."""
-    with (output / "folder.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["workers", "files", "mb", "peak_mb"])
-        for run in result["runs"]:
-            for sample in run["samples"]:
-                writer.writerow([run["workers"], sample["files"], f"{sample['mb']:.1f}", f"{sample['peak_mb']:.1f}"])
-    (output / "folder.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    plot_folder(result, output / "folder.png")
+    """Resident memory of this process in MB, 10^6 bytes: now, and the most so far (Linux)."""
+    status = Path("/proc/self/status").read_text()
+    now, peak = (int(re.findall(rf"{name}:\s+(\d+) kB", status)[0]) * 1024 / 1e6 for name in ("VmRSS", "VmHWM"))
+    return {"mb": now, "peak_mb": peak}
 
 
 if __name__ == "__main__":

@@ -24,10 +24,8 @@ from ..distillation.teachers.teacher import Teacher
 from ..distillation.trainer import cmkd_loss
 from ..model.feature_extraction_fastast import FastASTFeatureExtractor
 from ..model.modeling_fastast import FastASTForAudioClassification
-from ..training.finetuning import known_labels
 from ..training.views import View, draw_for_spectrograms
 from .candidates import noise_clips
-from .circumstances import checkpoint_name
 from .rows import DistillationRow, TrainingRow
 from .training_step import TrainingStep
 
@@ -42,16 +40,12 @@ class Lesson:
         name: For the column `teacher`.
         teacher: On the student's device.
         step: The student's.
-
-    Raises:
-        ValueError: The teacher takes another sampling rate than a multiple of the student's.
     """
 
     def __init__(self, name: str, teacher: Teacher, step: TrainingStep) -> None:
         self.name, self.teacher, self.features = name, teacher, step.input_values
         batch_size, num_frames, num_mel_bins = self.features.shape
         self.extractor = FastASTFeatureExtractor(num_mel_bins=num_mel_bins, max_length=num_frames)
-        teacher.check_rate(self.extractor.sampling_rate)
         waveforms = torch.tensor(np.stack(noise_clips(batch_size, num_frames)), device=self.features.device)
         samples = torch.full((batch_size,), waveforms.shape[1], device=waveforms.device)
         targets = F.one_hot(step.labels, step.model.config.num_labels).float()
@@ -106,51 +100,29 @@ class Lesson:
         return complete
 
 
-def benchmark_teacher(
-    teacher: str, student: FastASTForAudioClassification, dtype: torch.dtype = torch.float32
+def random_teacher(
+    kind: str, student: FastASTForAudioClassification, dtype: torch.dtype = torch.float32
 ) -> tuple[str, Teacher]:
-    """A teacher with the student's labels, on its device, and the teacher's name.
+    """A teacher with random weights, which take as long as trained ones, and its name.
 
     Args:
-        teacher: `"cnn"` for an EfficientNet-B2 or `"passt"` for a PaSST of the base size, with random weights, which
-            take as long as trained ones, and as long an input as the student; else a folder or Hub id.
-        student: Of the clip length that is measured.
+        kind: `"cnn"` for an EfficientNet-B2, `"passt"` for a PaSST of the base size.
+        student: Whose labels, device and clip length it gets.
         dtype: Of the teacher's weights and activations.
 
     Raises:
-        ValueError: The checkpoint is no audio classifier, or has other labels.
-        OSError: No such checkpoint.
         ImportError: timm is not installed.
     """
     config = student.config
-    label_names = [config.id2label[index] for index in range(config.num_labels)]
-    if teacher not in RANDOM_TEACHERS:
-        return checkpoint_name(teacher), Teacher.from_pretrained(teacher, label_names, student.device, dtype)
     size: dict[str, Any] = {"num_mel_bins": config.num_mel_bins, "max_length": config.max_length}
     fields: dict[str, Any] = {**size, "id2label": config.id2label, "label2id": config.label2id}
     model, extractor = (
         (CNNForAudioClassification(CNNConfig(**fields)), FastASTFeatureExtractor(**size))
-        if teacher == "cnn"
+        if kind == "cnn"
         else (PasstForAudioClassification(PasstConfig(**fields)), PasstFeatureExtractor(**size))
     )
-    return RANDOM_TEACHERS[teacher], Teacher(model.to(student.device), extractor, label_names, dtype)
-
-
-def labels_of(teacher: str) -> dict[int, str] | None:
-    """The labels of a teacher's checkpoint; None where it has none of its own, as one with random weights.
-
-    Raises:
-        ValueError: The folder holds no checkpoint.
-        OSError: No such checkpoint.
-
-    Example:
-        >>> labels_of("cnn") is None
-        True
-    """
-    if teacher in RANDOM_TEACHERS:
-        return None
-    known = known_labels(teacher)
-    return None if known is None else dict(enumerate(known))
+    label_names = [config.id2label[index] for index in range(config.num_labels)]
+    return RANDOM_TEACHERS[kind], Teacher(model.to(student.device), extractor, label_names, dtype)
 
 
 def forward_macs(teacher: Teacher, inputs: Mapping[str, Tensor]) -> int:

@@ -9,7 +9,6 @@ the weights'. The MAC ratio is therefore the forward pass'. With a teacher, step
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -56,7 +55,6 @@ def training_benchmark(
     attn: str = "sdpa",
     dtype: torch.dtype = torch.float32,
     rounds: int = 10,
-    memory: bool = True,
     teacher: str | None = None,
     progress: bool = False,
 ) -> TrainingBenchmarkResult:
@@ -75,10 +73,8 @@ def training_benchmark(
         attn: FastAST's attention implementation.
         dtype: float32, or that of autocast.
         rounds: How often each is timed, after a warm-up.
-        memory: Whether to measure peak memory after the rounds; on a CPU, that starts a process for each row. Not
-            measured with a teacher.
-        teacher: Time steps that distil from it as well: `"cnn"` or `"passt"` for one with random weights, or a
-            checkpoint with the model's labels.
+        teacher: Time steps that distil as well, from a teacher with random weights: `"cnn"` or `"passt"`. Memory is
+            not measured then.
         progress: Whether to show a progress bar on a terminal.
 
     Returns:
@@ -86,15 +82,14 @@ def training_benchmark(
         finished.
 
     Raises:
-        ValueError: A number is too small, a schedule or attention implementation is unknown, the teacher has other
-            labels, or the device too little memory.
+        ValueError: A number is too small, a schedule or attention implementation is unknown, or the device has too
+            little memory.
         ImportError: What the attention implementation, or a CNN, needs is not installed.
-        OSError: No such teacher.
 
     Example:
         >>> from fastast_hf import FastASTConfig
         >>> model = FastASTForAudioClassification(FastASTConfig(num_hidden_layers=2, hidden_size=24, max_length=64))
-        >>> result = training_benchmark(model, 64, tome_r=[8], rounds=1, memory=False)
+        >>> result = training_benchmark(model, 64, tome_r=[8], rounds=1)
         >>> [(row.implementation, row.tome_r) for row in result.rows]
         [('AST', None), ('FastAST', 8)]
     """
@@ -118,8 +113,8 @@ def training_benchmark(
         bar = {"desc": f"{num_frames} frames", "unit": "round", "leave": False, "disable": None if progress else True}
         for seconds in tqdm(interleaved_rounds(runs, rounds), total=rounds, **bar):
             finished.append(seconds)
-        for index, setting in enumerate(settings if memory and lesson is None else ()):
-            step_memory[index] = _memory(step, setting)
+        for index, setting in enumerate(settings if lesson is None else ()):
+            step_memory[index] = step_bytes(step, *setting)
     except KeyboardInterrupt:
         interrupted = True
     except torch.OutOfMemoryError as error:  # stock AST's steps take most: without them there is nothing to compare
@@ -146,9 +141,9 @@ def training_benchmark(
 
 
 def _lesson(teacher: str, step: TrainingStep) -> Lesson:
-    from .distillation import Lesson, benchmark_teacher  # which imports the trainer
+    from .distillation import Lesson, random_teacher  # which imports the trainer
 
-    return Lesson(*benchmark_teacher(teacher, step.model, step.dtype), step)
+    return Lesson(*random_teacher(teacher, step.model, step.dtype), step)
 
 
 def _time_step(step: TrainingStep, forward: Forward, loss: Loss | None = None) -> float:
@@ -159,15 +154,6 @@ def _time_step(step: TrainingStep, forward: Forward, loss: Loss | None = None) -
 def _time_part(part: Callable[[], object], device: torch.device) -> float:
     """Seconds of one of a teacher's parts."""
     return timed(part, device)[0]
-
-
-def _memory(step: TrainingStep, setting: Setting) -> int | None:
-    """What one step takes; None, and a warning, where the times measured before must not be lost to a failure."""
-    try:
-        return step_bytes(step, *setting)
-    except RuntimeError as error:
-        warnings.warn(f"{error}; its memory is left out", stacklevel=3)
-        return None
 
 
 def _row(

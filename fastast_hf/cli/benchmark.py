@@ -9,14 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .tables import format_table
-from .training_table import training_table
 
 if TYPE_CHECKING:
-    from ..benchmarking.rows import BenchmarkRow
     from ..model.modeling_fastast import FastASTForAudioClassification
 
 RANDOM_AST_BASE = "ast-base-random"
-AUDIOSET_LABELS = 527
 
 
 def add_parser(commands: Any) -> None:
@@ -39,10 +36,9 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument(
         "--teacher",
-        metavar="ID",
-        help="with --training: time steps that distil from this teacher as well, and how much of the throughput is "
-        "kept that both models' MACs allow; cnn (EfficientNet-B2) or passt with random weights, or a checkpoint: "
-        "folder or Hub id, with the labels of --model",
+        choices=("cnn", "passt"),
+        help="with --training: time steps that distil as well, from a teacher with random weights (cnn: "
+        "EfficientNet-B2), and how much of the throughput is kept that both models' MACs allow",
     )
     parser.add_argument(
         "--frames", type=int, nargs="+", default=[512, 1024, 128], metavar="T", help="clip lengths in frames of 10 ms"
@@ -105,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
         torch.set_num_threads(args.threads)
     if args.output is not None:
         args.output.mkdir(parents=True, exist_ok=True)
-    model = _load(args.model, args.device, "float32" if args.training else args.dtype, args.teacher)
+    model = _load(args.model, args.device, "float32" if args.training else args.dtype)
     check_at_least(model.config.patch_size, **{"--frames": min(args.frames)})
 
     stem = None if args.output is None else args.output / file_stem(args, model.device.type)
@@ -128,7 +124,7 @@ def run(args: argparse.Namespace) -> int:
         )
         rows += result.rows
         if result.rows and not args.json:
-            print((training_table if args.training else table)(result.rows), end="\n\n", flush=True)
+            print(table(result.rows), end="\n\n", flush=True)
         if result.rows and stem is not None:
             _write(rows, stem)
         for name in getattr(result, "left_out", ()):
@@ -147,57 +143,77 @@ def run(args: argparse.Namespace) -> int:
     return 130 if result.interrupted else 0
 
 
-def table(rows: list[BenchmarkRow]) -> str:
-    """A heading and a line per row, for rows of one clip length. Milliseconds are for one clip of the batch."""
+def table(rows: list[Any]) -> str:
+    """A heading and a line per row, for rows of one clip length; what is left out here is in the files."""
+    from ..benchmarking.rows import DistillationRow, TrainingRow
+
     one = rows[0]
     threads = f" with {one.threads} threads" if one.device == "cpu" else ""
     heading = (
         f"{one.frames} frames ({one.tokens_in} tokens), batch {one.batch_size}: {one.model}, {one.dtype} on "
-        f"{one.processor}{threads}, {one.rounds} round{'s' if one.rounds > 1 else ''}, ms per clip"
+        f"{one.processor}{threads}, {one.rounds} round{'s' * (one.rounds > 1)}, "
+        f"{'ms per training step of the batch' if isinstance(one, TrainingRow) else 'ms per clip'}"
     )
-    several = len({row.schedule for row in rows if row.tome_r}) > 1
-    has_memory = any(row.peak_mem_mb is not None for row in rows)
-    cells = []
-    for row in rows:
-        front_end, model, model_p95, end_to_end, end_to_end_p95 = (
-            "-" if batch_ms is None else f"{batch_ms / row.batch_size:.2f}"
-            for batch_ms in (
-                row.front_end_ms,
-                row.model_ms,
-                row.model_p95_ms,
-                row.end_to_end_ms,
-                row.end_to_end_p95_ms,
-            )
+    if isinstance(one, DistillationRow):
+        heading += (
+            f"\nteacher: {one.teacher}, {one.teacher_gmacs:.4g} GMACs, {one.teacher_ms:.1f} ms, and its front end "
+            f"{one.teacher_front_end_ms:.1f} ms"
         )
-        cells.append(
-            {
-                "model": f"{row.implementation} {row.attn}",
-                "r": "-" if row.tome_r is None else str(row.tome_r),
-                **({"schedule": (row.schedule or "-") if row.tome_r else "-"} if several else {}),
-                "tokens left": str(row.tokens_out),
-                "GMACs": f"{row.gmacs:.4g}",
-                "front end ms": front_end,
-                "model ms": model,
-                "p95 ms": model_p95,
-                "speed-up": f"{row.speedup:.2f}×",
-                "MAC ratio": f"{row.mac_ratio:.2f}×",
-                "efficiency": f"{row.efficiency:.2f}",
-                "end to end ms": end_to_end,
-                "p95 ms ": end_to_end_p95,  # a second column of the name
-                "speed-up ": "-" if row.speedup_end_to_end is None else f"{row.speedup_end_to_end:.2f}×",
-                **(_memory(row) if has_memory else {}),
-            }
-        )
-    lines = format_table([name.strip() for name in cells[0]], [list(cell.values()) for cell in cells])
+    own = _distillation if isinstance(one, DistillationRow) else _training if isinstance(one, TrainingRow) else _clip
+    cells = [{**_setting(row), **own(row)} for row in rows]
+    told = [name for name in cells[0] if any(line[name] != "-" for line in cells)]
+    if len({row.schedule for row in rows if row.tome_r}) < 2:
+        told.remove("schedule")
+    lines = format_table([name.strip() for name in told], [[line[name] for name in told] for line in cells])
     return f"{heading}\n\n{lines}"
 
 
-def _memory(row: BenchmarkRow) -> dict[str, str]:
-    peak = row.peak_mem_mb
+def _setting(row: Any) -> dict[str, str]:
     return {
-        "peak MB": "-" if peak is None else f"{peak:.0f}",
-        "MB per clip": "-" if peak is None else f"{peak / row.batch_size:.1f}",
+        "model": f"{row.implementation} {row.attn}",
+        "r": _cell(row.tome_r, "d"),
+        "schedule": (row.schedule or "-") if row.tome_r else "-",
+        "MAC ratio": f"{row.mac_ratio:.2f}×",
     }
+
+
+def _clip(row: Any) -> dict[str, str]:
+    def of_a_clip(value: float | None, digits: str) -> str:
+        return _cell(None if value is None else value / row.batch_size, digits)
+
+    return {
+        "model ms": of_a_clip(row.model_ms, ".2f"),
+        "speed-up": f"{row.speedup:.2f}×",
+        "front end ms": of_a_clip(row.front_end_ms, ".2f"),
+        "both ms": of_a_clip(row.end_to_end_ms, ".2f"),
+        # A second column of the name.
+        "speed-up ": "-" if row.speedup_end_to_end is None else f"{row.speedup_end_to_end:.2f}×",
+        "peak MB": _cell(row.peak_mem_mb, ".0f"),
+        "MB per clip": of_a_clip(row.peak_mem_mb, ".1f"),
+    }
+
+
+def _training(row: Any) -> dict[str, str]:
+    return {
+        "step ms": f"{row.step_ms:.1f}",
+        "speed-up": f"{row.speedup:.2f}×",
+        "peak MB": _cell(row.peak_mem_mb, ".0f"),
+        "step MB": _cell(row.step_mem_mb, ".0f"),
+    }
+
+
+def _distillation(row: Any) -> dict[str, str]:
+    return {
+        "step ms": f"{row.step_ms:.1f}",
+        "speed-up": f"{row.speedup:.2f}×",
+        "with teacher ms": _cell(row.distillation_ms, ".1f"),
+        "kept": _cell(row.kept, ".2f"),
+        "kept by MACs": _cell(row.kept_by_macs, ".2f"),
+    }
+
+
+def _cell(value: float | None, digits: str) -> str:
+    return "-" if value is None else f"{value:{digits}}"
 
 
 def file_stem(args: argparse.Namespace, device: str) -> str:
@@ -210,8 +226,8 @@ def file_stem(args: argparse.Namespace, device: str) -> str:
     return "-".join([what, *models, device, args.dtype, args.attn, f"b{args.batch_size}", *schedule])
 
 
-def _load(model: str | None, device: str | None, dtype: str, teacher: str | None) -> FastASTForAudioClassification:
-    """The checkpoint, or AST-base with random weights, which is as fast, needs no download, and has any labels."""
+def _load(model: str | None, device: str | None, dtype: str) -> FastASTForAudioClassification:
+    """The checkpoint, or AST-base with random weights, which is as fast and needs no download."""
     import torch
 
     from ..loading.checkpoint import load_classifier
@@ -220,17 +236,8 @@ def _load(model: str | None, device: str | None, dtype: str, teacher: str | None
     from ..model.modeling_fastast import FastASTForAudioClassification
 
     place = usable_device(device)
-    if model is not None:
-        loaded = load_classifier(model)
-    else:
-        labels: dict[str, Any] = {"num_labels": AUDIOSET_LABELS}
-        if teacher is not None:
-            from ..benchmarking.distillation import labels_of
-
-            known = labels_of(teacher)
-            labels = {"id2label": known, "label2id": {name: i for i, name in known.items()}} if known else labels
-        torch.manual_seed(0)
-        loaded = FastASTForAudioClassification(FastASTConfig(**labels))
+    torch.manual_seed(0)
+    loaded = FastASTForAudioClassification(FastASTConfig(num_labels=527)) if model is None else load_classifier(model)
     return loaded.to(device=place, dtype=getattr(torch, dtype))
 
 

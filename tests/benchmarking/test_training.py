@@ -101,7 +101,7 @@ def test_speed_ups_are_ratios_within_a_round(
 ) -> None:
     """A machine that gets slower all the time changes the times and not the ratios."""
     fake_times(lambda r, round_: (round_ + 3) ** 2 / (2 if r else 1))
-    stock, fast = measure(model, FRAMES, batch_size=4, tome_r=[8], rounds=4, memory=False).rows
+    stock, fast = measure(model, FRAMES, batch_size=4, tome_r=[8], rounds=4).rows
     stock_seconds = np.array([9, 16, 25, 36])
     assert (stock.speedup, fast.speedup) == (1, 2)
     assert (stock.step_ms, fast.step_ms) == (1000 * np.median(stock_seconds), 500 * np.median(stock_seconds))
@@ -122,16 +122,6 @@ def test_stopping_keeps_the_rounds_that_were_finished(
     assert [(row.rounds, row.step_ms, row.peak_mem_mb) for row in stopped.rows] == [(2, 1500, None)] * 2
 
 
-def test_stopping_in_the_warm_up_leaves_no_rows(
-    model: FastASTForAudioClassification, fake_times: Callable[[Callable[[int | None, int], float]], None]
-) -> None:
-    def time(r: int | None, round_: int) -> float:
-        raise KeyboardInterrupt
-
-    fake_times(time)
-    assert measure(model, FRAMES, tome_r=[8], rounds=5) == TrainingBenchmarkResult([], interrupted=True)
-
-
 def test_too_little_memory_for_a_step_is_one_line(
     model: FastASTForAudioClassification, fake_times: Callable[[Callable[[int | None, int], float]], None]
 ) -> None:
@@ -143,30 +133,16 @@ def test_too_little_memory_for_a_step_is_one_line(
         measure(model, FRAMES, batch_size=2, tome_r=[8], rounds=1)
 
 
-def test_a_failure_to_measure_memory_costs_no_times(
-    model: FastASTForAudioClassification, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def step_bytes(step: TrainingStep, r: int | None, schedule: str) -> int:
-        if r == 8:
-            raise RuntimeError("the process was killed")
-        return 1
-
-    monkeypatch.setattr(training_benchmark, "step_bytes", step_bytes)
-    with pytest.warns(UserWarning, match="killed; its memory is left out"):
-        rows = measure(model, FRAMES, batch_size=1, tome_r=[8, 20], rounds=1).rows
-    assert [row.step_mem_mb for row in rows] == [1e-6, None, 1e-6]
-
-
 def test_schedules_are_measured_side_by_side_and_r_0_once(model: FastASTForAudioClassification) -> None:
     schedules = ["decreasing", "constant"]
-    rows = measure(model, FRAMES, tome_r=[0, 8], schedules=schedules, batch_size=1, rounds=1, memory=False).rows
+    rows = measure(model, FRAMES, tome_r=[0, 8], schedules=schedules, batch_size=1, rounds=1).rows
     assert [(row.tome_r, row.schedule) for row in rows[1:]] == [(0, "decreasing"), (8, "decreasing"), (8, "constant")]
     assert rows[2].mac_ratio > rows[3].mac_ratio  # 16 at once and then 0 beats 8 and 8
 
 
 def test_any_clip_length_is_measured_and_the_model_left_alone(model: FastASTForAudioClassification) -> None:
     before = {name: parameter.clone() for name, parameter in model.named_parameters()}
-    rows = measure(model, OTHER_FRAMES, tome_r=[8], attn="eager", batch_size=1, rounds=1, memory=False).rows
+    rows = measure(model, OTHER_FRAMES, tome_r=[8], attn="eager", batch_size=1, rounds=1).rows
     assert [(row.tokens_in, row.attn) for row in rows] == [(2 + 12 * 9, "sdpa"), (2 + 12 * 9, "eager")]
     assert (model.config.max_length, model.config._attn_implementation, model.training) == (FRAMES, "sdpa", False)
     for name, parameter in model.named_parameters():
@@ -178,7 +154,7 @@ def test_bad_arguments_are_refused(
     model: FastASTForAudioClassification, arguments: dict[str, object], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        measure(model, **{"num_frames": FRAMES, "rounds": 1, "memory": False, **arguments})
+        measure(model, **{"num_frames": FRAMES, "rounds": 1, **arguments})
 
 
 def test_csv_json_and_picture_hold_the_rows(result: TrainingBenchmarkResult, tmp_path: Path) -> None:

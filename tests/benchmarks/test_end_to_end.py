@@ -70,11 +70,6 @@ def scores(labels: list[dict[str, Any]]) -> dict[str, float]:
     return {label["label"]: label["score"] for label in labels}
 
 
-def test_the_pipeline_is_compiled_in_each_dtype(end_to_end: ModuleType) -> None:
-    ways = end_to_end.ways(end_to_end.random_ast(), 2, compiled=True)
-    assert [name for name in ways if "compiled" in name] == [f"{name}, compiled" for name in PIPELINES[:2]]
-
-
 @pytest.mark.parametrize(("arguments", "message"), MISUSE)
 def test_misuse_exits_with_2_and_a_line_before_anything_is_measured(
     arguments: list[str], message: str, end_to_end: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -43,7 +43,7 @@ tiny = FastASTForAudioClassification(FastASTConfig(num_hidden_layers=2, hidden_s
 benchmark._load = lambda *_: tiny
 run = ["benchmark", "--frames", "64", "--rounds", "1", "--batch-size", "1", "--r", "8", "--output", sys.argv[2]]
 assert main(run) == 0
-training_benchmark(tiny, 64, batch_size=1, tome_r=[8], rounds=1, memory=False)
+training_benchmark(tiny, 64, batch_size=1, tome_r=[8], rounds=1)
 """
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -137,16 +136,6 @@ def test_what_this_machine_lacks_is_skipped_with_a_word_and_does_not_count(
     assert capsys.readouterr().out.count(f"skipped: {word}") == len(checks)
 
 
-def test_json_holds_the_rows_with_every_attempt(
-    guard: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    file = tmp_path / "guard.json"
-    exit_status(guard, monkeypatch, {"slow": measuring([1.9, 1.8], [])}, "--json", str(file))
-    assert json.loads(file.read_text())["rows"] == [
-        {"check": "slow", "attempts": [1.9, 1.8], "bound": FLOOR, "ceiling": False, "verdict": "FALLEN"}
-    ]
-
-
 @pytest.mark.parametrize("arguments", [["--json", "no-such-folder/guard.json"], ["--jsn", "guard.json"]])
 def test_misuse_exits_with_2_before_anything_is_measured(
     guard: ModuleType, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
@@ -156,16 +145,6 @@ def test_misuse_exits_with_2_before_anything_is_measured(
         exit_status(guard, monkeypatch, {"fast": measuring([2.5], asked)}, *arguments)
     assert stopped.value.code == 2
     assert asked == []
-
-
-def test_checks_have_names_of_their_own_and_rounds_that_give_each_side_each_place(guard: ModuleType) -> None:
-    assert len({check.name for check in guard.CHECKS}) == len(guard.CHECKS)
-    assert all(check.rounds % 4 == 0 for check in guard.CHECKS)
-
-
-def test_the_ratio_is_above_1_where_stock_takes_longer(ratios: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ratios, "timed", lambda run, device: (run(), None))
-    assert ratios.median_ratio(lambda: 3.0, lambda: 2.0, rounds=4) == 1.5
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -179,7 +158,3 @@ def test_every_real_check_can_be_measured(
     for check in checks:
         with suppress(guard.CannotMeasureError):
             assert check.measure(1) > 0
-
-
-def test_every_real_check_is_of_one_kind(guard: ModuleType) -> None:
-    assert all(sum(kind in check.name for kind in KINDS) == 1 for check in guard.CHECKS)

@@ -63,19 +63,3 @@ def test_a_device_whose_parts_cannot_be_timed_is_refused(
     with pytest.raises(SystemExit):
         script.main([*SETTINGS, "--device", "mps"])
     assert "device is mps, whose parts can't be timed: give cpu or cuda" in capsys.readouterr().err
-
-
-def test_the_clock_reads_the_stream_of_its_own_gpu(script: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    recorded: list[object] = []
-
-    class Event:
-        def __init__(self, enable_timing: bool) -> None:
-            assert enable_timing
-
-        def record(self, stream: object) -> None:
-            recorded.append(stream)
-
-    monkeypatch.setattr(torch.cuda, "Event", Event)
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: f"stream of {device}")
-    importlib.import_module("layer_parts").Clock(torch.device("cuda:1")).read()
-    assert recorded == ["stream of cuda:1"]

@@ -61,14 +61,6 @@ def test_every_way_has_a_row_at_each_length_and_r(
             assert 0 < row["logits_off_by"] < 0.5
 
 
-def test_stock_ast_is_compiled_in_each_dtype(one_clip: ModuleType, make_fastast: Callable[..., Any]) -> None:
-    assert list(one_clip.stock_in_each_way(make_fastast(), compiled=True)) == [
-        *STOCK[:2],
-        *(f"{name}, compiled" for name in STOCK[:2]),
-        STOCK[2],
-    ]
-
-
 @pytest.mark.parametrize(("arguments", "message"), MISUSE)
 def test_misuse_exits_with_2_and_a_line_before_anything_is_measured(
     arguments: list[str], message: str, one_clip: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]

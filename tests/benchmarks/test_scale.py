@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import csv
 import importlib
 import json
 import os
@@ -10,7 +9,6 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-import soundfile
 import torch
 from running_scripts import ROOT
 
@@ -31,7 +29,6 @@ ALONG = [
 @pytest.fixture
 def scale(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The script, with small models and short curves."""
-    pytest.importorskip("matplotlib")
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     script = importlib.import_module("scale")
     small = {"SIZES": SIZES, "LENGTHS": (1, 2), "BATCHES": (1, 2), "FRAMES": 64, "R_STEP": 10, "MOST_SETTINGS": 4}
@@ -53,24 +50,21 @@ def in_this_process(script: ModuleType) -> Callable[[Path, str], dict[str, Any]]
 
 
 @pytest.mark.parametrize(("curve", "column", "values"), ALONG, ids=[curve for curve, _, _ in ALONG])
-def test_a_curve_has_a_row_for_each_point_and_is_written_three_times(
+def test_a_curve_has_a_row_for_each_point(
     curve: str, column: str, values: list[Any], scale: ModuleType, tmp_path: Path
 ) -> None:
-    scale.write_curve(curve, tmp_path, rounds=1)
-    rows = json.loads((tmp_path / f"{curve}.json").read_text())
+    scale.write_curve(curve, tmp_path / "curve.json", rounds=1)
+    rows = json.loads((tmp_path / "curve.json").read_text())
     assert [row[column] for row in rows] == values
     for row in rows:
         assert row["rounds"] == 1 and row["threads"] == torch.get_num_threads() and row["torch"] == torch.__version__
         # Of one round, the speed-up is the ratio of the two times.
         assert row["speedup"] == pytest.approx(row["stock_ms"] / row["ms"])
         assert row["samples_per_sec"] == pytest.approx(1000 * row["batch_size"] / row["ms"])
-    with (tmp_path / f"{curve}.csv").open(newline="") as file:
-        assert [line["model"] for line in csv.DictReader(file)] == [row["model"] for row in rows]
-    assert (tmp_path / f"{curve}.png").stat().st_size > 10_000
 
 
 def test_the_mac_line_is_of_the_merging_that_was_timed(scale: ModuleType, tmp_path: Path) -> None:
-    scale.write_curve("length", tmp_path, rounds=1)
+    scale.write_curve("length", tmp_path / "length.json", rounds=1)
     config = scale.random_ast("base").config
     for row in json.loads((tmp_path / "length.json").read_text()):
         # Four fifths of the patches, a twelfth of them in each layer on average.
@@ -101,12 +95,10 @@ def test_rounds_are_fewer_the_more_there_is_to_compute(scale: ModuleType, monkey
 
 
 def test_a_folder_is_gone_through_with_each_number_of_workers(
-    folder_script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder_script: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(folder_script, "in_new_process", in_this_process(folder_script))
     result = folder_script.measure_folder(num_files=9)
-    folder_script.write_folder(result, tmp_path)
-    assert result == json.loads((tmp_path / "folder.json").read_text())
     assert [run["workers"] for run in result["runs"]] == [0, 2]
     for run in result["runs"]:
         assert [sample["files"] for sample in run["samples"]] == list(range(10))
@@ -117,22 +109,6 @@ def test_a_folder_is_gone_through_with_each_number_of_workers(
     assert result["reading_alone_files_per_sec"] > result["computing_alone_files_per_sec"]
     # Noise is hard to compress: most of 44,100 samples of two channels and two bytes is left.
     assert result["distinct_files"] == 4 and 0.7 < result["megabytes_on_disk"] / (4 * 0.1764) < 1
-    with (tmp_path / "folder.csv").open(newline="") as file:
-        assert [line["files"] for line in csv.DictReader(file)] == 2 * [str(count) for count in range(10)]
-    assert (tmp_path / "folder.png").stat().st_size > 10_000
-
-
-def test_files_are_compressed_stereo_at_another_rate_than_the_models_and_the_last_ones_further_names(
-    folder_script: ModuleType, tmp_path: Path
-) -> None:
-    size = folder_script.write_clips(tmp_path, 9)
-    files = sorted(tmp_path.iterdir())
-    assert [file.stat().st_ino for file in files[4:]] == [files[index % 4].stat().st_ino for index in range(4, 9)]
-    assert size == sum(file.stat().st_size for file in files[:4])
-    assert len({file.read_bytes() for file in files}) == 4
-    for file in files:
-        info = soundfile.info(file)
-        assert (info.format, info.samplerate, info.channels, info.frames) == ("FLAC", 44100, 2, 44100)
 
 
 @pytest.mark.slow

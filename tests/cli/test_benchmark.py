@@ -12,16 +12,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from fastast_hf import FastASTConfig, FastASTFeatureExtractor, FastASTForAudioClassification
+from fastast_hf import FastASTConfig, FastASTForAudioClassification
+from fastast_hf.benchmarking import distillation
 from fastast_hf.benchmarking import inference as benchmarking
 from fastast_hf.benchmarking import training as training_benchmark
 from fastast_hf.benchmarking.candidates import Candidate
 from fastast_hf.benchmarking.rounds import WARM_UP_ROUNDS
 from fastast_hf.benchmarking.rows import BenchmarkRow, DistillationRow, TrainingRow
-from fastast_hf.cli.benchmark import _load
 from fastast_hf.cli.main import main
-from fastast_hf.distillation.teachers.cnn import CNNConfig, CNNForAudioClassification
-from fastast_hf.model import configuration_fastast
+from fastast_hf.distillation.teachers.cnn import CNNConfig
 
 SETTINGS = ["--frames", "64", "--rounds", "2", "--batch-size", "2", "--r", "0", "8", "--device", "cpu"]
 CANDIDATES = 4  # stock AST eager and sdpa, FastAST at two r
@@ -41,15 +40,13 @@ BAD_ARGUMENTS = [
     (["--model", "/no/such/checkpoint"], "/no/such/checkpoint"),
     (["--training", "--rounds", "0"], "--rounds is 0: give 1 or more"),
     (["--teacher", "cnn"], "a teacher is given for inference: add --training, or leave out --teacher"),
-    (["--training", "--teacher", "/no/such/teacher"], "/no/such/teacher does not exist"),
+    (["--training", "--teacher", "/no/such/teacher"], "invalid choice: '/no/such/teacher'"),
 ]
 
-TRAINING_COLUMNS = [
-    *("model", "r", "tokens left", "GMACs", "step ms", "p95 ms", "speed-up", "MAC ratio", "efficiency"),
-    *("peak MB", "step MB"),
-]
+TRAINING_COLUMNS = ["model", "r", "MAC ratio", "step ms", "speed-up", "peak MB", "step MB"]
+DISTILLATION_COLUMNS = [*TRAINING_COLUMNS[:-2], "with teacher ms", "kept", "kept by MACs"]
 
-DISTILLATION_COLUMNS = [*TRAINING_COLUMNS[:-2], "with teacher ms", "p95 ms", "kept", "kept by MACs"]
+TRAINED = [["AST sdpa", "-"], ["FastAST sdpa", "0"], ["FastAST sdpa", "8"]]
 
 FILE_NAMES = [
     ([], "benchmark-tiny-v1.5-cpu-float32-sdpa-b2"),
@@ -101,13 +98,11 @@ def test_each_clip_length_has_its_table(checkpoint: str, tmp_path: Path, capsys:
         "64 frames (62 tokens), batch 2",
         "96 frames (110 tokens), batch 2",
     ]
-    for lines in tables[1::2]:
-        assert [line.split()[:4] for line in lines[2:]] == [
-            ["AST", "eager", "-", lines[2].split()[3]],
-            ["AST", "sdpa", "-", lines[3].split()[3]],
-            ["FastAST", "sdpa", "0", lines[4].split()[3]],
-            ["FastAST", "sdpa", "8", lines[5].split()[3]],
-        ]
+    for names, _, *lines in tables[1::2]:
+        assert re.split(" {2,}", names)[:4] == ["model", "r", "MAC ratio", "model ms"]
+        assert max(map(len, lines)) <= 100
+        found = [re.split(" {2,}", line)[:2] for line in lines]
+        assert found == [["AST eager", "-"], ["AST sdpa", "-"], ["FastAST sdpa", "0"], ["FastAST sdpa", "8"]]
     rows = json.loads(next(tmp_path.glob("*.json")).read_text())
     assert [(row["model"], row["frames"]) for row in rows] == [("tiny-v1.5", f) for f in [64] * 4 + [96] * 4]
 
@@ -128,53 +123,32 @@ def test_training_has_a_table_and_files_of_its_own(
     stem = "training-tiny-v1.5-cpu-bfloat16-sdpa-b2"
     assert {path.name for path in tmp_path.iterdir()} == {f"{stem}.{end}" for end in ("csv", "json", "png")}
     heading, _, names, _, *lines = capsys.readouterr().out.strip().splitlines()
-    assert heading.startswith("training steps, 64 frames (62 tokens), batch 2") and "three forward passes" in heading
+    assert heading.startswith("64 frames (62 tokens), batch 2") and heading.endswith(
+        "ms per training step of the batch"
+    )
     assert re.split(" {2,}", names.strip()) == TRAINING_COLUMNS
-    assert [line.split()[:4] for line in lines] == [
-        ["AST", "sdpa", "-", "62"],
-        ["FastAST", "sdpa", "0", "62"],
-        ["FastAST", "sdpa", "8", "46"],
-    ]
+    assert [re.split(" {2,}", line)[:2] for line in lines] == TRAINED
     rows = [TrainingRow(**item) for item in json.loads((tmp_path / f"{stem}.json").read_text())]
     assert [(row.model, row.dtype, row.step_mem_mb) for row in rows] == [("tiny-v1.5", "bfloat16", 5.0)] * 3
 
 
-@pytest.fixture
-def teacher(tmp_path: Path) -> str:
-    torch.manual_seed(0)
-    folder = tmp_path / "small-cnn"
-    CNNForAudioClassification(CNNConfig(backbone="mobilenetv3_small_050", max_length=64)).save_pretrained(folder)
-    FastASTFeatureExtractor(max_length=64).save_pretrained(folder)
-    return str(folder)
-
-
 def test_with_a_teacher_it_says_what_is_kept(
-    checkpoint: str, teacher: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    checkpoint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    arguments = ["benchmark", "--training", "--teacher", teacher, "--model", checkpoint, *SETTINGS]
+    monkeypatch.setattr(distillation, "CNNConfig", partial(CNNConfig, backbone="mobilenetv3_small_050"))
+    arguments = ["benchmark", "--training", "--teacher", "cnn", "--model", checkpoint, *SETTINGS]
     assert main([*arguments, "--output", str(tmp_path / "out")]) == 0
-    stem = "distillation-small-cnn-tiny-v1.5-cpu-float32-sdpa-b2"
+    stem = "distillation-cnn-tiny-v1.5-cpu-float32-sdpa-b2"
     assert {path.name for path in (tmp_path / "out").iterdir()} == {f"{stem}.csv", f"{stem}.json"}
     _, about, _, names, _, *lines = capsys.readouterr().out.strip().splitlines()
-    assert re.fullmatch(r"teacher: small-cnn, [\d.]+ GMACs, [\d.]+ ms, and its front end [\d.]+ ms", about)
+    assert re.fullmatch(
+        r"teacher: efficientnet_b2-random, [\d.]+ GMACs, [\d.]+ ms, and its front end [\d.]+ ms", about
+    )
     assert re.split(" {2,}", names.strip()) == DISTILLATION_COLUMNS
-    assert [line.split()[:4] for line in lines] == [
-        ["AST", "sdpa", "-", "62"],
-        ["FastAST", "sdpa", "0", "62"],
-        ["FastAST", "sdpa", "8", "46"],
-    ]
-    assert lines[0].split()[-4:] == ["-"] * 4
+    assert [re.split(" {2,}", line)[:2] for line in lines] == TRAINED
+    assert lines[0].split()[-3:] == ["-"] * 3
     rows = [DistillationRow(**item) for item in json.loads((tmp_path / "out" / f"{stem}.json").read_text())]
     assert [row.kept is None for row in rows] == [True, False, False]
-
-
-def test_a_student_of_random_weights_has_the_labels_of_the_teachers_checkpoint(
-    teacher: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tiny = partial(FastASTConfig, hidden_size=24, num_hidden_layers=1, intermediate_size=24)
-    monkeypatch.setattr(configuration_fastast, "FastASTConfig", tiny)
-    labels = [_load(None, "cpu", "float32", which).config.num_labels for which in (teacher, "cnn", None)]
-    assert labels == [2, 527, 527]
 
 
 @pytest.mark.usefixtures("no_matplotlib")
