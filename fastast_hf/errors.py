@@ -17,7 +17,14 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 
 UNREADABLE_WEIGHTS = (pickle.UnpicklingError, SafetensorError)
-TRAIN_EXTRA = ("accelerate", "datasets", "evaluate", "sklearn", "tensorboard", "timm", "torchvision")
+INSTALL = "in a clone of fastast_hf, pip install '.[{}]'"  # no package index has the package
+# The packages that come with an extra of the package, and which extra that is.
+EXTRAS = {
+    **dict.fromkeys(("accelerate", "datasets", "evaluate", "sklearn", "tensorboard", "timm", "torchvision"), "train"),
+    **dict.fromkeys(("onnx", "onnxruntime"), "onnx"),
+    "matplotlib": "plot",
+    "gradio": "demo",
+}
 PROGRAM = "FASTAST_PROGRAM"  # environment variable: what a script that `fastast train` launches calls itself
 # What people write for names that do not look like it.
 _MEANT = {"lr": "learning-rate", "epochs": "num-train-epochs", "batch-size": "per-device-train-batch-size"}
@@ -78,9 +85,17 @@ def what_to_do(error: BaseException) -> str:
     """A user's mistake in one line."""
     if isinstance(error, StrictDataclassError) and error.__cause__ is not None:
         error = error.__cause__  # around which it says where in the code that was found
-    if isinstance(error, ModuleNotFoundError) and error.name in TRAIN_EXTRA:
-        return f"this needs {error.name}: pip install 'fastast-hf[train]'"
-    return one_line(error)
+    package = (error.name or "").split(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+    return f"this needs {package}: {INSTALL.format(EXTRAS[package])}" if package in EXTRAS else one_line(error)
+
+
+@contextlib.contextmanager
+def left_out_if_missing(what: str) -> Iterator[None]:
+    """Go on without `what` where a package for it is missing, and say so on stderr."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        print(f"{what} is left out: {what_to_do(error)}", file=sys.stderr)
 
 
 def one_line(error: BaseException | str) -> str:
@@ -144,7 +159,9 @@ def one_line_errors(program: str) -> Callable[[Callable[..., int]], Callable[...
             logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
             try:
                 return main(*args, **kwargs)
-            except (ValueError, OSError, ImportError, StrictDataclassError) as error:
+            except (ValueError, OSError, ImportError, StrictDataclassError, RuntimeError) as error:
+                if isinstance(error, RuntimeError) and "Callback requires" not in str(error):
+                    raise  # what is not transformers' word for a missing wandb and the like
                 print(f"{program}: {what_to_do(error)}", file=sys.stderr)
                 return 2
             except KeyboardInterrupt:

@@ -10,9 +10,12 @@ from fastast_hf import FastASTConfig
 from fastast_hf.errors import UNREADABLE_WEIGHTS, one_line_errors, weights_readable, what_to_do
 
 
-def test_a_missing_extra_is_named() -> None:
-    error = ModuleNotFoundError("No module named 'datasets'", name="datasets")
-    assert what_to_do(error) == "this needs datasets: pip install 'fastast-hf[train]'"
+@pytest.mark.parametrize(("module", "extra"), [("datasets", "train"), ("matplotlib.figure", "plot")])
+def test_a_missing_package_is_named_with_the_extra_that_has_it(module: str, extra: str) -> None:
+    error = ModuleNotFoundError(f"No module named {module!r}", name=module)
+    assert (
+        what_to_do(error) == f"this needs {module.split('.')[0]}: in a clone of fastast_hf, pip install '.[{extra}]'"
+    )
     assert what_to_do(ModuleNotFoundError("No module named 'foo'", name="foo")) == "No module named 'foo'"
 
 
@@ -43,3 +46,15 @@ def test_a_script_ends_with_one_line_and_a_code(
     printed = capsys.readouterr().err
     assert printed.startswith("script.py: ") and printed.count("\n") == 1
     assert code == 130 or "a b" in printed
+
+
+def test_a_missing_reporter_is_one_line_and_other_faults_are_not_hidden(capsys: pytest.CaptureFixture[str]) -> None:
+    @one_line_errors("script.py")
+    def main(message: str) -> int:
+        raise RuntimeError(message)
+
+    missing = "WandbCallback requires wandb to be installed. Run `pip install wandb`."
+    assert main(missing) == 2
+    assert capsys.readouterr().err == f"script.py: {missing}\n"
+    with pytest.raises(RuntimeError, match="shapes"):
+        main("shapes differ")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from configparser import ConfigParser
@@ -34,12 +35,12 @@ for argv in {asked}:
 
 def test_help_is_printed_without_importing_torch_or_transformers() -> None:
     named = [name for name in NAMES if name not in LAUNCHING]
-    asked = [["--help"], ["-h"], *([name, "--help"] for name in named)]
+    asked = [["--help"], ["-h"], [], *([name, "--help"] for name in named)]
     done = subprocess.run(
         [sys.executable, "-c", CODE.format(asked=asked)], capture_output=True, text=True, cwd=ROOT, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == ["usage: fastast"] * 2 + [f"usage: fastast {name}" for name in named]
+    assert done.stdout.splitlines() == ["usage: fastast"] * 3 + [f"usage: fastast {name}" for name in named]
 
 
 def test_it_is_what_is_installed_and_runs_commands(capsys: pytest.CaptureFixture[str]) -> None:
@@ -62,6 +63,15 @@ def test_ctrl_c_while_the_package_is_imported_is_a_word(capsys: pytest.CaptureFi
         patched.setitem(sys.modules, "fastast_hf.cli.main", Interrupted("fastast_hf.cli.main"))
         assert fastast_command.main(["schedule"]) == 130
     assert capsys.readouterr() == ("", "fastast: stopped\n")
+
+
+@pytest.mark.parametrize(("line", "said"), [("fastast cl", "classify "), ("fastast classify --ba", "--batch-size ")])
+def test_a_shell_completes_commands_and_options(line: str, said: str, tmp_path: Path) -> None:
+    pytest.importorskip("argcomplete")
+    asked = {"_ARGCOMPLETE": "1", "COMP_LINE": line, "COMP_POINT": str(len(line)), "COMP_TYPE": "9"}
+    asked |= {"_ARGCOMPLETE_IFS": "\n", "_ARGCOMPLETE_STDOUT_FILENAME": str(tmp_path / "completions")}
+    subprocess.run([sys.executable, "fastast_command.py"], cwd=ROOT, env=os.environ | asked, check=True)
+    assert (tmp_path / "completions").read_text() == said
 
 
 def test_a_command_runs_in_a_process_with_the_whole_package() -> None:

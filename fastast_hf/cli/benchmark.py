@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..errors import left_out_if_missing
 from .tables import format_table
 
 if TYPE_CHECKING:
@@ -252,7 +253,5 @@ def _write(rows: list[Any], stem: Path) -> None:
 def _draw(rows: list[Any], path: Path, of: str) -> None:
     from ..benchmarking.results import plot_speedups
 
-    try:
+    with left_out_if_missing("the picture"):
         plot_speedups(rows, path, of)
-    except ModuleNotFoundError:
-        print("The picture is left out, for want of matplotlib: pip install 'fastast-hf[plot]'", file=sys.stderr)

@@ -7,6 +7,7 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from huggingface_hub.errors import StrictDataclassError
 
@@ -19,15 +20,34 @@ COMMANDS = (classify, schedule, benchmark, export, train, distill, evaluate, sta
 def build_parser() -> argparse.ArgumentParser:
     """The parser of `fastast` with all its commands."""
     parser = OneLineParser(
-        prog="fastast", description="Audio Spectrogram Transformers, made faster by merging similar tokens."
+        prog="fastast",
+        description="Audio Spectrogram Transformers, made faster by merging similar tokens.",
+        epilog="For completion by the Tab key, pip install argcomplete, and add this to your ~/.bashrc or ~/.zshrc:\n"
+        '  eval "$(register-python-argcomplete fastast)"',
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("-V", "--version", action=_Version, nargs=0, help="show the versions of fastast and torch")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    parser.set_defaults(parser=parser)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     for command in COMMANDS:
         command.add_parser(commands)
     for each in commands.choices.values():
         each.set_defaults(parser=each)
+        if not each.get_default("takes_the_rest"):  # training has a --debug of transformers'
+            each.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     return parser
+
+
+class _Version(argparse.Action):
+    """Print versions, which takes a moment to look up."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *args: Any) -> None:
+        from importlib.metadata import version
+
+        names = ("transformers", "torch")
+        print(f"fastast {version('fastast-hf')} ({', '.join(f'{name} {version(name)}' for name in names)})")
+        parser.exit()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,9 +56,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # whatever letters its encoding lacks
     parser = build_parser()
+    if "_ARGCOMPLETE" in os.environ:  # a shell asks what may follow
+        from argcomplete import autocomplete
+
+        autocomplete(parser)
     args, rest = parser.parse_known_args(argv)
     if rest and not getattr(args, "takes_the_rest", False):
         args.parser.refuse(rest)
+    if args.command is None:
+        parser.print_help()
+        return 0
     args.rest = rest
     try:
         keep_streams_clean()

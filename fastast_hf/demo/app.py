@@ -64,10 +64,8 @@ def build_demo(model: str | None = None) -> Blocks:
     Raises:
         ImportError: gradio or matplotlib is not installed.
     """
-    try:
-        import gradio
-    except ImportError as error:
-        raise ImportError("the demo needs gradio and matplotlib: pip install 'fastast-hf[demo]'") from error
+    import gradio
+
     tagger = Tagger(model, top_k=5)
     frames = tagger.feature_extractor.max_length
     highest = max(8, tagger.model.token_schedule(frames, 0)[0] // len(tagger.model.token_schedule(frames, 0)) * 2)

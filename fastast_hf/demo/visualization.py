@@ -115,10 +115,8 @@ def plot_merges(clip: MergedClip, title: str | None = None) -> Figure:
         >>> len(plot_merges(clip).axes)
         4
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError("pictures need matplotlib: pip install 'fastast-hf[plot]'") from error
+    from matplotlib.figure import Figure
+
     count = 1 + len(clip.maps)
     figure = Figure(figsize=(9, 1.7 * count + 0.5), dpi=130, layout="constrained")
     panels = figure.subplots(count, 1, sharex=True, squeeze=False)[:, 0]

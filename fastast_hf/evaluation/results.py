@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import transformers
 
 from ..benchmarking.inference import benchmark
 from ..benchmarking.results import write_csv
+from ..errors import left_out_if_missing
 from ..merging.complexity import complexity
 from ..model.modeling_fastast import FastASTForAudioClassification
 from ..training.runs import write_json
@@ -62,5 +62,5 @@ def write_results(rows: Sequence[SweepRow], stem: Path, facts: dict[str, Any]) -
     tables = [markdown_table(table) for table in score_tables(rows)]
     text = "\n\n".join([*tables, f"{what_was_scored(rows, facts)} {explanation(rows)}"])
     stem.with_suffix(".md").write_text(f"{text}\n", encoding="utf-8")
-    with suppress(ImportError):
+    with left_out_if_missing("the picture"):
         plot_scores(rows, stem.with_suffix(".png"), facts["corpus"], f"{facts['title']}, {facts['classes']} classes")

@@ -12,14 +12,13 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor, nn
 
-from ..errors import one_line
+from ..errors import INSTALL, one_line
 from ..model.configuration_fastast import FastASTConfig
 from ..model.feature_extraction_fastast import FastASTFeatureExtractor
 from ..model.modeling_fastast import FastASTClassifierOutput, FastASTPreTrainedModel
 
 SUFFIX = ".onnx"
 CONFIG_KEY, FEATURE_EXTRACTOR_KEY = "fastast_config", "fastast_feature_extractor"
-EXTRA = "pip install 'fastast-hf[onnx]'"
 
 
 def is_onnx_file(model: Any) -> TypeGuard[str | os.PathLike[str]]:
@@ -41,7 +40,7 @@ def needs(package: str) -> Any:
     try:
         return import_module(package)
     except ModuleNotFoundError as error:
-        raise ImportError(f"ONNX files need {package}: {EXTRA}") from error
+        raise ImportError(f"ONNX files need {package}: {INSTALL.format('onnx')}") from error
 
 
 class OnnxModel(nn.Module):

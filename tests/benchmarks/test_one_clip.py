@@ -79,4 +79,4 @@ def test_without_the_extra_it_says_what_to_install(
     with pytest.raises(SystemExit) as stopped:
         one_clip.main([])
     assert stopped.value.code == 2
-    assert "pip install 'fastast-hf[onnx]'" in capsys.readouterr().err.splitlines()[-1]
+    assert "pip install '.[onnx]'" in capsys.readouterr().err.splitlines()[-1]

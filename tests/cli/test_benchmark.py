@@ -86,7 +86,7 @@ def test_without_matplotlib_one_line_says_what_is_left_out(
     assert main(["benchmark", "--model", checkpoint, *SETTINGS, "--output", str(tmp_path)]) == 0
     assert {path.suffix for path in tmp_path.iterdir()} == {".csv", ".json"}
     lines = [line for line in capsys.readouterr().err.splitlines() if "matplotlib" in line]
-    assert len(lines) == 1 and "pip install 'fastast-hf[plot]'" in lines[0]
+    assert len(lines) == 1 and "pip install '.[plot]'" in lines[0]
 
 
 @pytest.mark.usefixtures("no_matplotlib")

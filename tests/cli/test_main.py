@@ -6,11 +6,14 @@ import io
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
+import transformers
 
+import fastast_hf
 from fastast_hf.cli import schedule
 from fastast_hf.cli.main import COMMANDS, main
 from fastast_hf.errors import PROGRAM, one_line
@@ -20,7 +23,7 @@ from fastast_hf.training.recipes import RecipeParser, parse_with_recipe
 NAMES = [command.__name__.split(".")[-1] for command in COMMANDS]
 LAUNCHING = {"train": "run_finetune.py", "distill": "run_kd.py"}
 MISTAKES = [
-    ([], "COMMAND"),
+    (["--colour"], "fastast: there is no option --colour (see fastast --help)"),
     (["sing"], "invalid choice: 'sing'"),
     (["classify"], "FILE|FOLDER"),
     (["schedule", "20"], "schedule: unrecognized arguments: 20 (see fastast schedule --help)"),
@@ -102,10 +105,24 @@ def test_an_error_is_one_line_and_a_code(
     assert capsys.readouterr() == ("", said)
 
 
-def test_debug_raises_the_error(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("argv", [["--debug", "schedule"], ["schedule", "--debug"]])
+def test_debug_raises_the_error(argv: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schedule, "run", fail_with(ValueError("r is -1")))
     with pytest.raises(ValueError, match="r is -1"):
-        main(["--debug", "schedule"])
+        main(argv)
+
+
+def test_without_a_command_it_shows_its_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    assert capsys.readouterr().out.startswith("usage: fastast [-h]")
+
+
+def test_version_names_what_it_runs_on(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit:
+        main(["--version"])
+    assert exit.value.code == 0
+    versions = (fastast_hf.__version__, transformers.__version__, version("torch"))
+    assert capsys.readouterr().out == "fastast {} (transformers {}, torch {})\n".format(*versions)
 
 
 def test_a_fault_of_the_programs_own_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -199,5 +199,5 @@ def test_without_onnx_it_says_what_to_install(
     make_fastast: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, "onnx", None)
-    with pytest.raises(ImportError, match=r"ONNX files need onnx: pip install 'fastast-hf\[onnx\]'"):
+    with pytest.raises(ImportError, match=r"ONNX files need onnx: in a clone .* pip install '.\[onnx\]'"):
         export_onnx(make_fastast(), tmp_path / "model.onnx")
