@@ -34,7 +34,7 @@ from fastast_hf.metrics.bootstrap import paired_difference_interval, resampled_a
 from fastast_hf.tagging.int8 import int8_works, to_int8
 from fastast_hf.tagging.presets import PRESETS, fast_dtype
 from fastast_hf.tagging.tagger import BUNDLED_CHECKPOINT, Tagger
-from fastast_hf.training.runs import check_fold
+from fastast_hf.training.results import check_fold
 
 RESULTS = Path(__file__).parent / "results" / "precision"
 DTYPES = ("float32", "bfloat16", "int8")

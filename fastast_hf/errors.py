@@ -9,6 +9,7 @@ import functools
 import logging
 import os
 import pickle
+import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn
@@ -164,9 +165,9 @@ def one_line_errors(program: str) -> Callable[[Callable[..., int]], Callable[...
                     raise  # what is not transformers' word for a missing wandb and the like
                 print(f"{program}: {what_to_do(error)}", file=sys.stderr)
                 return 2
-            except KeyboardInterrupt:
-                print(f"{program}: stopped; --resume goes on from the newest checkpoint", file=sys.stderr)
-                return 130
+            except KeyboardInterrupt as stop:
+                print(f"{program}: {stop if stop.args else 'stopped'}", file=sys.stderr)
+                return 128 + getattr(stop, "number", signal.SIGINT)
 
         return run
 

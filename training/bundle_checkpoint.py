@@ -24,7 +24,8 @@ from fastast_hf.errors import one_line_errors
 from fastast_hf.hub.card_facts import TABLES
 from fastast_hf.hub.local_paths import without_folders
 from fastast_hf.hub.model_card import CARD, write_card
-from fastast_hf.training.runs import OF_ONE_CORPUS, RESULTS, write_json
+from fastast_hf.training.arguments import OF_ONE_CORPUS
+from fastast_hf.training.results import RESULTS, write_json
 
 R_VALUES = (0, 4, 8, 12, 16, 20, 25, 30, 35, 40)
 # What the card says besides what is generated.

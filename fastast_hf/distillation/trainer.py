@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,14 +16,12 @@ from ..corpora.audioset import read_labels
 from ..loading.devices import DTYPES
 from ..model.feature_extraction_fastast import FastASTFeatureExtractor
 from ..training.finetuning import CorpusArguments
-from ..training.runs import check_fold, write_json
+from ..training.results import check_fold
 from ..training.trainer import FastASTTrainer, clip_losses
 from ..training.views import View
 from .teachers.logit_cache import LogitCache
 from .teachers.released import is_released
 from .teachers.teacher import Teacher, teacher_probabilities
-
-TEACHING = "teaching.json"
 
 
 def cmkd_loss(
@@ -268,29 +265,8 @@ class CMKDTrainer(FastASTTrainer):
                 logs["teacher_agreement"] = agree / clips
         super().log(logs, start_time)
 
-    def teaching(self) -> dict[str, Any]:
-        """What a resumed run has to have in common with the one that was stopped."""
+    def run_settings(self) -> dict[str, Any]:
+        """[`FastASTTrainer`]'s, and who teaches."""
         teacher = self.teacher.fingerprint()[:16]
-        return {"teacher": teacher, "lam": self.lam, "tau": self.tau, "cache_teacher": self.cache is not None}
-
-    def _save_rng_state(self, output_dir: str) -> None:
-        if self.args.should_save:  # as in FastASTTrainer, before what a checkpoint is told to be whole by
-            write_json(Path(output_dir) / TEACHING, self.teaching())
-        super()._save_rng_state(output_dir)
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        """Weights as the Trainer loads them, of a run with the same teaching.
-
-        Raises:
-            ValueError: It was begun with another teacher, λ or τ, or without a teacher.
-        """
-        file = Path(resume_from_checkpoint) / TEACHING
-        if not file.is_file():
-            raise ValueError(f"{resume_from_checkpoint} is of a run without a teacher: give another output folder")
-        stored = json.loads(file.read_text())
-        changed = [f"{key} {stored[key]} and not {now}" for key, now in self.teaching().items() if stored[key] != now]
-        if changed:
-            raise ValueError(
-                f"{resume_from_checkpoint} is of a run with {', '.join(changed)}: resume with what it was begun with"
-            )
-        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        teaching = {"teacher": teacher, "lam": self.lam, "tau": self.tau, "cache_teacher": self.cache is not None}
+        return super().run_settings() | teaching

@@ -12,7 +12,7 @@ from ..corpora.labels import check_label_names
 from ..errors import weights_readable, what_to_do
 from ..model.configuration_fastast import FastASTConfig
 from ..model.feature_extraction_fastast import FastASTFeatureExtractor
-from ..training.runs import check_fold
+from ..training.results import check_fold
 from .paper import R_VALUES
 from .sweep import Method, planned
 

@@ -16,7 +16,7 @@ from ..benchmarking.results import write_csv
 from ..errors import left_out_if_missing
 from ..merging.complexity import complexity
 from ..model.modeling_fastast import FastASTForAudioClassification
-from ..training.runs import write_json
+from ..training.results import write_json
 from .plots import plot_scores
 from .rows import SweepRow
 from .tables import explanation, markdown_table, score_tables, what_was_scored

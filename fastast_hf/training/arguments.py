@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+# Settings that one corpus alone takes notice of.
+OF_ONE_CORPUS = {"fold": "esc50", "classes": "speech_commands", "subset": "audioset", "label_file": "audioset"}
+
 
 @dataclass
 class AugmentationArguments:

@@ -190,6 +190,11 @@ def build_trainer(
             silent = label_names(corpus).index(SILENCE)
             noise = noise_clips(ClipDataset(rows, *shape), [i for i, label in enumerate(classes) if label == silent])
     held_out = {split: ClipDataset(corpus[split], *shape) for split in ("validation", "test") if split in corpus}
+    if not held_out:
+        raise ValueError(
+            f"{corpus_settings.corpus}: no clips to test on, only {', '.join(corpus)}: give a test split, or "
+            "two or more clips of a class"
+        )
     average = None
     if learning.average_from is not None:
         average = WeightAverage(learning.average_from, learning.average_to)

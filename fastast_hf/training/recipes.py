@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import functools
 import inspect
+import math
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -92,6 +93,8 @@ class RecipeParser(HfArgumentParser, OneLineParser):
         self.add_argument("--help-all", action=_HelpAll, nargs=0, help="show transformers' settings as well, and exit")
         self.add_argument("--recipe", help="yaml file of settings, or the name of one that comes with the package")
         for action in self._actions:
+            if action.type is float:
+                action.type = _finite
             if callable(action.type) and action.default is None:
                 action.type = _or_none(action.type)
         for settings in self.dataclass_types:
@@ -160,6 +163,10 @@ def parse_with_recipe(parser: RecipeParser, argv: Sequence[str]) -> tuple[Any, .
         parser.source = ""
         check_replaced(settings, argv)
         argv = [*arguments, *argv]
+    # A checkpoint, a score and a line for each epoch, unless another measure is given.
+    given = {argument.partition("=")[0].lstrip("-").replace("-", "_") for argument in argv}
+    epochs = [name for name in ("eval", "save", "logging") if f"{name}_steps" not in given]
+    parser.set_defaults(save_total_limit=2, **{f"{name}_strategy": "epoch" for name in epochs})
     *parsed, _, unknown = parser.parse_args_into_dataclasses(
         argv, return_remaining_strings=True, look_for_args_file=False
     )
@@ -217,6 +224,16 @@ def _as_arguments(path: Path, key: str, value: Any) -> list[str]:
         raise ValueError(f"{path}: {key} is {value!r}: give a number, a word or a list of them")
     parts = value if isinstance(value, list) else [value]
     return [f"--{key}", *("none" if part is None else str(part) for part in parts)]
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError
+    return number
+
+
+_finite.__name__ = "float"  # what argparse's errors call it
 
 
 def _or_none(kind: Callable[[str], Any]) -> Callable[[str], Any]:

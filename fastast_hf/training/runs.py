@@ -4,39 +4,45 @@ from __future__ import annotations
 
 import json
 import logging
-import math
+import shlex
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
 import torch
 import transformers
 from accelerate.utils import gather_object
 from safetensors import SafetensorError
-from transformers import EarlyStoppingCallback
+from transformers import EarlyStoppingCallback, EvalPrediction
 
-from ..corpora import Corpus, StreamingCorpus, is_multi_label
+from ..corpora import Corpus, StreamingCorpus, is_multi_label, label_names
 from ..hub.card_schema import RESULTS
-from ..loading.places import is_here, short_name
 from ..loading.saved_weights import digest_of_folder
+from ..model.configuration_fastast import FastASTConfig
+from .checkpoints import is_whole, newest_checkpoint
+from .finetuning import CorpusArguments
+from .results import describe, summarise_folds, write_json, written_settings
 from .trainer import FastASTTrainer
-
-if TYPE_CHECKING:
-    from .finetuning import CorpusArguments
 
 logger = logging.getLogger(__name__)
 
-SIZES = (
-    "hidden_size", "num_hidden_layers", "num_attention_heads", "max_length", "time_stride", "num_mel_bins", "backbone",
-    "head",
-)  # fmt: skip
-# Settings that may name files and folders.
-PLACES = ("model", "teacher", "teacher_labels", "imagenet_weights", "data", "extra_data", "label_file")
-OF_ONE_CORPUS = {"classes": "speech_commands", "subset": "audioset", "label_file": "audioset", "fold": "esc50"}
 SPARE_BYTES = 2**24  # a disk with less free is taken for full where writing to it failed
+# Settings that a resumed run may change, or that its model and front end tell.
+_MAY_CHANGE = (
+    "resume",
+    "teacher",
+    "teacher_labels",
+    "frames",
+    "mean",
+    "std",
+    "hidden_size",
+    "layers",
+    "heads",
+    "stride",
+)
 
 
 class Run:
@@ -55,9 +61,33 @@ class Run:
         self.folder, self.fold = folder, fold
         self.checkpoint = newest_checkpoint(folder)
         self.is_finished = (folder / RESULTS).is_file()
+        if resume and not self.checkpoint and not self.is_finished:
+            logger.warning("%s: nothing to resume, so training starts from the beginning", folder)
         if (self.checkpoint or self.is_finished) and not resume:
             held = RESULTS if self.is_finished else self.checkpoint.name if self.checkpoint else ""
             raise ValueError(f"{folder} holds {held} of an earlier run: add --resume to go on, or give another folder")
+
+    def is_done(self, args: transformers.TrainingArguments) -> bool:
+        """Whether the run is finished, and no more epochs or steps are asked for than it has gone.
+
+        Raises:
+            ValueError: More are asked for, and there is no checkpoint to go on from.
+        """
+        if not self.is_finished:
+            return False
+        length = "max_steps" if args.max_steps > 0 else "num_train_epochs"
+        gone = json.loads((self.folder / RESULTS).read_text())["training"][length]
+        if getattr(args, length) <= gone:
+            option = length.replace("_", "-")
+            logger.info(
+                "%s is finished: --%s above %g extends it, another folder trains anew", self.folder, option, gone
+            )
+            return True
+        if self.checkpoint is None:
+            raise ValueError(
+                f"{self.folder} holds a finished run and no checkpoint to extend it from: give another folder"
+            )
+        return False
 
     def train(
         self, trainer: FastASTTrainer, corpus: Corpus | StreamingCorpus, settings: Sequence[Any]
@@ -72,17 +102,19 @@ class Run:
         """
         written = written_settings(settings)
         self.folder.mkdir(parents=True, exist_ok=True)
-        check_metric(trainer, corpus)
+        check_before_training(trainer, corpus)
+        trainer.settings = {key: value for key, value in written["settings"].items() if key not in _MAY_CHANGE}
         if self.checkpoint is not None:
-            check_same_model(self.checkpoint, trainer)
+            logger.info("resuming from %s", self.checkpoint)
         try:
             trainer.train(resume_from_checkpoint=None if self.checkpoint is None else str(self.checkpoint))
             trainer.remove_callback(EarlyStoppingCallback)  # which would look for the metric among the test's
-            scores = {"last" if not trainer.args.load_best_model_at_end else "best": self._test(trainer, corpus)}
+            trainer.save_model(_internal_call=True)  # before it is tested; it is pushed below, with its results
+            scores = {"last" if not trainer.args.load_best_model_at_end else "best": self._test(trainer)}
             if trainer.average is not None and trainer.average.epochs:
                 trainer.average.copy_to(trainer.model)
-                scores["averaged"] = self._test(trainer, corpus)
-            trainer.save_model(_internal_call=True)  # it is pushed below, with its results
+                trainer.save_model(_internal_call=True)
+                scores["averaged"] = self._test(trainer)
             results = written | self._results(trainer, corpus, scores)
             if trainer.args.should_save:
                 with suppress(FileNotFoundError):  # an adapter's weights are not all here
@@ -94,17 +126,22 @@ class Run:
             raise self._disk_full(trainer) from error
         if trainer.args.should_save:
             missing = sum(results["missing"].values())
+            if results["epochs"]:
+                best = max(results["epochs"], key=lambda epoch: epoch["score"])
+                print(f"{self.folder}, best epoch {best['epoch']:g}: {results['metric']} {best['score']:.4g}")
             for name, score in scores.items():
                 print(f"{self.folder}, {name} weights: " + describe(score))
             if missing or results["unreadable_in_training"]:
                 unreadable = results["unreadable_in_training"]
                 print(f"{self.folder}: {missing} clips missing, {unreadable} of those to train on unreadable")
+            files = sorted(file.name for file in self.folder.iterdir() if file.is_file() and file.suffix != ".py")
+            print(f"{self.folder}: wrote {', '.join(files)}")
         if trainer.args.push_to_hub:
             trainer.push_to_hub()
         trainer.accelerator.wait_for_everyone()  # before any process reads what the first one has written
         return results
 
-    def _test(self, trainer: FastASTTrainer, corpus: Corpus | StreamingCorpus) -> dict[str, float]:
+    def _test(self, trainer: FastASTTrainer) -> dict[str, float]:
         """Scores of the model as it is on the test split, without timings."""
         dataset = trainer.test_dataset if trainer.test_dataset is not None else trainer.eval_dataset
         metrics = trainer.evaluate(dataset, metric_key_prefix="test")
@@ -172,6 +209,8 @@ def run_folds(
         ValueError: Several folds are to be pushed, each over the one before.
     """
     root, folds = Path(args.output_dir), corpus_settings.folds()
+    if args.output_dir == "trainer_output":  # transformers' own, for want of a folder
+        raise ValueError("no output folder: give --output, where checkpoints, the model and its results go")
     if len(folds) > 1 and args.push_to_hub:
         raise ValueError(
             f"--push-to-hub would push {len(folds)} folds over each other into one repository: give --fold N, or "
@@ -180,47 +219,43 @@ def run_folds(
     for fold in folds:
         args.output_dir = str(root if len(folds) == 1 else root / f"fold-{fold}")
         run = Run(Path(args.output_dir), resume, fold)
-        if run.is_finished:
-            logger.info("%s is finished: give another folder to train anew", run.folder)
+        if run.is_done(args):
             continue
         transformers.set_seed(args.seed)
         model = next((part.model for part in settings if hasattr(part, "model")), None)
         corpus = corpus_settings.load(fold, model)
-        run.train(build(corpus, fold), corpus, settings)
-    if len(folds) > 1 and args.should_save:
-        summarise_folds(root, folds)
+        trainer = build(corpus, fold)
+        if args.should_save:
+            print(f"{run.folder}: {_what_is_trained(trainer, corpus, corpus_settings, fold)}")
+        run.train(trainer, corpus, settings)
+    if args.should_save:
+        if len(folds) > 1:
+            summarise_folds(root, folds)
+        print(f"next: {' or '.join(_next_commands(root, corpus_settings, folds))}")
 
 
-def written_settings(settings: Sequence[Any]) -> dict[str, Any]:
-    """What results tell of a run's settings, but for transformers'; to be called before it begins.
-
-    Args:
-        settings: Dataclasses.
-
-    Returns:
-        `settings`, and in `local` those of them that name a file or folder of this machine, by its last part alone.
-    """
-    parts = [asdict(part) for part in settings if not isinstance(part, transformers.TrainingArguments)]
-    written = {key: value for part in parts for key, value in part.items()}
-    strange = [key for key, corpus_name in OF_ONE_CORPUS.items() if written.get("corpus") != corpus_name]
-    kept = {key: value for key, value in written.items() if key not in strange}
-    local = [key for key in PLACES if is_here(kept.get(key))]
-    return {"settings": kept | {key: short_name(kept[key]) for key in local}, "local": local}
+def _what_is_trained(trainer: FastASTTrainer, corpus: Any, corpus_settings: CorpusArguments, fold: int | None) -> str:
+    """The corpus, its splits and the model, on a line."""
+    counts = [f"{len(rows)} {split} clips" for split, rows in corpus.items() if hasattr(rows, "__len__")]
+    name = corpus_settings.corpus if fold is None else f"{corpus_settings.corpus}, fold {fold} to test on"
+    millions = sum(parameter.numel() for parameter in trainer.model.parameters()) / 1e6
+    return (
+        f"{name}: {', '.join(counts)}, {len(label_names(corpus))} classes, {sum(corpus.missing.values())} clips "
+        f"missing; {millions:.1f} M parameters, r {trainer.merging}"
+    )
 
 
-def newest_checkpoint(folder: Path) -> Path | None:
-    """The checkpoint of the latest step that was written to its end."""
-    found = [path for path in folder.glob("checkpoint-*") if is_whole(path)]
-    return max(found, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
-
-
-def is_whole(checkpoint: Path) -> bool:
-    """Whether a checkpoint was written to its end: the Trainer's state is what it writes last."""
-    try:
-        json.loads((checkpoint / "trainer_state.json").read_text())
-    except (OSError, ValueError):
-        return False
-    return True
+def _next_commands(root: Path, corpus: CorpusArguments, folds: Sequence[int | None]) -> list[str]:
+    """Two commands that use what was trained."""
+    model = root if len(folds) == 1 else root / f"fold-{folds[0]}"
+    place = ["--data", corpus.data] if corpus.data else ["--hub-id", str(corpus.hub_id)]
+    named = [corpus.corpus, *place, *(["--fold", corpus.fold] if corpus.fold and len(folds) == 1 else [])]
+    if json.loads((model / "config.json").read_text())["model_type"] != FastASTConfig.model_type:
+        return [f"fastast distill --corpus {shlex.join(named)} --teacher {shlex.quote(str(root))}", "fastast push"]
+    return [
+        f"fastast classify RECORDING --model {shlex.quote(str(model))}",
+        f"fastast evaluate {shlex.join(named)} --model {shlex.quote(str(root))}",
+    ]
 
 
 def is_disk_full(error: BaseException, folder: Path) -> bool:
@@ -240,83 +275,25 @@ def main_metric(corpus: Corpus | StreamingCorpus, prefix: str = "") -> str:
     return prefix + ("mean_average_precision" if is_multi_label(corpus) else "accuracy")
 
 
-def check_same_model(checkpoint: Path, trainer: FastASTTrainer) -> None:
-    """Raise a ValueError for a checkpoint of a model of other sizes than the one to be trained on."""
-    stored = json.loads((checkpoint / "config.json").read_text())
-    wanted = trainer.model.config.to_dict()
-    other = [key for key in SIZES if stored.get(key) != wanted.get(key)]
-    if other:
-        difference = ", ".join(f"{key} {stored.get(key)} and not {wanted.get(key)}" for key in other)
-        raise ValueError(
-            f"{checkpoint} is of another model ({difference}): resume with the settings it was begun with"
-        )
+def check_before_training(trainer: FastASTTrainer, corpus: Corpus | StreamingCorpus) -> None:
+    """Find out what would otherwise end the run after its last step.
 
-
-def check_metric(trainer: FastASTTrainer, corpus: Corpus | StreamingCorpus) -> None:
-    """Raise a ValueError for a metric to choose epochs by that there is none of: the Trainer would find out late."""
+    Raises:
+        ValueError: There is no such metric to choose epochs by, no clip to test on can be read, or their labels allow
+            no score.
+    """
     known = ["loss", "accuracy"]
     if is_multi_label(corpus):
         known = ["loss", "mean_average_precision", "d_prime", "roc_auc"]
     wanted = trainer.args.metric_for_best_model
     if wanted is not None and wanted.removeprefix("eval_") not in known:
         raise ValueError(f"metric_for_best_model is {wanted!r}: choose one of {', '.join(known)}")
-
-
-def check_fold(checkpoint: str, fold: int | None) -> None:
-    """Raise a ValueError for a checkpoint that was trained on what it would be tested on, as its results say."""
-    results = Path(checkpoint) / RESULTS
-    if fold is None or not results.is_file():
-        return
-    tested_on = json.loads(results.read_text()).get("fold")
-    if tested_on is not None and tested_on != fold:
-        raise ValueError(
-            f"{checkpoint} was trained on the clips of fold {fold}, and kept from those of fold {tested_on}: give "
-            f"--fold {tested_on}, or a folder of fold-1 to fold-5 with a checkpoint for each"
-        )
-
-
-def describe(score: dict[str, float]) -> str:
-    """Scores on a line."""
-    return ", ".join(f"{key} {value:.4g}" for key, value in score.items() if key not in ("epoch", "loss"))
-
-
-def summarise_folds(root: Path, folds: Sequence[int | None]) -> dict[str, Any]:
-    """Mean over the folds at the epoch that is best for their mean (AST's protocol), and at the last.
-
-    Writes `results.json` in `root` and prints a line.
-    """
-    runs = [json.loads((root / f"fold-{fold}" / RESULTS).read_text()) for fold in folds]
-    summary: dict[str, Any] = {"metric": runs[0]["metric"], "folds": list(folds), "best": None, "last": None}
-    said = []
-    for name in runs[0]["test"]:
-        scores = [run["test"][name][summary["metric"]] for run in runs]
-        mean = sum(scores) / len(scores)
-        summary[f"{name}_weights"] = {"mean": mean, "folds": scores}
-        said.append(f"{mean:.4f} with the {name} weights")
-    epochs = [epoch["epoch"] for epoch in runs[0]["epochs"]]
-    # A fold that stopped early has no score at the epochs of the others.
-    if epochs and all([epoch["epoch"] for epoch in run["epochs"]] == epochs for run in runs):
-        curves = [[epoch["score"] for epoch in run["epochs"]] for run in runs]
-        means = [sum(scores) / len(scores) for scores in zip(*curves, strict=True)]
-        best = max(range(len(means)), key=means.__getitem__)
-        summary["best"] = {"epoch": epochs[best], "mean": means[best], "folds": [curve[best] for curve in curves]}
-        summary["last"] = {"epoch": epochs[-1], "mean": means[-1], "folds": [curve[-1] for curve in curves]}
-        said.append(f"{means[best]:.4f} after epoch {epochs[best]:g}, the best for the mean")
-    write_json(root / RESULTS, summary)
-    print(f"{root}, mean of {len(folds)} folds: {summary['metric']} {', '.join(said)}")
-    return summary
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write a file that is either whole or not there."""
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(_without_nan(content), indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    partial.replace(path)
-
-
-def _without_nan(content: Any) -> Any:
-    if isinstance(content, dict):
-        return {key: _without_nan(value) for key, value in content.items()}
-    if isinstance(content, (list, tuple)):
-        return [_without_nan(value) for value in content]
-    return None if isinstance(content, float) and not math.isfinite(content) else content
+    for clips in {id(part): part for part in (trainer.eval_dataset, trainer.test_dataset) if part}.values():
+        if all(clips[index]["unreadable"] >= 0 for index in range(len(clips))):
+            raise ValueError(f"none of the {len(clips)} clips to test on can be read: check the corpus' files")
+        if is_multi_label(corpus):
+            targets = np.zeros((len(clips), len(label_names(corpus))))
+            for target, ids in zip(targets, clips.split["labels"], strict=True):
+                target[ids] = 1
+            compute: Any = trainer.compute_metrics
+            compute(EvalPrediction(targets, targets))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import random
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,19 +15,28 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, IterableDataset, Sampler, default_collate
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import PrinterCallback, ProgressCallback, TrainingArguments
 
 from ..hub.trainer import HubTrainer
 from ..metrics import UNREADABLE
 from ..model.feature_extraction_fastast import FastASTFeatureExtractor
-from . import augmentation
 from .arguments import AugmentationArguments, ScheduleArguments, decay_factor
 from .batches import ClipSampler
+from .callbacks import Bar, EpochLines, Epochs, Stopping
+from .checkpoints import COMPLETE, check_same_run, mark_complete
 from .streaming import ClipStream, steps_per_epoch
-from .views import Mixture, SpectrogramDraws, View, draw_for_spectrograms, spectrograms
+from .views import SpectrogramDraws, View, augmented, draw_for_spectrograms, spectrograms
 from .weight_averaging import WeightAverage
 
 logger = logging.getLogger(__name__)
+
+# What a resumed run has in common with the one that was stopped.
+_MODEL = ("hidden_size", "num_hidden_layers", "num_attention_heads", "time_stride", "backbone", "head", "tome_r",
+          "tome_schedule")  # fmt: skip
+_FRONT_END = ("sampling_rate", "num_mel_bins", "max_length", "mean", "std", "do_normalize")
+_OPTIMISATION = ("learning_rate", "lr_scheduler_type", "warmup_steps", "weight_decay", "optim", "adam_beta1",
+                 "adam_beta2", "adam_epsilon", "max_grad_norm", "label_smoothing_factor", "seed",
+                 "data_seed")  # fmt: skip
 
 
 def clip_losses(logits: Tensor, targets: Tensor, loss: str) -> Tensor:
@@ -95,6 +103,7 @@ class FastASTTrainer(HubTrainer):
         self.sampling_weights, self.average, self.test_dataset = sampling_weights, average, test_dataset
         self.adam_l2 = adam_l2
         self.unreadable: set[int] = set()
+        self.settings: dict[str, Any] = {}  # of the run, for its checkpoints
         self._microstep = (-1, 0)  # optimizer step, and which of its accumulation steps comes next
         if adam_l2:
             betas = (args.adam_beta1, args.adam_beta2)
@@ -105,12 +114,46 @@ class FastASTTrainer(HubTrainer):
         if len(self.train_r) > 1:  # a graph for each r
             torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 2 * len(self.train_r))
         args.remove_unused_columns = False
+        args.logging_nan_inf_filter = False  # such a loss ends the run
         args.dataloader_pin_memory &= args.device.type == "cuda"
         if isinstance(kwargs.get("train_dataset"), IterableDataset):
             args.accelerator_config.dispatch_batches = False  # every process reads its own shards of the stream
         super().__init__(model, args, data_collator=default_collate, processing_class=extractor, **kwargs)
         self.model_accepts_loss_kwargs = False
-        self.add_callback(_Epochs(self))
+        self.stopping = Stopping(self)
+        if self.pop_callback(ProgressCallback):
+            self.add_callback(Bar)
+        self.remove_callback(PrinterCallback)
+        for callback in (Epochs(self), self.stopping, EpochLines(self)):
+            self.add_callback(callback)
+
+    @property
+    def merging(self) -> str:
+        """How many tokens merge in training, in words."""
+        return f"one of {self.train_r}" if self.train_r else str(getattr(self.model.config, "tome_r", 0))
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """transformers', stopped by SIGINT or SIGTERM after a checkpoint.
+
+        Raises:
+            Stopped: A signal was heard.
+            ValueError: The loss is not finite, or the checkpoint to resume from is another run's.
+        """
+        with self.stopping.listening():
+            return super().train(*args, **kwargs)
+
+    def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
+        """transformers', which ends a run whose loss is not finite before the weights change."""
+        loss: Tensor = super().training_step(*args, **kwargs)
+        if not torch.isfinite(loss):
+            raise self._diverged(f"the loss is {loss.item()}")
+        return loss
+
+    def _diverged(self, what: str) -> ValueError:
+        return ValueError(
+            f"{what} at step {self.state.global_step + 1}: lower --learning-rate, or limit gradients by "
+            "--max-grad-norm 1; to go on from the last checkpoint, give it as --model, and another output folder"
+        )
 
     def compute_loss(
         self,
@@ -140,8 +183,8 @@ class FastASTTrainer(HubTrainer):
         if not augment:
             return view
         with torch.no_grad(), torch.autocast(inputs["waveforms"].device.type, enabled=False):
-            view = self._augmented(view, inputs)
-            settings = self.augment
+            settings, rate = self.augment, self.extractor.sampling_rate
+            view = augmented(view, inputs, settings, self.noise, rate, self.args.label_smoothing_factor)
             draws = draw_for_spectrograms(
                 self.extractor, view.waveforms, settings.frequency_mask, settings.time_mask, settings.roll
             )
@@ -151,42 +194,6 @@ class FastASTTrainer(HubTrainer):
         """The model's input (B, frames, mel bins)."""
         with torch.no_grad(), torch.autocast(view.waveforms.device.type, enabled=False):
             return spectrograms(self.extractor, view)
-
-    def _augmented(self, view: View, inputs: dict[str, Tensor]) -> View:
-        """Waveforms and targets changed as `self.augment` says."""
-        settings, waveforms, targets = self.augment, view.waveforms, view.targets
-        weights, partners = torch.ones(len(waveforms), 1, device=waveforms.device), inputs.get("partner_clip")
-        if settings.mixup > 0:
-            others, samples, other_targets = self._partners(inputs)
-            weights = (
-                torch.distributions.Beta(settings.mixup_beta, settings.mixup_beta)
-                .sample((len(waveforms), 1))
-                .to(waveforms.device)
-            )
-            waveforms = augmentation.mixup(waveforms, inputs["num_samples"], others, samples, weights)
-            targets = torch.where(samples.unsqueeze(1) > 0, weights * targets + (1 - weights) * other_targets, targets)
-        if settings.speed != 1:
-            waveforms = augmentation.random_speed(waveforms, view.num_samples, 1 / settings.speed, settings.speed)
-        if settings.shift:
-            waveforms = augmentation.random_shift(waveforms, int(settings.shift * self.extractor.sampling_rate))
-        if settings.noise > 0:
-            noise = self.noise.to(waveforms)  # type: ignore[union-attr]  # checked when the trainer was made
-            waveforms = augmentation.add_noise(waveforms, view.num_samples, noise, settings.noise, 0.0, 30.0)
-        if settings.gain:
-            waveforms = augmentation.random_gain(waveforms, -settings.gain, settings.gain)
-        smoothing = self.args.label_smoothing_factor
-        targets = targets * (1 - smoothing) + smoothing / targets.shape[1]
-        mixture = None if partners is None else Mixture(inputs["clip"], partners, weights)
-        return replace(view, waveforms=waveforms, targets=targets, mixture=mixture)
-
-    def _partners(self, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """Partners for mixup: those that the sampler drew or, in a stream, other clips of the batch."""
-        if "partner_waveforms" in inputs:
-            return inputs["partner_waveforms"], inputs["partner_num_samples"], inputs["partner_labels"]
-        device, count = inputs["waveforms"].device, len(inputs["waveforms"])
-        order = torch.randperm(count, device=device)
-        mixed = torch.rand(count, device=device) < self.augment.mixup
-        return inputs["waveforms"][order], inputs["num_samples"][order] * mixed, inputs["labels"][order]
 
     def losses(self, logits: Tensor, view: View, features: Tensor) -> Tensor:
         """Loss (B,) of each clip; what it is for clips that could not be read does not count."""
@@ -245,9 +252,37 @@ class FastASTTrainer(HubTrainer):
             model.save_pretrained(folder, state_dict=state_dict, save_original_format=published)
             self.extractor.save_pretrained(folder)
 
+    def run_settings(self) -> dict[str, Any]:
+        """What a resumed run has to have in common with the one that was stopped, by name."""
+        args, config = self.args, self.model.config
+        size = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
+        return {
+            **self.settings,
+            "labels": [config.id2label[index] for index in range(config.num_labels)],
+            "clips": None if isinstance(self.train_dataset, ClipStream) else len(self.train_dataset),
+            **{name: getattr(config, name, None) for name in _MODEL},
+            **{name: getattr(self.extractor, name) for name in _FRONT_END},
+            **{name: getattr(args, name) for name in _OPTIMISATION},
+            "clips a step": size,
+        }
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        check_same_run(Path(resume_from_checkpoint), self.run_settings())
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """transformers', of finite weights alone; marked as whole in the end."""
+        if not all(weight.isfinite().all() for weight in self.model.parameters()):
+            raise self._diverged("weights are not finite")
+        checkpoint = self.stopping.checkpoint
+        (checkpoint / COMPLETE).unlink(missing_ok=True)
+        super()._save_checkpoint(model, trial)
+        self.accelerator.wait_for_everyone()
+        if self.args.should_save:
+            mark_complete(checkpoint, self.run_settings())
+
     def _save_rng_state(self, output_dir: str) -> None:
         super()._save_rng_state(output_dir)
-        # Here, because what a checkpoint is told to be whole by, trainer_state.json, is written after this.
         if self.average is not None and self.args.should_save:
             self.average.save(output_dir)
         self.unreadable_file(output_dir).write_text(json.dumps(sorted(self.unreadable)))
@@ -270,40 +305,3 @@ class FastASTTrainer(HubTrainer):
             self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer or self.optimizer, factor)
             self._created_lr_scheduler = True
         return super().create_scheduler(num_training_steps, optimizer)
-
-
-class _Epochs(TrainerCallback):
-    """Tells the sampler which pass begins, which accelerate does not, and averages weights when an epoch ends.
-
-    Epochs are those of the schedule: the run's steps spread over `num_train_epochs`. A checkpoint of an epoch's last
-    step is written after it was averaged.
-    """
-
-    def __init__(self, trainer: FastASTTrainer) -> None:
-        self.trainer = trainer
-
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        if self.trainer.unreadable_file(checkpoint).is_file():
-            self.trainer.unreadable |= set(json.loads(self.trainer.unreadable_file(checkpoint).read_text()))
-        if self.trainer.average is not None and state.global_step > 0:
-            self.trainer.average.load(checkpoint)
-
-    def on_epoch_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        if hasattr(self.trainer, "sampler"):
-            self.trainer.sampler.epoch = int(state.epoch or 0)
-
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        steps = steps_per_epoch(state.max_steps, args.num_train_epochs)
-        if isinstance(self.trainer.train_dataset, ClipStream):
-            state.epoch = state.global_step / steps  # the Trainer takes the whole run for one pass
-        if self.trainer.average is not None and (
-            state.global_step % steps == 0 or state.global_step == state.max_steps
-        ):
-            self.trainer.average.update(self.trainer.model, math.ceil(state.global_step / steps))

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..model.feature_extraction_fastast import FastASTFeatureExtractor
 from . import augmentation
+from .arguments import AugmentationArguments
 
 _NOT_THE_GRID = ("mean", "std", "auto_map")  # statistics, and where a saved one has its code
 
@@ -65,6 +66,50 @@ class View:
     targets: Tensor
     draws: SpectrogramDraws
     mixture: Mixture | None = None
+
+
+def augmented(
+    view: View,
+    inputs: dict[str, Tensor],
+    settings: AugmentationArguments,
+    noise: Tensor | None,
+    sampling_rate: int,
+    smoothing: float,
+) -> View:
+    """A batch with its waveforms and targets changed as `settings` say, its labels smoothed by `smoothing`."""
+    waveforms, targets = view.waveforms, view.targets
+    weights, partners = torch.ones(len(waveforms), 1, device=waveforms.device), inputs.get("partner_clip")
+    if settings.mixup > 0:
+        others, samples, other_targets = _partners(inputs, settings.mixup)
+        weights = (
+            torch.distributions.Beta(settings.mixup_beta, settings.mixup_beta)
+            .sample((len(waveforms), 1))
+            .to(waveforms.device)
+        )
+        waveforms = augmentation.mixup(waveforms, inputs["num_samples"], others, samples, weights)
+        targets = torch.where(samples.unsqueeze(1) > 0, weights * targets + (1 - weights) * other_targets, targets)
+    if settings.speed != 1:
+        waveforms = augmentation.random_speed(waveforms, view.num_samples, 1 / settings.speed, settings.speed)
+    if settings.shift:
+        waveforms = augmentation.random_shift(waveforms, int(settings.shift * sampling_rate))
+    if settings.noise > 0:
+        assert noise is not None  # checked when the trainer was made
+        waveforms = augmentation.add_noise(waveforms, view.num_samples, noise.to(waveforms), settings.noise, 0.0, 30.0)
+    if settings.gain:
+        waveforms = augmentation.random_gain(waveforms, -settings.gain, settings.gain)
+    targets = targets * (1 - smoothing) + smoothing / targets.shape[1]
+    mixture = None if partners is None else Mixture(inputs["clip"], partners, weights)
+    return replace(view, waveforms=waveforms, targets=targets, mixture=mixture)
+
+
+def _partners(inputs: dict[str, Tensor], share: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Partners for mixup: those that the sampler drew or, in a stream, other clips of the batch."""
+    if "partner_waveforms" in inputs:
+        return inputs["partner_waveforms"], inputs["partner_num_samples"], inputs["partner_labels"]
+    device, count = inputs["waveforms"].device, len(inputs["waveforms"])
+    order = torch.randperm(count, device=device)
+    mixed = torch.rand(count, device=device) < share
+    return inputs["waveforms"][order], inputs["num_samples"][order] * mixed, inputs["labels"][order]
 
 
 def draw_for_spectrograms(

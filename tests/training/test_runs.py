@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
+import os
+import re
 import shutil
+import signal
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,23 +17,20 @@ from typing import Any
 import pytest
 import torch
 from small_corpora import write_audioset, write_esc50
-from transformers import TrainingArguments
+from transformers import TrainerCallback, TrainingArguments, set_seed
 
 from fastast_hf import FastASTFeatureExtractor, FastASTForAudioClassification
 from fastast_hf.errors import one_line_errors
 from fastast_hf.evaluation.rows import INFERENCE, merging_rows
 from fastast_hf.evaluation.sweep import Method, Sweep
 from fastast_hf.loading.saved_weights import weights_digest
+from fastast_hf.training import callbacks
 from fastast_hf.training.arguments import AugmentationArguments, ScheduleArguments
+from fastast_hf.training.callbacks import Stopped
+from fastast_hf.training.checkpoints import mark_complete, newest_checkpoint
 from fastast_hf.training.finetuning import CorpusArguments, LearningArguments, build_trainer
-from fastast_hf.training.runs import (
-    Run,
-    is_disk_full,
-    newest_checkpoint,
-    summarise_folds,
-    write_json,
-    written_settings,
-)
+from fastast_hf.training.results import summarise_folds, write_json, written_settings
+from fastast_hf.training.runs import Run, is_disk_full
 from fastast_hf.training.student import ModelArguments, build_extractor, build_model
 
 Make = Callable[..., Any]
@@ -40,27 +42,38 @@ def make_run(tmp_path: Path) -> Make:
 
     def make(
         resume: bool = False,
+        folder: str = "out",
         corpus: CorpusArguments | None = None,
         model: dict[str, Any] | None = None,
         learning: dict[str, Any] | None = None,
         **arguments: Any,
     ) -> tuple[Any, ...]:
-        run = Run(tmp_path / "out", resume)
+        run = Run(tmp_path / folder, resume)
         corpus_settings = corpus or CorpusArguments(corpus="esc50", data=str(root), fold="1")
         model_settings = ModelArguments(
             **({"frames": 64, "hidden_size": 24, "layers": 2, "stride": 16, "mean": -5.0, "std": 4.0} | (model or {}))
         )
         defaults = {"num_train_epochs": 2, "per_device_train_batch_size": 8, "eval_strategy": "epoch"}
         args = TrainingArguments(
-            str(tmp_path / "out"), use_cpu=True, disable_tqdm=True, **({"report_to": "none"} | defaults | arguments)
+            str(tmp_path / folder), use_cpu=True, disable_tqdm=True, **({"report_to": "none"} | defaults | arguments)
         )
         learning_settings = LearningArguments(**(learning or {}))
         parts = (corpus_settings, learning_settings, AugmentationArguments(), ScheduleArguments(), args)
+        set_seed(args.seed)
         model, corpus = build_model(model_settings, corpus_settings.load(corpus_settings.folds()[0]))
         extractor = build_extractor(model_settings, model, corpus)
         return run, build_trainer(model, extractor, corpus, *parts), corpus, parts
 
     return make
+
+
+@pytest.fixture
+def stopped(make_run: Make) -> Make:
+    """A run that was stopped after its first epoch of two steps, and the arguments to go on with."""
+    run, trainer, corpus, parts = make_run(save_strategy="epoch", num_train_epochs=1)
+    run.train(trainer, corpus, parts)
+    (run.folder / "results.json").unlink()
+    return partial(make_run, resume=True, save_strategy="epoch")
 
 
 def test_a_run_leaves_model_front_end_and_results(make_run: Make, tmp_path: Path) -> None:
@@ -136,11 +149,14 @@ def test_an_earlier_run_is_neither_overwritten_nor_repeated(make_run: Make, tmp_
 
 
 def test_a_checkpoint_that_was_cut_off_is_passed_over(tmp_path: Path) -> None:
-    for step, state in ((3, "{}"), (12, "{}"), (100, '{"cut'), (200, None)):
+    for step in (3, 12, 100, 200, 300):
         folder = tmp_path / f"checkpoint-{step}"
-        folder.mkdir()
-        if state is not None:
-            (folder / "trainer_state.json").write_text(state)
+        (folder / "inner").mkdir(parents=True)
+        (folder / "inner" / "weights").write_bytes(b"weights")
+        mark_complete(folder, {})
+    (tmp_path / "checkpoint-100" / "inner" / "weights").write_bytes(b"")  # as a power cut leaves it
+    (tmp_path / "checkpoint-200" / "inner" / "weights").unlink()
+    (tmp_path / "checkpoint-300" / "complete.json").unlink()
     assert newest_checkpoint(tmp_path) == tmp_path / "checkpoint-12"
     assert newest_checkpoint(tmp_path / "nowhere") is None
 
@@ -194,8 +210,9 @@ def test_what_could_not_be_read_is_said_and_still_known_after_a_stop(
 ) -> None:
     (tmp_path / "esc50" / "audio" / "2-0-A-0.wav").write_bytes(b"broken")
     run, trainer, corpus, parts = make_run(save_strategy="epoch", max_steps=2, num_train_epochs=1)
-    trainer.train()
+    run.train(trainer, corpus, parts)
     assert len(trainer.unreadable) == 1
+    (tmp_path / "out" / "results.json").unlink()
     run, trainer, corpus, parts = make_run(resume=True, save_strategy="epoch", max_steps=2, num_train_epochs=1)
     results = run.train(trainer, corpus, parts)
     assert results["unreadable_in_training"] == 1
@@ -207,8 +224,9 @@ def test_early_stopping_counts_on_after_a_stop(make_run: Make, tmp_path: Path) -
         "learning": {"early_stopping": 3}, "learning_rate": 0.0, "save_strategy": "epoch", "num_train_epochs": 8,
     }  # fmt: skip
     run, trainer, corpus, parts = make_run(**settings)
-    trainer.train()
+    run.train(trainer, corpus, parts)
     assert trainer.state.epoch == 4
+    (tmp_path / "out" / "results.json").unlink()
     for step in (6, 8):
         shutil.rmtree(tmp_path / "out" / f"checkpoint-{step}")
     run, trainer, corpus, parts = make_run(resume=True, **settings)
@@ -216,12 +234,147 @@ def test_early_stopping_counts_on_after_a_stop(make_run: Make, tmp_path: Path) -
     assert trainer.state.epoch == 4
 
 
-def test_a_checkpoint_of_another_size_is_no_start(make_run: Make) -> None:
-    _, trainer, *_ = make_run(save_strategy="epoch")
-    trainer.train()
-    run, trainer, corpus, parts = make_run(resume=True, model={"hidden_size": 48}, save_strategy="epoch")
-    with pytest.raises(ValueError, match=r"is of another model \(hidden_size 24 and not 48\)"):
+OTHERS: list[tuple[dict[str, Any], str]] = [
+    ({"model": {"hidden_size": 48}}, "hidden_size 24 and not 48"),
+    ({"model": {"mean": 5.0}}, "mean -5.0 and not 5.0"),
+    ({"learning_rate": 0.1}, "learning_rate 5e-05 and not 0.1"),
+    ({"per_device_train_batch_size": 4}, "clips a step 8 and not 4"),
+    ({"learning": {"adam_l2": True}}, "adam_l2 False and not True"),
+]
+
+
+@pytest.mark.parametrize(("other", "said"), OTHERS, ids=[said.split()[0] for _, said in OTHERS])
+def test_a_resume_with_other_settings_is_refused_by_name(other: dict[str, Any], said: str, stopped: Make) -> None:
+    run, trainer, corpus, parts = stopped(**other)
+    with pytest.raises(
+        ValueError, match=rf"checkpoint-2 was begun with other settings \({said}\): resume with the same"
+    ):
         run.train(trainer, corpus, parts)
+
+
+def test_a_resume_with_other_labels_is_refused(stopped: Make, tmp_path: Path) -> None:
+    table = tmp_path / "esc50" / "meta" / "esc50.csv"
+    table.write_text(table.read_text().replace(",10,rain", ",0,rain").replace(",0,dog", ",10,zebra"))
+    run, trainer, corpus, parts = stopped()
+    with pytest.raises(ValueError, match=r"labels \['dog', 'rain'\] and not \['rain', 'zebra'\]"):
+        run.train(trainer, corpus, parts)
+
+
+def test_a_resume_without_anything_to_resume_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    Run(tmp_path / "out", resume=True)
+    assert "out: nothing to resume, so training starts from the beginning" in caplog.text
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("where", ["on_step_begin", "on_prediction_step"])
+def test_a_signal_saves_a_checkpoint_from_which_the_run_ends_as_if_never_stopped(
+    where: str, number: int, make_run: Make, tmp_path: Path
+) -> None:
+    run, trainer, corpus, parts = make_run(folder="whole", save_strategy="no")
+    run.train(trainer, corpus, parts)
+    whole = trainer.model.state_dict()
+
+    def send(args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step == 2:
+            os.kill(os.getpid(), number)
+
+    run, trainer, corpus, parts = make_run(save_strategy="no")
+    callback = TrainerCallback()
+    setattr(callback, where, send)
+    trainer.add_callback(callback)
+    with pytest.raises(Stopped, match=r"stopped; .*checkpoint-[23] is saved, and --resume goes on from it") as caught:
+        run.train(trainer, corpus, parts)
+    assert caught.value.number == number and signal.getsignal(number) is not trainer.stopping._hear
+    run, trainer, corpus, parts = make_run(resume=True, save_strategy="no")
+    run.train(trainer, corpus, parts)
+    assert all(torch.equal(weight, whole[name]) for name, weight in trainer.model.state_dict().items())
+
+
+def test_a_long_epoch_is_saved_each_ten_minutes(
+    make_run: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(callbacks, "LONGEST_UNSAVED", 0.0)
+    _, trainer, *_ = make_run(save_strategy="epoch", num_train_epochs=1)
+    trainer.train()
+    assert sorted(path.name for path in (tmp_path / "out").glob("checkpoint-*")) == ["checkpoint-1", "checkpoint-2"]
+
+
+def test_a_finished_run_is_extended_by_more_epochs(
+    make_run: Make, stopped: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run, trainer, corpus, parts = stopped(num_train_epochs=2)
+    run.train(trainer, corpus, parts)
+    with caplog.at_level(logging.INFO):
+        run, trainer, corpus, parts = make_run(resume=True, save_strategy="epoch", num_train_epochs=2)
+        assert run.is_done(trainer.args) and "--num-train-epochs above 2 extends it" in caplog.text
+    run, trainer, corpus, parts = make_run(resume=True, save_strategy="epoch", num_train_epochs=3)
+    assert not run.is_done(trainer.args)
+    results = run.train(trainer, corpus, parts)
+    assert [epoch["epoch"] for epoch in results["epochs"]] == [1, 2, 3]
+    shutil.rmtree(tmp_path / "out" / "checkpoint-4")
+    shutil.rmtree(tmp_path / "out" / "checkpoint-6")
+    shutil.rmtree(tmp_path / "out" / "checkpoint-2")
+    run, trainer, *_ = make_run(resume=True, num_train_epochs=4)
+    with pytest.raises(ValueError, match="a finished run and no checkpoint to extend it from"):
+        run.is_done(trainer.args)
+
+
+def test_fewer_epochs_than_were_gone_are_refused(stopped: Make) -> None:
+    run, trainer, corpus, parts = stopped(max_steps=1)
+    with pytest.raises(ValueError, match="checkpoint-2 has gone 2 steps, and 1 are asked for"):
+        run.train(trainer, corpus, parts)
+
+
+@pytest.mark.parametrize("where", ["loss", "weights"])
+def test_numbers_that_are_not_finite_end_the_run_within_a_step_and_keep_the_last_checkpoint(
+    where: str, make_run: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, trainer, corpus, parts = make_run(save_strategy="epoch", num_train_epochs=3)
+    losses = trainer.losses
+
+    def diverge(logits: Any, *args: Any) -> Any:
+        if trainer.model.training and trainer.state.global_step == 3:
+            if where == "loss":
+                return losses(logits, *args) * float("nan")
+            trainer.model.classifier.dense.bias.data.fill_(float("inf"))
+        return losses(logits, *args)
+
+    monkeypatch.setattr(trainer, "losses", diverge)
+    with pytest.raises(ValueError, match=r"at step [45]: lower --learning-rate"):
+        run.train(trainer, corpus, parts)
+    assert newest_checkpoint(tmp_path / "out") == tmp_path / "out" / "checkpoint-2"
+
+
+def test_clips_to_test_on_that_cannot_be_read_are_found_before_training(make_run: Make, tmp_path: Path) -> None:
+    for file in (tmp_path / "esc50" / "audio").glob("1-*.wav"):
+        file.write_bytes(b"broken")
+    run, trainer, corpus, parts = make_run()
+    with pytest.raises(ValueError, match="none of the 4 clips to test on can be read"):
+        run.train(trainer, corpus, parts)
+    assert trainer.state.global_step == 0
+
+
+def test_the_model_is_saved_before_it_is_tested(
+    make_run: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, trainer, corpus, parts = make_run(eval_strategy="no")
+    monkeypatch.setattr(trainer, "evaluate", lambda *_, **__: (_ for _ in ()).throw(ValueError("no scores")))
+    with pytest.raises(ValueError, match="no scores"):
+        run.train(trainer, corpus, parts)
+    assert FastASTForAudioClassification.from_pretrained(tmp_path / "out").config.id2label == {0: "dog", 1: "rain"}
+
+
+def test_each_epoch_has_a_line_with_loss_score_seconds_and_r(
+    make_run: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, trainer, corpus, parts = make_run(logging_strategy="epoch", model={"tome_r": [4]})
+    run.train(trainer, corpus, parts)
+    said = capsys.readouterr().out
+    for epoch in (1, 2):
+        line = rf"epoch {epoch} of 2: loss [\d.]+, test loss [\d.]+, test accuracy [\d.]+, [\d.]+ s, r 4\n"
+        assert len(re.findall(line, said)) == 1
+    assert re.search(r"out, best epoch [12]: accuracy [\d.]+\n", said) and "{'loss'" not in said
+    assert "out: wrote config.json, model.safetensors, preprocessor_config.json, results.json\n" in said
 
 
 def test_folds_that_stopped_at_different_epochs_share_their_last_weights_alone(
