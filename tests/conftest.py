@@ -6,13 +6,17 @@ import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from huggingface_hub import constants
+from local_hub import LocalHub, local_hub
 from torch import Tensor
 from transformers import ASTConfig, ASTForAudioClassification, PreTrainedModel
+from transformers.utils import hub as transformers_hub
 from transformers.utils import logging
 
 from fastast_hf.model.configuration_fastast import FastASTConfig
@@ -95,3 +99,21 @@ def spectrogram() -> Callable[..., Tensor]:
         return torch.randn(batch, frames, mel_bins, generator=torch.Generator().manual_seed(seed))
 
     return make
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[LocalHub]:
+    """A Hub that this process' huggingface_hub talks to, with a token and a cache of its own.
+
+    huggingface_hub reads these variables when it is imported, and it was imported to be offline.
+    """
+    with local_hub() as served:
+        monkeypatch.setattr(constants, "ENDPOINT", served.url)
+        template = served.url + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setattr(transformers_hub, "_hf_api", None)  # which keeps the address it was made with
+        monkeypatch.setenv("HF_TOKEN", "hf_local")
+        yield served

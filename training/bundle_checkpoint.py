@@ -21,9 +21,9 @@ import torch
 from fastast_hf import FastASTFeatureExtractor, FastASTForAudioClassification
 from fastast_hf.cli.main import main as fastast
 from fastast_hf.errors import one_line_errors
-from fastast_hf.hub.card_facts import TABLES
-from fastast_hf.hub.local_paths import without_folders
-from fastast_hf.hub.model_card import CARD, write_card
+from fastast_hf.hub.belonging import CARD
+from fastast_hf.hub.card import write_card
+from fastast_hf.hub.facts import TABLES
 from fastast_hf.training.arguments import OF_ONE_CORPUS
 from fastast_hf.training.results import RESULTS, write_json
 
@@ -31,13 +31,13 @@ R_VALUES = (0, 4, 8, 12, 16, 20, 25, 30, 35, 40)
 # What the card says besides what is generated.
 ABOUT = """# FastAST, tiny, ten spoken commands
 
-It comes with the package so that `fastast classify` works at once: `_unknown_` stands for any other word, `_silence_`
-for noise. It is a demonstration, not a product: it was trained on few recordings and is often wrong.
+It comes with the package, so that `fastast classify` works at once. It knows ten spoken commands; `_unknown_` is
+any other word and `_silence_` is noise. It is a demonstration, not a product: it was trained on few recordings and is
+often wrong.
 
-All recordings that it heard are from the archive of Speech Commands V2's test set (Warden, CC BY 4.0). They are
-divided by speaker: nobody who speaks in a clip that it is scored on speaks in one that it was trained on. The
-synthetic words were spoken by espeak-ng and flite (`training/synthesise_words.py`). All of it is made by
-`training/recipes/speech_commands_tiny.sh`.
+All recordings are from the archive of Speech Commands V2's test set (Warden, CC BY 4.0). They are split by speaker:
+nobody speaks in both a training clip and a test clip. The synthetic words were spoken by espeak-ng and flite
+(`training/synthesise_words.py`). `training/recipes/speech_commands_tiny.sh` makes the whole checkpoint.
 """
 # What the folders of a run are, for who reads its results elsewhere.
 STAGE_BEFORE, WORDS = "the weights of the stage before", "synthesised words"
@@ -61,7 +61,7 @@ def training_results(runs: Sequence[Path], teacher: Path | None) -> dict[str, An
     if teacher is not None:
         backbone = json.loads((teacher / "config.json").read_text())["backbone"]
         results["teacher"] = {"backbone": backbone, **json.loads((teacher / RESULTS).read_text())["test"]["last"]}
-    return without_folders(described(results))
+    return described(results)
 
 
 def described(results: dict[str, Any]) -> dict[str, Any]:
@@ -119,7 +119,7 @@ def measure(checkpoint: Path, data: Path, rounds: int) -> int:
             if code := fastast([*argv, "--r", *map(str, R_VALUES)]):
                 return code
             table = json.loads((Path(folder) / f"speech_commands-{split}.json").read_text())
-            write_json(checkpoint / TABLES / f"speech_commands-{split}.json", without_folders(table))
+            write_json(checkpoint / TABLES / f"speech_commands-{split}.json", table)
     return 0
 
 

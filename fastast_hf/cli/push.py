@@ -12,20 +12,24 @@ def add_parser(commands: Any) -> None:
     push = commands.add_parser(
         "push",
         help="upload a checkpoint to the Hub: weights, code, card, endpoint handler",
-        description="Upload a checkpoint's folder in one commit. What was uploaded before is not uploaded again; a "
-        "push that was interrupted can be run again. Log in first: hf auth login.",
+        description="Upload a checkpoint's folder in one commit. Files that are already there are not uploaded again, "
+        "and an interrupted push can be run again. Log in first: hf auth login.",
     )
     push.add_argument("folder", type=Path, metavar="DIR", help="the checkpoint")
-    push.add_argument("repo_id", metavar="USER/NAME", help="the repository; made where there is none")
+    push.add_argument("repo_id", metavar="USER/NAME", help="the repository; it is created if there is none")
     push.add_argument("--private", action="store_true", default=None, help="make a new repository private")
-    push.add_argument("--space", action="store_true", help="push the demo to the Space of the same name, too")
+    push.add_argument("--space", action="store_true", help="also push the demo, to a Space of the same name")
     push.add_argument(
-        "--plain", action="store_true", help="push the same weights as stock AST to USER/NAME-ast, too, for the widget"
+        "--plain",
+        action="store_true",
+        help="also push them as a stock AST to USER/NAME-ast, for the Hub's widget",
     )
-    push.add_argument("--only-model", action="store_true", help="leave out files that are no part of a checkpoint")
-    push.add_argument("--license", metavar="ID", help="as the Hub names it, such as cc-by-4.0 (default: the card's)")
+    push.add_argument("--only-model", action="store_true", help="leave out files that do not belong to a checkpoint")
+    push.add_argument(
+        "--license", metavar="ID", help="license as the Hub names it, such as cc-by-4.0 (default: the card's)"
+    )
     push.add_argument("--revision", metavar="BRANCH", help="branch to push to (default: main)")
-    push.add_argument("--message", default="Upload FastAST", metavar="TEXT", help="of the commit")
+    push.add_argument("--message", default="Upload FastAST", metavar="TEXT", help="commit message")
     push.set_defaults(run=run)
 
 

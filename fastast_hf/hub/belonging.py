@@ -6,17 +6,17 @@ from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from .card_facts import RESULTS, TABLES
-from .model_card import CARD, SAMPLES
+from .facts import RESULTS, TABLES
 
+CARD = "README.md"
+SAMPLES = "samples"  # a folder of clips that the Hub's page offers to try
 WEIGHTS = ("model.safetensors", "model-*-of-*.safetensors", "model.safetensors.index.json")
 CLIPS = tuple(f"{SAMPLES}/*{ending}" for ending in (".wav", ".flac", ".mp3", ".ogg"))
-# Tables are made again without paths of this machine; those in markdown, which name checkpoints by them, stay here.
 TABLES_READ = (f"{TABLES}/*.json", f"{TABLES}/*.csv")
 PICTURES = (f"{TABLES}/*.png",)
 BESIDE_TABLES = (f"{TABLES}/*.csv", *PICTURES)
 MADE = ("config.json", "preprocessor_config.json", CARD, RESULTS, "handler.py", "requirements.txt")
-# Known, and of no use to others: what a table was made of.
+# Known, and of no use to others.
 STAYING = (f"{TABLES}/*.md", f"{TABLES}/predictions/*")
 # In a repository that has new weights, these are of the old ones unless they are pushed with them.
 OF_OLD_WEIGHTS = (*WEIGHTS, *TABLES_READ, *PICTURES, RESULTS)

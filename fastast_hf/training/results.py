@@ -11,7 +11,7 @@ from typing import Any
 
 import transformers
 
-from ..hub.card_schema import RESULTS
+from ..hub.facts import RESULTS
 from ..loading.places import is_here, short_name
 from .arguments import OF_ONE_CORPUS
 

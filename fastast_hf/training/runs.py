@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from transformers import EarlyStoppingCallback, EvalPrediction
 
 from ..corpora import Corpus, StreamingCorpus, is_multi_label, label_names
-from ..hub.card_schema import RESULTS
+from ..hub.facts import RESULTS
 from ..loading.saved_weights import digest_of_folder
 from ..model.configuration_fastast import FastASTConfig
 from .checkpoints import is_whole, newest_checkpoint

@@ -1,37 +1,16 @@
-"""A local Hub, and a small checkpoint to push to it."""
+"""A small checkpoint to push."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from huggingface_hub import constants
-from local_hub import LocalHub, local_hub
-from transformers.utils import hub as transformers_hub
 
 from fastast_hf import FastASTFeatureExtractor
 
 Make = Callable[..., Any]
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[LocalHub]:
-    """A Hub that this process' huggingface_hub talks to, with a token and a cache of its own.
-
-    huggingface_hub reads these variables when it is imported, and it was imported to be offline.
-    """
-    with local_hub() as served:
-        monkeypatch.setattr(constants, "ENDPOINT", served.url)
-        template = served.url + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-        monkeypatch.setattr(transformers_hub, "_hf_api", None)  # which keeps the address it was made with
-        monkeypatch.setenv("HF_TOKEN", "hf_local")
-        yield served
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ from small_results import TABLE
 
 from fastast_hf import FastASTForAudioClassification as Model
 from fastast_hf.cli.main import main
-from fastast_hf.hub.publish import REQUIREMENTS, push
+from fastast_hf.hub.card import REQUIREMENTS
+from fastast_hf.hub.publish import push
 
 
 @pytest.mark.parametrize("content", [b"", b"RIFF", b"my diary", b"\x89PNG\r\n\x1a\n"])

@@ -20,8 +20,8 @@ from huggingface_hub import InferenceClient, constants
 from huggingface_hub.errors import HfHubHTTPError
 
 from fastast_hf import FastASTFeatureExtractor, FastASTForAudioClassification, Tagger
+from fastast_hf.hub.contents import model_files
 from fastast_hf.hub.handler import EndpointHandler
-from fastast_hf.hub.publish import model_files
 
 
 def encoded(

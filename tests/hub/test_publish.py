@@ -19,7 +19,8 @@ from transformers import ASTForAudioClassification, AutoFeatureExtractor, AutoMo
 
 from fastast_hf import FastASTFeatureExtractor, FastASTForAudioClassification
 from fastast_hf.cli.main import main
-from fastast_hf.hub.publish import code_files, push
+from fastast_hf.hub.contents import code_files
+from fastast_hf.hub.publish import push
 from fastast_hf.loading.checkpoint import front_end_of
 
 CODE = {"configuration_fastast.py", "cpu_linear.py", "feature_extraction_fastast.py", "layer_fastast.py"} | {
@@ -149,7 +150,7 @@ def test_each_repository_has_its_address_said(
 
 
 def test_a_hub_that_does_not_answer_is_named(hub: LocalHub, checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fastast_hf.hub.committing.HfApi", partial(HfApi, endpoint="http://127.0.0.1:9"))
+    monkeypatch.setattr("fastast_hf.hub.commit.HfApi", partial(HfApi, endpoint="http://127.0.0.1:9"))
     with pytest.raises(OSError, match=r"the Hub at http://127.0.0.1:9 can't be reached"):
         push(checkpoint, "me/tiny")
 
@@ -205,7 +206,7 @@ def test_the_stock_weights_card_says_what_opens_files_and_how_to_do_without(
     push(checkpoint, "me/tiny", plain=True)
     card = hub.files("me/tiny-ast")["README.md"].decode()
     lines, call = re.findall(r"```python\n(.*?)```", card, re.DOTALL), re.search(r"`(pipe\(soundfile.+?)`\.", card)
-    assert "needs the program ffmpeg" in card and len(lines) == 1 and call is not None
+    assert "opens files with the program ffmpeg" in card and len(lines) == 1 and call is not None
     monkeypatch.chdir(tmp_path)
     soundfile.write("clip.wav", np.sin(np.arange(16000, dtype=np.float32)), 16000)
     names: dict[str, Any] = {"soundfile": soundfile}

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import ModelCard
 
-from fastast_hf.hub.publish import REQUIREMENTS
+from fastast_hf.hub.card import REQUIREMENTS
 from fastast_hf.hub.space import space_files
 
 ROOT = Path(__file__).parents[2]

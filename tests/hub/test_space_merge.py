@@ -13,10 +13,9 @@ from local_hub_repositories import Commit
 
 from fastast_hf.cli.main import main
 from fastast_hf.hub import publish
-from fastast_hf.hub.committing import client, commit
+from fastast_hf.hub.commit import client, commit
 from fastast_hf.hub.publish import push
-from fastast_hf.hub.space import space_files
-from fastast_hf.hub.space_merge import WRITTEN, merged_page
+from fastast_hf.hub.space import WRITTEN, merged_page, space_files
 
 # As the Hub makes a new one.
 NEW_PAGE = """---

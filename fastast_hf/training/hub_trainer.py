@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,7 @@ from huggingface_hub import HfApi
 from transformers import Trainer
 from transformers.trainer_utils import HubStrategy, SaveStrategy
 
-from ..model.modeling_fastast import FastASTForAudioClassification
-from .publish import push
-from .teacher import push_teacher
+from ..hub.publish import push
 
 logger = logging.getLogger(__name__)
 
@@ -38,10 +35,9 @@ class HubTrainer(Trainer):
         private: bool | None = None,
         **settings: Any,
     ) -> Any:
-        """Upload the model with its front end, code, results and card in one commit.
+        """Upload the model with its front end, code, results and card in one commit; a teacher without code.
 
-        The output folder's other files, checkpoints to resume from among them, stay where they are. A model that is no
-        FastAST, a teacher, goes with its front end, results and a short card: [`hub.teacher.push_teacher`].
+        The output folder's other files, checkpoints to resume from among them, stay where they are.
 
         Args:
             commit_message: Of the commit.
@@ -56,24 +52,21 @@ class HubTrainer(Trainer):
 
         Raises:
             OSError: The Hub can't be reached or refuses.
-            TypeError: A setting that can't be followed.
+            TypeError: A setting that `push` does not have.
         """
         if "license" in settings:
             settings["license_id"] = settings.pop("license")
-        pushing = self._pushing(settings)
-        self.callback_handler.on_push_begin(self.args, self.state, self.control)
+        known = set(push.__kwdefaults__ or {}) - {"only_model"}
+        if unknown := sorted(set(settings) - known):
+            raise TypeError(f"push_to_hub takes no {', '.join(unknown)}: choose among {', '.join(sorted(known))}")
         if self.hub_model_id is None:
             self.init_hf_repo(token=token, private=private)
         self.save_model(_internal_call=True)
         if not self.is_world_process_zero():
             return None
-        settings |= {"commit_message": commit_message, "token": token or self.args.hub_token}
-        settings |= {"revision": revision or self.args.hub_revision}
-        settings["private"] = self.args.hub_private_repo if private is None else private
-        folder = Path(self.args.output_dir)
-        if not blocking:
-            return HfApi().run_as_future(pushing, folder, self.hub_model_id, **settings)
-        return pushing(folder, self.hub_model_id, **settings)
+        given = {"token": token, "revision": revision, "private": private}
+        settings |= {key: value for key, value in given.items() if value is not None}
+        return self._push(self.args.output_dir, commit_message, not blocking, **settings)
 
     def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
         """Push the model of a checkpoint; where that fails, training goes on, and at its end is another try."""
@@ -87,32 +80,20 @@ class HubTrainer(Trainer):
             )
         steps = self.args.save_strategy == SaveStrategy.STEPS
         place = f"step {self.state.global_step}" if steps else f"epoch {int(self.state.epoch or 0)}"
-        self.callback_handler.on_push_begin(self.args, self.state, self.control)
         try:
-            self._pushing({})(
-                Path(checkpoint_folder),
-                self.hub_model_id,
-                commit_message=f"Training in progress, {place}",
-                token=self.args.hub_token,
-                revision=self.args.hub_revision,
-                private=self.args.hub_private_repo,
-            )
+            self._push(checkpoint_folder, f"Training in progress, {place}")
         except (OSError, ValueError) as error:
             logger.warning("%s was not pushed, and training goes on: %s", checkpoint_folder, error)
 
-    def _pushing(self, settings: dict[str, Any]) -> Any:
-        """What pushes a folder with this trainer's model.
-
-        Raises:
-            TypeError: It has no such settings.
-        """
-        is_student = isinstance(self.accelerator.unwrap_model(self.model), FastASTForAudioClassification)
-        known = set(push.__kwdefaults__ or {}) - {"only_model"}
-        if not is_student:
-            known -= {"space", "plain"}
-        if unknown := sorted(set(settings) - known):
-            raise TypeError(
-                f"push_to_hub takes no {', '.join(unknown)} for this model, whose card is made of its results: "
-                f"leave out, or choose among {', '.join(sorted(known))}"
-            )
-        return partial(push, only_model=True) if is_student else push_teacher
+    def _push(self, folder: str, commit_message: str | None, in_background: bool = False, **settings: Any) -> Any:
+        args = self.args
+        self.callback_handler.on_push_begin(args, self.state, self.control)
+        settings = {
+            "token": args.hub_token,
+            "revision": args.hub_revision,
+            "private": args.hub_private_repo,
+        } | settings
+        settings |= {"commit_message": commit_message, "only_model": True}
+        if in_background:
+            return HfApi().run_as_future(push, Path(folder), self.hub_model_id, **settings)
+        return push(Path(folder), str(self.hub_model_id), **settings)

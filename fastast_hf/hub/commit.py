@@ -8,14 +8,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi
+from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi, ModelCard
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError
 from huggingface_hub.utils import validate_repo_id
 
-from .belonging import is_outdated
-from .card_merge import with_hub_card
-from .model_card import CARD
-from .space_merge import with_hub_space
+from .belonging import CARD, is_outdated
+from .merge import merged_card
+from .space import with_hub_space
 
 Content = dict[str, "bytes | Path"]
 
@@ -66,10 +65,13 @@ def commit(
 
     Raises:
         OSError: The Hub can't be reached, or refuses.
-        ValueError: The card that is there can't be read, or a Space's files were changed there.
+        ValueError: The Hub does not take the card, the card that is there can't be read, or a Space's files were
+            changed there.
     """
     sdk = "gradio" if repo_type == "space" else None
     with _told_in_words(api, repo_id):
+        if repo_type == "model":  # before there is an empty repository
+            ModelCard(_text(content[CARD])).validate()
         api.create_repo(repo_id, private=private, repo_type=repo_type, space_sdk=sdk, exist_ok=True)
         if revision is not None:
             api.create_branch(repo_id, branch=revision, repo_type=repo_type, exist_ok=True)
@@ -121,11 +123,17 @@ def _told_in_words(api: HfApi, repo_id: str) -> Iterator[None]:
 def _merged_card(api: HfApi, repo_id: str, card: bytes | Path, sha: str | None) -> bytes:
     with TemporaryDirectory() as folder:
         old = Path(api.hf_hub_download(repo_id, CARD, revision=sha, local_dir=folder)).read_text(encoding="utf-8")
-    text = card.decode() if isinstance(card, bytes) else card.read_text(encoding="utf-8")
-    return with_hub_card(text, old, repo_id.rpartition("/")[2]).encode()
+    try:
+        return merged_card(_text(card), old, repo_id.rpartition("/")[2]).encode()
+    except ValueError as error:
+        raise ValueError(f"on the Hub, {error}") from error
 
 
-def _in_words(error: Exception, repo_id: str, endpoint: str) -> OSError | None:
+def _text(content: bytes | Path) -> str:
+    return content.decode() if isinstance(content, bytes) else content.read_text(encoding="utf-8")
+
+
+def _in_words(error: Exception, repo_id: str, endpoint: str) -> OSError | ValueError | None:
     """What a person can do about it; None for an error that is neither the Hub's nor the network's."""
     causes = list(_causes(error))
     refused = next((e for e in causes if isinstance(e, HfHubHTTPError) and e.response is not None), None)
@@ -135,7 +143,9 @@ def _in_words(error: Exception, repo_id: str, endpoint: str) -> OSError | None:
             return OSError(f"the Hub does not let you write to {repo_id}: log in with `hf auth login`")
         if status == 412:
             return OSError(f"{repo_id} was changed while this was pushed; it is as it was changed: run it again")
-        return OSError(f"the Hub refused {repo_id}: {str(refused).splitlines()[0]}")
+        if isinstance(error, ValueError):  # about the card: the client puts the Hub's reasons into it
+            return ValueError(f"the Hub does not take the card of {repo_id}: {' '.join(str(error).split())}")
+        return OSError(f"the Hub refused {repo_id}: {refused.server_message or str(refused).splitlines()[0]}")
     # The client's own, under another name in each series; uploads of large files wrap it.
     broken = next((cause for cause in causes if type(cause).__module__.startswith("httpx")), None)
     if broken is None:

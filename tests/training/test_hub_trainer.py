@@ -62,7 +62,7 @@ def test_a_trainer_pushes_the_model_its_results_and_card_and_no_optimizer(
     assert not [name for name in files if name.startswith(("checkpoint-", "runs")) or name.endswith((".bin", ".pt"))]
     assert str(tmp_path).encode() not in b"".join(files.values())
     card = ModelCard(files["README.md"].decode())
-    assert "16 clips of ESC-50, all folds but 1" in card.text and "2 steps from random weights" in card.text
+    assert "16 clips of ESC-50, all folds but 1" in card.text and "**Start:** random weights" in card.text
     assert AutoModelForAudioClassification.from_pretrained("me/trained").config.tome_r == 4
     assert [commit.title for commit in hub.repository("me/trained").branches["main"][1:]] == ["End of training"]
 
@@ -114,13 +114,13 @@ def test_a_teacher_is_pushed_without_the_rest_of_its_folder(hub: LocalHub, tmp_p
     model, _ = load_teacher("me/trained")
     for name, weight in trainer.model.state_dict().items():
         assert torch.equal(model.state_dict()[name], weight)
-    with pytest.raises(TypeError, match="takes no space for this model"):
+    with pytest.raises(ValueError, match="holds a teacher, which has no Space"):
         trainer.push_to_hub(space=True)
 
 
 def test_a_trainer_takes_the_settings_that_it_can_follow(hub: LocalHub, tmp_path: Path) -> None:
     trainer = trained(tmp_path)
-    with pytest.raises(TypeError, match="takes no dataset, finetuned_from for this model"):
+    with pytest.raises(TypeError, match="takes no dataset, finetuned_from: choose among"):
         trainer.push_to_hub(dataset="esc50", finetuned_from="x")
     pushing = trainer.push_to_hub("mine", license="mit", language="en", tags="birds", private=True, blocking=False)
     assert pushing.result().commit_message == "mine" and hub.repository("me/trained").private
