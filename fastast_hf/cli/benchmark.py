@@ -27,7 +27,7 @@ def add_parser(commands: Any) -> None:
         "keeps the rounds finished so far.",
     )
     parser.add_argument(
-        "--model", metavar="ID", help="AST or FastAST checkpoint: folder or Hub id (default: AST-base, random weights)"
+        "--model", metavar="ID", help="checkpoint: folder or Hub id (default: AST-base with random weights)"
     )
     parser.add_argument(
         "--training",
@@ -55,7 +55,9 @@ def add_parser(commands: Any) -> None:
         choices=("constant", "decreasing", "increasing"),
         help="how r spreads over the layers; more than one are measured side by side (default: constant)",
     )
-    parser.add_argument("--rounds", type=int, default=10, metavar="N", help="after the warm-up (default: 10)")
+    parser.add_argument(
+        "--rounds", type=int, default=10, metavar="N", help="measured rounds, after a warm-up (default: 10)"
+    )
     parser.add_argument("--device", help="cpu, cuda, cuda:1 … (default: a GPU where there is one)")
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16", "float16"))
     parser.add_argument(

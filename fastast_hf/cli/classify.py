@@ -28,15 +28,17 @@ def add_parser(commands: Any) -> None:
         help="label audio files, or all audio in folders",
         description="Label audio files, and all audio in folders: wav, flac, ogg, opus, mp3, aiff or caf.",
     )
-    parser.add_argument("paths", nargs="+", metavar="FILE|FOLDER")
+    parser.add_argument("paths", nargs="+", metavar="FILE|FOLDER", help="sounds, folders, or - for a sound on stdin")
     parser.add_argument(
         "--model",
-        help="AST or FastAST checkpoint, folder or Hub id, or a file of fastast export (default: the bundled "
-        "checkpoint)",
+        metavar="ID",
+        help="checkpoint (folder or Hub id) or file of fastast export (default: the bundled checkpoint)",
     )
     amount = parser.add_mutually_exclusive_group()
     add_merging_options(parser, amount)
-    amount.add_argument("--speedup", type=float, metavar="X", help="merge enough for 1/X of the arithmetic")
+    amount.add_argument(
+        "--speedup", type=float, metavar="X", help="merge as many tokens as 1/X of the arithmetic needs"
+    )
     parser.add_argument("--top-k", type=int, default=3, metavar="K", help="labels for each file (default: 3)")
     parser.add_argument("--batch-size", type=int, default=8, metavar="B", help="clips at once (default: 8)")
     parser.add_argument("--device", help="cpu, cuda, cuda:1 … (default: a GPU where there is one)")
@@ -44,23 +46,24 @@ def add_parser(commands: Any) -> None:
         "--preset",
         default="exact",
         choices=PRESETS,
-        help="exact: float32, and the checkpoint's own r; balanced: half precision where this machine is fast in it; "
-        "fast: int8 where it has that, and native length. Checkpoints without an r of their own merge half of the "
-        "patches in balanced and four of five in fast, unless --r or --speedup is given (default: exact)",
+        help="exact (default): float32; balanced: half precision and half of the tokens merged; fast: int8, four of "
+        "five tokens merged, and short clips not padded. A checkpoint that merges keeps its own r",
     )
     parser.add_argument(
-        "--dtype", choices=("float32", "bfloat16", "float16", "int8"), help="instead of the preset's; int8: CPU alone"
+        "--dtype", choices=("float32", "bfloat16", "float16", "int8"), help="instead of the preset's (int8: on a CPU)"
     )
     parser.add_argument(
         "--native-length",
         action=argparse.BooleanOptionalAction,
         help="do not pad short clips: faster, less exact (default: the preset's)",
     )
-    parser.add_argument("--workers", type=int, metavar="W", help="threads that read files (default: one a core, ≤ 8)")
+    parser.add_argument(
+        "--workers", type=int, metavar="W", help="threads that read files (default: one per core, up to 8)"
+    )
     result = parser.add_mutually_exclusive_group()
-    result.add_argument("--json", action="store_true", help="print a JSON object per file, one on a line")
-    result.add_argument("-o", "--output", type=Path, metavar="FILE", help="write results to FILE.csv or FILE.jsonl")
-    parser.add_argument("--resume", action="store_true", help="go on with FILE: names that are in it are left out")
+    result.add_argument("--json", action="store_true", help="print one JSON object per file")
+    result.add_argument("-o", "--output", type=Path, metavar="FILE", help="write results to a .csv or .jsonl file")
+    parser.add_argument("--resume", action="store_true", help="go on with the file of --output: label what it lacks")
     parser.set_defaults(run=run)
 
 

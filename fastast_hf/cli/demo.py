@@ -20,13 +20,19 @@ def add_parser(commands: Any) -> None:
     """Add `demo` to the commands."""
     parser = commands.add_parser(
         "demo",
-        help="open a page to try a model on, or label clips and time it beside stock AST",
+        help="open a page in the browser to try a model",
         description="Without clips, open a page in the browser: upload or record a sound, move r, see labels, tokens "
         "and the merge map (needs gradio). With clips, label them with the bundled checkpoint and time it.",
     )
-    parser.add_argument("paths", nargs="*", metavar="FILE|FOLDER", help="clips, best of about a second")
-    parser.add_argument("--model", metavar="ID", help="of the page: any AST (default: the bundled checkpoint)")
-    parser.add_argument("--port", type=int, metavar="N", help="of the page (default: the first free one from 7860)")
+    parser.add_argument(
+        "paths", nargs="*", metavar="FILE|FOLDER", help="sounds to label and time instead, best of about a second"
+    )
+    parser.add_argument(
+        "--model", metavar="ID", help="checkpoint for the page: folder or Hub id (default: the bundled checkpoint)"
+    )
+    parser.add_argument(
+        "--port", type=int, metavar="N", help="port of the page (default: the first free one from 7860)"
+    )
     parser.set_defaults(run=run)
 
 

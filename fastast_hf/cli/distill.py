@@ -9,4 +9,4 @@ from .train import add_launcher
 
 def add_parser(commands: Any) -> None:
     """Add `distill` to the commands."""
-    add_launcher(commands, "distill", "run_kd.py", "train a FastAST with a teacher of another family")
+    add_launcher(commands, "distill", "run_kd.py", "train a model that also learns from a teacher (distillation)")

@@ -18,22 +18,22 @@ def add_parser(commands: Any) -> None:
     """Add `evaluate` to the commands."""
     parser = commands.add_parser(
         "evaluate",
-        help="score checkpoints on a corpus at each r: the paper's Tables 1 and 2",
+        help="score checkpoints on a corpus at several r",
         description="Score one checkpoint at each r (Inf), a checkpoint trained at each r (Train+Inf), or one trained "
         "with r at random, with 95 % bootstrap intervals, tokens, MACs and clips a second: the paper's Table 1. Or, "
         "with --compare, checkpoints trained in different ways, with and without a teacher say, in accuracy and mAP: "
         "its Table 2. What is scored is kept in the output folder: run it again and it goes on where it stopped.",
     )
     add_corpus_options(parser)
-    parser.add_argument("--model", metavar="ID", help="Inf: a checkpoint, or a folder of fold-1 … fold-5")
-    parser.add_argument("--trained", metavar="ID", help="Train+Inf: with {r} in it, and {schedule} if there are more")
-    parser.add_argument("--random-r", metavar="ID", help="a checkpoint trained with r drawn at random")
+    parser.add_argument("--model", metavar="ID", help="a checkpoint, scored at each r, or a folder of fold-1 … fold-5")
+    parser.add_argument("--trained", metavar="ID", help="checkpoints trained at each r: a name with {r} in it")
+    parser.add_argument("--random-r", metavar="ID", help="a checkpoint trained with random r, scored at each r")
     parser.add_argument(
         "--compare",
         nargs="+",
         metavar="NAME=ID",
-        help="checkpoints side by side, first the one that gains are told from, such as FastAST=plain "
-        "'FastAST + KD (CNN)=distilled'; {r} and {schedule} in an ID are filled in",
+        help="checkpoints to compare, the first with each other one, such as FastAST=plain 'FastAST + KD=distilled'; "
+        "{r} and {schedule} in an ID are filled in",
     )
     parser.add_argument(
         "--r",
@@ -48,15 +48,19 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--schedule", nargs="+", default=["constant"], choices=("constant", "decreasing", "increasing")
     )
-    parser.add_argument(
-        "--title", metavar="TEXT", help="what the clips are called in tables and pictures (default: the corpus' name)"
-    )
+    parser.add_argument("--title", metavar="TEXT", help="name of the corpus in tables and pictures (default: its own)")
     parser.add_argument("--split", default="test", help="train, validation or test (default: test)")
     parser.add_argument("--batch-size", type=int, default=16, metavar="B", help="clips at once (default: 16)")
     parser.add_argument("--device", help="cpu, cuda … (default: a GPU where there is one)")
-    parser.add_argument("--workers", type=int, default=0, metavar="N", help="processes that decode (default: none)")
-    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="of timing; 0 for none (default: 5)")
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="for results and kept predictions")
+    parser.add_argument("--workers", type=int, default=0, metavar="N", help="processes that read clips (default: 0)")
+    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="rounds of timing, 0 for none (default: 5)")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="folder for results; run again, it goes on where it stopped",
+    )
     parser.set_defaults(run=run)
 
 

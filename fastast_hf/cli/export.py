@@ -14,11 +14,12 @@ def add_parser(commands: Any) -> None:
     export = commands.add_parser(
         "export",
         help="write a model for ONNX Runtime: one file, float32 or int8",
-        description="Write a model as one ONNX file with merging, labels and front end's settings inside, which "
-        "`fastast classify --model` and Tagger take. What is merged and the length of the clips are fixed by it; any "
-        "number of clips may go through at once.",
+        description="Write a model as one ONNX file that `fastast classify --model` and Tagger read. It holds labels "
+        "and the front end's settings, and fixes how much is merged and how long clips are.",
     )
-    export.add_argument("format", choices=("onnx", "int8"), help="float32, or 8-bit integers: a quarter of the size")
+    export.add_argument(
+        "format", choices=("onnx", "int8"), help="onnx: float32; int8: 8-bit integers, a quarter of the size"
+    )
     export.add_argument("model", nargs="?", default=argparse.SUPPRESS, help=argparse.SUPPRESS)  # without --model
     export.add_argument("--model", metavar="ID", help="AST or FastAST checkpoint: folder or Hub id")
     export.add_argument(
@@ -26,14 +27,14 @@ def add_parser(commands: Any) -> None:
         "--output",
         type=Path,
         metavar="FILE",
-        help="default: model.onnx, or model-int8.onnx; one that is there is replaced",
+        help="file to write or replace (default: model.onnx or model-int8.onnx)",
     )
     add_merging_options(export, nargs="+")
     export.add_argument(
         "--frames",
         type=int,
         metavar="T",
-        help="length of the clips in frames of 10 ms (default: the checkpoint's, which it is trained on)",
+        help="length of the clips in frames of 10 ms (default: the checkpoint's)",
     )
     export.set_defaults(run=run)
 

@@ -12,13 +12,13 @@ def add_merging_options(parser: argparse.ArgumentParser, amount: Any = None, nar
         "--r",
         type=_numbers,
         nargs=nargs,
-        metavar="N[,N…]",
-        help="tokens to merge in each layer: one number, or one per layer (default: the model's own)",
+        metavar="N" if nargs else "N[,N…]",
+        help="tokens to merge in each layer, or one number per layer (default: the model's own)",
     )
     parser.add_argument(
         "--schedule",
         choices=("constant", "decreasing", "increasing"),
-        help="how one r is spread over the layers (default: the model's own)",
+        help="how to spread one r over the layers (default: the model's own)",
     )
 
 
@@ -46,13 +46,20 @@ def add_corpus_options(parser: argparse.ArgumentParser) -> None:
     """Add the corpus and where it is."""
     # The names in a tuple of its own: corpora import datasets, which takes a second.
     names = ("esc50", "speech_commands", "audioset", "audiofolder")
-    parser.add_argument("corpus", choices=names, help="what to read; audiofolder is a folder of class-named folders")
+    parser.add_argument("corpus", choices=names, help="audiofolder: any folder with a subfolder for each class")
     place = parser.add_mutually_exclusive_group(required=True)
-    place.add_argument("--data", metavar="FOLDER", help="the corpus' folder")
-    place.add_argument("--hub-id", metavar="ID", help="a parquet copy on the Hub")
+    place.add_argument("--data", metavar="FOLDER", help="the folder that the corpus is in")
+    place.add_argument("--hub-id", metavar="ID", help="a parquet copy on the Hub, instead of --data")
     parser.add_argument("--fold", metavar="N", help="ESC-50: the fold to test on (default: all five)")
-    parser.add_argument("--classes", type=int, choices=(12, 35), default=35, help="Speech Commands (default: 35)")
-    parser.add_argument("--subset", choices=("balanced", "full"), default="balanced", help="AudioSet's training clips")
+    parser.add_argument(
+        "--classes", type=int, choices=(12, 35), default=35, help="Speech Commands: how many classes (default: 35)"
+    )
+    parser.add_argument(
+        "--subset",
+        choices=("balanced", "full"),
+        default="balanced",
+        help="AudioSet: which training clips (default: balanced)",
+    )
     labels = "AudioSet: class_labels_indices.csv (default: the folder's; for a Hub copy the checkpoint's labels)"
     parser.add_argument("--label-file", metavar="CSV", help=labels)
 

@@ -22,20 +22,20 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Add `schedule` to the parser of `fastast`."""
     parser = subparsers.add_parser(
         "schedule",
-        help="show tokens and multiply-accumulates per layer for an r, or find the r for a speed-up",
-        description="Tokens and multiply-accumulates (MACs) of each layer for one clip. Reads a model's config only.",
+        help="show what each layer costs at an r, or find the r for a speed-up",
+        description="Show tokens and multiply-accumulates (MACs) of each layer for one clip. Weights are not read.",
     )
-    parser.add_argument(
-        "--model", metavar="ID_OR_DIR", help=f"an AST or FastAST checkpoint (default: AST-base, as {DEFAULT_MODEL})"
-    )
+    parser.add_argument("--model", metavar="ID", help=f"checkpoint: folder or Hub id (default: {DEFAULT_MODEL})")
     amount = parser.add_mutually_exclusive_group()
     add_merging_options(parser, amount, nargs="+")
     amount.add_argument(
-        "--speedup", type=float, metavar="X", help="find the smallest r with X times fewer MACs than stock AST"
+        "--speedup", type=float, metavar="X", help="find the smallest r that takes 1/X of stock AST's MACs"
     )
     length = parser.add_mutually_exclusive_group()
-    length.add_argument("--seconds", type=float, metavar="S", help="length of the clip, taken without padding")
-    length.add_argument("--frames", type=int, metavar="T", help="the same in frames (default: the model's max_length)")
+    length.add_argument("--seconds", type=float, metavar="S", help="length of the clip in seconds")
+    length.add_argument(
+        "--frames", type=int, metavar="T", help="length of the clip in frames of 10 ms (default: the model's)"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     parser.set_defaults(run=run)
 

@@ -11,16 +11,20 @@ from .options import add_corpus_options, corpus_arguments
 
 def add_parser(commands: Any) -> None:
     """Add `stats` to the commands."""
-    parser = commands.add_parser("stats", help="measure a corpus' mean and standard deviation for the front end")
+    parser = commands.add_parser(
+        "stats",
+        help="measure a corpus' mean and standard deviation",
+        description="Measure mean and standard deviation of a corpus' log-mel values, which the front end needs.",
+    )
     add_corpus_options(parser)
     parser.add_argument("--split", default="train", help="train, validation or test (default: train)")
-    parser.add_argument("--frames", type=int, metavar="T", help="look at the first T frames of each clip only")
+    parser.add_argument("--frames", type=int, metavar="T", help="measure only the first T frames of each clip")
     parser.add_argument(
         "--output",
         "--write",
         type=Path,
         metavar="FOLDER",
-        help="write both into the preprocessor_config.json of this checkpoint",
+        help="write them into preprocessor_config.json of this checkpoint",
     )
     parser.set_defaults(run=run)
 

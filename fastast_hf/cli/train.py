@@ -31,12 +31,12 @@ _TORCHS = {  # torch's launcher's own names of them
 
 def add_parser(commands: Any) -> None:
     """Add `train` to the commands."""
-    add_launcher(commands, "train", "run_finetune.py", "fine-tune a checkpoint on a corpus, on one device or many")
+    add_launcher(commands, "train", "run_finetune.py", "train a model on labelled sound, on one device or many")
 
 
 def add_launcher(commands: Any, name: str, script: str, what: str) -> None:
     """Add a command that launches a script, to which all its arguments go; `what` is its help."""
-    parser = commands.add_parser(name, add_help=False, help=f"{what} (--help: all settings)")
+    parser = commands.add_parser(name, add_help=False, help=what)
 
     def run(args: argparse.Namespace) -> int:
         os.environ[PROGRAM] = f"fastast {name}"
@@ -59,7 +59,9 @@ def launch(script: str, arguments: list[str]) -> int:
 
     path = str(scripts_folder() / script)
     if asked := [argument for argument in arguments if argument in HELP]:
-        return subprocess.run([sys.executable, path, asked[0]], check=False).returncode
+        code = subprocess.run([sys.executable, path, asked[0]], check=False).returncode
+        print(f"\nSeveral processes or machines (accelerate launch has more):\n  {' '.join(LAUNCH_OPTIONS)}")
+        return code
     from accelerate.commands.config.config_args import default_config_file
     from accelerate.commands.launch import launch_command, launch_command_parser
 

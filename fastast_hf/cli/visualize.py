@@ -17,13 +17,15 @@ def add_parser(commands: Any) -> None:
         description="Draw the spectrogram of a recording's start, as long as the model's input, with its labels, and "
         "after some layers its patches, coloured by the token they ended in. Needs matplotlib.",
     )
-    parser.add_argument("file", type=Path, metavar="FILE", help="wav, flac, ogg, opus, mp3, aiff or caf")
-    parser.add_argument("--model", metavar="ID", help="folder or Hub id of any AST (default: the bundled checkpoint)")
+    parser.add_argument("file", type=Path, metavar="FILE", help="the recording")
+    parser.add_argument("--model", metavar="ID", help="checkpoint: folder or Hub id (default: the bundled checkpoint)")
     add_merging_options(parser)
     parser.add_argument(
-        "--layers", type=int, nargs="+", metavar="N", help="after which layers to look, from 1 (default: three)"
+        "--layers", type=int, nargs="+", metavar="N", help="layers to draw, from 1 (default: three of them)"
     )
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="PICTURE", help="png, pdf or svg to write")
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="PICTURE", help="picture to write: .png, .pdf or .svg"
+    )
     parser.set_defaults(run=run)
 
 

@@ -74,7 +74,8 @@ def load_corpus(
         fastast_hf.corpora.corpus.CorpusError: nowhere: no such folder; give the folder that holds audio/ and ...
     """
     if name not in _LOADERS:
-        raise CorpusError(f"corpus {name!r}; give one of {', '.join(CORPORA)}")
+        given = f"there is no corpus {name!r}" if name else "no corpus is given"
+        raise CorpusError(f"{given}: give --corpus, one of {', '.join(CORPORA)}")
     if (root is None) == (hub_id is None):
         given = "no corpus to read" if root is None else "two to read from"
         raise CorpusError(

@@ -106,12 +106,12 @@ class DistillationArguments:
     teacher_labels: str | None = field(
         default=None, metadata={"help": "what a released .pt knows: AudioSet's class_labels_indices.csv"}
     )
-    lam: float = field(default=0.1, metadata={"help": "λ: share of the ground truth in the loss"})
-    tau: float = field(default=1.0, metadata={"help": "τ: what the teacher's logits are divided by"})
+    lam: float = field(default=0.1, metadata={"help": "λ: share of the true labels in the loss"})
+    tau: float = field(default=1.0, metadata={"help": "τ: temperature of the teacher"})
     teacher_dtype: str = field(default="float32", metadata={"help": "float32, bfloat16 or float16"})
     cache_teacher: bool = field(
         default=False,
-        metadata={"help": "have the teacher hear each clip once, as it is: cheaper, and no consistent teaching"},
+        metadata={"help": "ask the teacher once for each clip, without augmentation"},
     )
 
     def __post_init__(self) -> None:

@@ -95,7 +95,7 @@ class Tagger:
         preset: str = "exact",
     ) -> None:
         if top_k is not None and top_k < 1:
-            raise ValueError(f"top_k is {top_k}: ask for 1 label or more, or None for all")
+            raise ValueError(f"top_k is {top_k}: ask for 1 label or more")
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}: a batch holds 1 clip or more")
         settings = preset_named(preset)

@@ -12,15 +12,15 @@ OF_ONE_CORPUS = {"fold": "esc50", "classes": "speech_commands", "subset": "audio
 class AugmentationArguments:
     """What happens to training clips. AST uses `mixup`, the two masks and `roll`; the rest helps where data is few."""
 
-    mixup: float = field(default=0.0, metadata={"help": "share of clips mixed with another"})
-    mixup_beta: float = field(default=10.0, metadata={"help": "in what proportion: Beta of twice this number"})
-    frequency_mask: int = field(default=0, metadata={"help": "SpecAugment: bands are narrower than this, mel bins"})
-    time_mask: int = field(default=0, metadata={"help": "SpecAugment: stretches are shorter than this, frames"})
-    roll: bool = field(default=False, metadata={"help": "noise on the spectrogram, and a roll by up to 10 frames"})
-    speed: float = field(default=1.0, metadata={"help": "fastest playing speed; the slowest is 1 over it"})
-    shift: float = field(default=0.0, metadata={"help": "longest shift of a clip either way, seconds"})
-    gain: float = field(default=0.0, metadata={"help": "largest change of loudness either way, decibels"})
-    noise: float = field(default=0.0, metadata={"help": "share of clips with noise of class _silence_, 0 to 30 dB"})
+    mixup: float = field(default=0.0, metadata={"help": "share of clips that are mixed with another"})
+    mixup_beta: float = field(default=10.0, metadata={"help": "how evenly two are mixed: Beta(this, this)"})
+    frequency_mask: int = field(default=0, metadata={"help": "SpecAugment: widest masked band, in mel bins"})
+    time_mask: int = field(default=0, metadata={"help": "SpecAugment: longest masked stretch, in frames"})
+    roll: bool = field(default=False, metadata={"help": "add noise and roll the spectrogram by up to 10 frames"})
+    speed: float = field(default=1.0, metadata={"help": "play at 1/this to this times the speed"})
+    shift: float = field(default=0.0, metadata={"help": "shift by up to this many seconds"})
+    gain: float = field(default=0.0, metadata={"help": "change the loudness by up to this many dB"})
+    noise: float = field(default=0.0, metadata={"help": "share of clips that get noise of class _silence_"})
 
     def __post_init__(self) -> None:
         for name in ("mixup", "noise"):
@@ -34,13 +34,11 @@ class AugmentationArguments:
 class ScheduleArguments:
     """AST's learning rates: down by a factor after epochs, up in stairs before (Gong et al. 2021, §3.1)."""
 
-    decay: float | None = field(
-        default=None, metadata={"help": "factor of the learning rate at each decay (default: lr_scheduler_type)"}
-    )
+    decay: float | None = field(default=None, metadata={"help": "multiply the learning rate by this at each decay"})
     decay_start: int = field(default=5, metadata={"help": "epochs before the first decay"})
-    decay_every: int = field(default=1, metadata={"help": "epochs from one decay to the next"})
-    decay_end: int | None = field(default=None, metadata={"help": "epochs after which it decays no more"})
-    staircase_warmup: int = field(default=0, metadata={"help": "steps of warm-up, in stairs of 50 steps"})
+    decay_every: int = field(default=1, metadata={"help": "epochs between decays"})
+    decay_end: int | None = field(default=None, metadata={"help": "epoch after which it stays"})
+    staircase_warmup: int = field(default=0, metadata={"help": "warm-up steps, in stairs of 50"})
 
 
 def decay_factor(schedule: ScheduleArguments, step: int, steps_per_epoch: int) -> float:

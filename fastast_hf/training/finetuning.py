@@ -34,18 +34,18 @@ class CorpusArguments:
 
     corpus: str = field(default="", metadata={"help": "esc50, speech_commands, audioset or audiofolder"})
     data: str | None = field(default=None, metadata={"help": "the corpus' folder"})
-    hub_id: str | None = field(default=None, metadata={"help": "a parquet copy on the Hub, instead of the folder"})
-    streaming: bool = field(
-        default=False, metadata={"help": "read training clips as they are used; needs --max-steps"}
-    )
-    fold: str | None = field(default=None, metadata={"help": "ESC-50: the fold to test on, or all"})
-    classes: int = field(default=35, metadata={"help": "Speech Commands: 35, or 12"})
-    subset: str = field(default="balanced", metadata={"help": "AudioSet: balanced, or full"})
+    hub_id: str | None = field(default=None, metadata={"help": "a parquet copy on the Hub, instead of --data"})
+    streaming: bool = field(default=False, metadata={"help": "read clips as they are used; needs --max-steps"})
+    fold: str | None = field(default=None, metadata={"help": "ESC-50: the fold to test on (1 to 5), or all"})
+    classes: int = field(default=35, metadata={"help": "Speech Commands: 35 or 12 classes"})
+    subset: str = field(default="balanced", metadata={"help": "AudioSet: balanced or full"})
     label_file: str | None = field(default=None, metadata={"help": "AudioSet: class_labels_indices.csv"})
     extra_data: str | None = field(
-        default=None, metadata={"help": "more training clips: a folder of class-named subfolders"}
+        default=None, metadata={"help": "more training clips: a folder with a subfolder a class"}
     )
-    balanced_sampling: bool = field(default=False, metadata={"help": "draw clips of rare classes as often"})
+    balanced_sampling: bool = field(
+        default=False, metadata={"help": "draw clips of rare and common classes equally often"}
+    )
 
     def folds(self) -> list[int | None]:
         """The folds to run: none of a corpus without folds."""
@@ -94,13 +94,17 @@ def known_labels(model: str) -> list[str] | None:
 
 @dataclass
 class LearningArguments:
-    """How to learn, beside transformers' arguments."""
+    """How to learn."""
 
     loss: str | None = field(default=None, metadata={"help": "cross_entropy or bce (default: by the corpus)"})
-    adam_l2: bool = field(default=False, metadata={"help": "AST's Adam with weight decay in the gradient"})
-    average_from: int | None = field(default=None, metadata={"help": "average the weights from this epoch on"})
-    average_to: int | None = field(default=None, metadata={"help": "up to this epoch (default: the last)"})
-    early_stopping: int | None = field(default=None, metadata={"help": "stop after so many epochs without a gain"})
+    adam_l2: bool = field(default=False, metadata={"help": "AST's optimizer: Adam with L2 weight decay"})
+    average_from: int | None = field(
+        default=None, metadata={"help": "average the weights of the epochs from this one"}
+    )
+    average_to: int | None = field(default=None, metadata={"help": "to this one (default: the last)"})
+    early_stopping: int | None = field(
+        default=None, metadata={"help": "stop after this many epochs without improvement"}
+    )
 
 
 def extra_clips(folder: str, names: list[str]) -> list[dict[str, Any]]:

@@ -25,37 +25,39 @@ _SCRIPTS = (Path(__file__).parents[1] / "scripts", Path(__file__).parents[2] / "
 HELP = ("-h", "--help", "--help-all")
 # What `fastast`'s other commands call them.
 OTHER_NAMES = {"output_dir": "--output", "tome_r": "--r", "tome_schedule": "--schedule"}
-# Of transformers' settings, those that the help shows.
-SHOWN = (
-    "output_dir",
-    "num_train_epochs",
-    "max_steps",
-    "learning_rate",
-    "per_device_train_batch_size",
-    "gradient_accumulation_steps",
-    "gradient_checkpointing",
-    "bf16",
-    "dataloader_num_workers",
-    "eval_strategy",
-    "save_strategy",
-    "report_to",
-    "seed",
-    "use_cpu",
-)
+# The settings of transformers' that --help shows, and what they are.
+SHOWN = {
+    "output_dir": "folder for checkpoints, results and the trained model",
+    "num_train_epochs": "passes over the training clips",
+    "max_steps": "optimizer steps, instead of epochs",
+    "learning_rate": "the learning rate at its highest",
+    "per_device_train_batch_size": "clips in a batch, on each device",
+    "gradient_accumulation_steps": "batches in an optimizer step",
+    "bf16": "train in bfloat16 mixed precision",
+    "dataloader_num_workers": "processes that read clips",
+    "report_to": "where to log: tensorboard, wandb …, or none",
+    "push_to_hub": "upload the trained model to the Hub",
+    "seed": "seed of all that is random",
+    "use_cpu": "train on the CPU even if there is a GPU",
+}
+METAVARS: dict[Any, str] = {int: "N", float: "X", str: "TEXT"}
 
 
 @dataclass
 class RunArguments:
     """How to run."""
 
-    resume: bool = field(default=False, metadata={"help": "continue what was stopped in the output folder"})
+    resume: bool = field(default=False, metadata={"help": "go on with the training that was stopped in --output"})
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter):
     """Show the default of an option that has one, where the help does not say it."""
 
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=34)
+
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        if action.default in (None, "", [], False) or "default" in (action.help or ""):
+        if action.default in (None, "", []) or action.default is False or "default" in (action.help or ""):
             return action.help
         return super()._get_help_string(action)
 
@@ -90,9 +92,12 @@ class RecipeParser(HfArgumentParser, OneLineParser):
             **kwargs,
         )
         self.hidden: dict[argparse.Action, str | None] = {}
-        self.add_argument("--help-all", action=_HelpAll, nargs=0, help="show transformers' settings as well, and exit")
-        self.add_argument("--recipe", help="yaml file of settings, or the name of one that comes with the package")
+        self.add_argument(
+            "--help-all", action=_HelpAll, nargs=0, help="show all settings of transformers as well, and exit"
+        )
+        self.add_argument("--recipe", help="a yaml file of settings, or a recipe of the package, such as esc50")
         for action in self._actions:
+            action.metavar = "BOOL" if action.nargs == "?" else METAVARS.get(action.type)
             if action.type is float:
                 action.type = _finite
             if callable(action.type) and action.default is None:
@@ -110,13 +115,17 @@ class RecipeParser(HfArgumentParser, OneLineParser):
     def _put_under_heading(self, settings: Any) -> None:
         """Show a dataclass' settings apart, under what its docstring says that they are."""
         own = settings.__module__.startswith(__package__.split(".")[0])
-        heading = re.split(r"[.:]", inspect.getdoc(settings) or "")[0] if own else "transformers' settings"
+        heading = (
+            re.split(r"[.:]", inspect.getdoc(settings) or "")[0] if own else "The most used of transformers' settings"
+        )
         group = self.add_argument_group(heading)
         names = {field.name for field in fields(settings)}
         for action in [action for action in self._optionals._group_actions if action.dest in names]:
             self._optionals._group_actions.remove(action)
             group._group_actions.append(action)
-            if not own and action.dest not in SHOWN:
+            if not own and action.dest in SHOWN:
+                action.help = SHOWN[action.dest]
+            elif not own:
                 self.hidden[action], action.help = action.help, argparse.SUPPRESS
 
     def error(self, message: str) -> NoReturn:

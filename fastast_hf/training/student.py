@@ -28,24 +28,28 @@ class ModelArguments:
 
     model: str | None = field(
         default=None,
-        metadata={"help": "AST or FastAST checkpoint, or timm/NAME of an ImageNet DeiT (default: none)"},
+        metadata={"help": "checkpoint to start from, or timm/NAME of a DeiT (default: none)"},
     )
-    frames: int | None = field(default=None, metadata={"help": "frames of a spectrogram (default: the checkpoint's)"})
-    mean: float | None = field(default=None, metadata={"help": "of the log-mel values (default: the checkpoint's)"})
-    std: float | None = field(default=None, metadata={"help": "of the same; both are measured for a new model"})
+    frames: int | None = field(
+        default=None, metadata={"help": "clip length in frames of 10 ms (default: the checkpoint's)"}
+    )
+    mean: float | None = field(
+        default=None, metadata={"help": "mean of the log-mel values (default: the checkpoint's)"}
+    )
+    std: float | None = field(default=None, metadata={"help": "their standard deviation; a new model's are measured"})
     tome_r: list[int] = field(
         default_factory=list,
-        metadata={"help": "tokens to merge: one r, or one a layer (default: the checkpoint's, or 0)"},
+        metadata={"help": "tokens to merge in each layer, or one number per layer"},
     )
     tome_schedule: str | None = field(
-        default=None, metadata={"help": "constant, decreasing or increasing (default: the checkpoint's, or constant)"}
+        default=None, metadata={"help": "constant, decreasing or increasing: r over the layers"}
     )
-    train_r: list[int] = field(default_factory=list, metadata={"help": "draw r from these at every training step"})
-    hidden_size: int | None = field(default=None, metadata={"help": "of a model from nothing (default: 192)"})
-    layers: int | None = field(default=None, metadata={"help": "of a model from nothing (default: 12)"})
-    heads: int | None = field(default=None, metadata={"help": "of a model from nothing (default: 3)"})
+    train_r: list[int] = field(default_factory=list, metadata={"help": "draw r from these at each step"})
+    hidden_size: int | None = field(default=None, metadata={"help": "width of a new model (default: 192)"})
+    layers: int | None = field(default=None, metadata={"help": "layers of a new model (default: 12)"})
+    heads: int | None = field(default=None, metadata={"help": "attention heads of a new model (default: 3)"})
     stride: int | None = field(
-        default=None, metadata={"help": "of a model from nothing: from one patch to the next (default: 10)"}
+        default=None, metadata={"help": "frames from patch to patch of a new model (default: 10)"}
     )
 
     def __post_init__(self) -> None:

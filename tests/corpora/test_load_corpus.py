@@ -15,7 +15,8 @@ from fastast_hf.corpora import CORPORA, Corpus, CorpusError, StreamingCorpus, lo
 
 Write = Callable[..., None]
 REFUSED: list[tuple[str, dict[str, Any], str]] = [
-    ("esc10", {"root": "x"}, "corpus 'esc10'; give one of esc50, speech_commands, audioset, audiofolder"),
+    ("esc10", {"root": "x"}, "no corpus 'esc10': give --corpus, one of esc50, speech_commands, audioset, audiofolder"),
+    ("", {"root": "x"}, "no corpus is given: give --corpus, one of esc50,"),
     (
         "esc50",
         {},
