@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Iterator
 from functools import partial
+from glob import glob
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -182,19 +184,27 @@ def make_tagger(args: argparse.Namespace) -> Tagger:
 
 
 def stream(tagger: Tagger, files: list[Path], args: argparse.Namespace, progress: bool | None = None) -> Iterator[Any]:
-    """Labels or the error of each file."""
-    return tagger.stream(files, on_error="return", progress=progress, workers=args.workers)
+    """Labels or the error of each file; `-` is a sound on stdin."""
+    sources = [
+        {"bytes": sys.stdin.buffer.read(), "path": "-"} if str(file) in ("-", "/dev/stdin") else file for file in files
+    ]
+    return tagger.stream(sources, on_error="return", progress=progress, workers=args.workers)
 
 
 def list_files(paths: list[str]) -> tuple[list[Path], bool]:
     """The audio files in `paths`, and whether some of them can't be listed; what is left out is reported."""
     from ..audio import find_audio
 
-    found = find_audio(paths)
+    found = find_audio([file for path in paths for file in matching(path)])
     for line in (*found.errors, found.describe_left_out()):
         if line:
             print(f"fastast: {line}", file=sys.stderr)
     return found.files, bool(found.errors)
+
+
+def matching(path: str) -> list[str]:
+    """The files of a pattern that the shell has left as it was; the path itself where it is one."""
+    return [path] if os.path.lexists(path) else sorted(glob(path, recursive=True)) or [path]  # noqa: PTH207 - Path has none of absolute ones
 
 
 def print_errors(results: list[Any]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import subprocess
@@ -307,3 +308,21 @@ def test_nothing_but_results_is_printed(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert done.stderr == f"fastast: {tmp_path / 'gone.wav'}: no such file; check the path\n"
     assert len(json.loads(done.stdout)["labels"]) == 3
+
+
+@pytest.mark.parametrize("name", ["-", "/dev/stdin"])
+def test_a_sound_on_stdin_is_labelled(name: str, classify, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ANN001
+    with Path(GOOD).open("rb") as sound:
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(sound))
+        code, out, err = classify(name, "--json")
+    expected = json.loads(classify(GOOD, "--json")[1][0])["labels"]
+    assert (code, err) == (0, []) and json.loads(out[0])["labels"] == expected
+
+
+def test_a_pattern_in_quotes_is_filled_in(classify, tmp_path: Path) -> None:  # noqa: ANN001
+    for name in ("a[1].wav", "b.wav", "c.flac"):
+        shutil.copy(GOOD, tmp_path / name)
+    code, out, err = classify(str(tmp_path / "*.wav"), str(tmp_path / "a[1].wav"))
+    assert (code, err) == (0, []) and out[-1].startswith("3 files")
+    code, _, err = classify(str(tmp_path / "*.mp3"))
+    assert code == 2 and "*.mp3: no such file" in err[0]
