@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import _CACHED_NO_EXIST, try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
@@ -14,42 +17,81 @@ from ..errors import one_line, weights_readable
 from ..model.configuration_fastast import FastASTConfig
 from ..model.feature_extraction_fastast import FastASTFeatureExtractor
 from ..model.modeling_fastast import FastASTForAudioClassification
+from .saved_weights import INDEX, tensors_by_file
+
+logger = logging.getLogger(__name__)
 
 
 def load_classifier(model: str | os.PathLike[str]) -> FastASTForAudioClassification:
-    """Load a checkpoint, checking that it is a classifier whose every weight is in the file.
+    """Load a checkpoint, checking that its weights are those that its config.json describes.
 
     Raises:
-        ValueError: It is no AST, or weights are missing or of another shape.
+        ValueError: It is no AST, its config.json is wrong, or weights are missing, left over, of another shape or not
+            finite.
         OSError: There is no such checkpoint.
     """
+    if (Path(model) / INDEX).is_file():
+        tensors_by_file(Path(model))  # raises where the index is wrong
     try:
         with weights_readable(model):
-            loaded, info = FastASTForAudioClassification.from_pretrained(os.fspath(model), output_loading_info=True)
+            loaded, info = FastASTForAudioClassification.from_pretrained(
+                os.fspath(model), output_loading_info=True, ignore_mismatched_sizes=True
+            )
     except OSError as error:
         if str(model) in str(error):
             raise
         # Off line, transformers does not name it.
         raise OSError(f"{model}: no such folder here, and from the Hub: {error}") from error
-    missing = sorted(info["missing_keys"])
-    if missing:
-        raise ValueError(
-            f"{model} lacks {len(missing)} weights, {missing[0]} among them: give a checkpoint trained to classify"
-        )
+    check_weights(model, loaded, info)
     return loaded
 
 
-def front_end_of(config: ASTConfig, checkpoint: str | os.PathLike[str] | None = None) -> FastASTFeatureExtractor:
-    """The front end that a model hears through: the one saved beside its weights, as transformers' pipelines take it.
+def check_weights(model: Any, loaded: FastASTForAudioClassification, info: Mapping[str, Any]) -> None:
+    """Refuse weights that a checkpoint's config.json does not describe, and weights that are not finite.
 
     Args:
-        config: Of the model. Where its length was changed since it was saved, the front end follows it.
-        checkpoint: What the model was just loaded from, which has to have a front end. None for a model in memory,
-            which has that of the checkpoint that it came from; where it came from none, or that one has no front end,
-            it gets one with AudioSet's statistics.
+        model: The checkpoint's name.
+        loaded: The model that transformers made of it.
+        info: What `from_pretrained(…, output_loading_info=True, ignore_mismatched_sizes=True)` returned with it.
 
     Raises:
-        OSError: There is none, its file is damaged, the checkpoint is gone, or the Hub can't be reached.
+        ValueError: There is such a weight, or one is missing.
+    """
+    for name, given, wanted in sorted(info["mismatched_keys"]):
+        raise ValueError(
+            f"the weights of {model} do not fit its config.json: {name} has the shape {tuple(given)} instead of "
+            f"{tuple(wanted)}; fetch both again from the same place"
+        )
+    if missing := sorted(info["missing_keys"]):
+        raise ValueError(
+            f"{model} lacks {len(missing)} weights, {missing[0]} among them: give a whole checkpoint, trained to "
+            "classify"
+        )
+    extra = sorted(info["unexpected_keys"])
+    if inner := [name for name in extra if "layers." in name]:
+        raise ValueError(
+            f"the weights of {model} do not fit its config.json: num_hidden_layers is "
+            f"{loaded.config.num_hidden_layers}, which leaves {len(inner)} weights over, {inner[0]} among them; fetch "
+            "both again from the same place"
+        )
+    if extra:
+        logger.warning("%s has weights that AST does not, which are left out: %s", model, ", ".join(extra))
+    for name, weight in loaded.named_parameters():
+        if not weight.isfinite().all():
+            raise ValueError(f"the weights of {model} are damaged: {name} is not finite; fetch them again")
+
+
+def front_end_of(config: ASTConfig, checkpoint: str | os.PathLike[str] | None = None) -> FastASTFeatureExtractor:
+    """The front end of a model: the one saved beside its weights, as transformers' pipelines take it.
+
+    Args:
+        config: Of the model. A length that was changed since it was saved holds for the front end, too.
+        checkpoint: What the model was just loaded from, which must have a front end. None for a model in memory,
+            which has its checkpoint's; without a checkpoint, or one with a front end, it gets AudioSet's statistics.
+
+    Raises:
+        OSError: There is none, its file is wrong, the checkpoint is gone, or the Hub can't be reached.
+        ValueError: It makes another number of mel bins than the model takes.
     """
     place = config.name_or_path if checkpoint is None else os.fspath(checkpoint)
     new = FastASTFeatureExtractor(num_mel_bins=config.num_mel_bins, max_length=config.max_length)
@@ -65,13 +107,18 @@ def front_end_of(config: ASTConfig, checkpoint: str | os.PathLike[str] | None = 
             f"the front end of {place} can't be had ({one_line(error)}): fetch or save its {FEATURE_EXTRACTOR_NAME} "
             "anew, or give a feature_extractor"
         ) from error
+    if saved.num_mel_bins != config.num_mel_bins:
+        raise ValueError(
+            f"{place}: num_mel_bins is {saved.num_mel_bins} in {FEATURE_EXTRACTOR_NAME} and {config.num_mel_bins} in "
+            "config.json: fetch both again from the same place"
+        )
     if config.max_length != stored_length:
         saved.max_length = config.max_length
     return saved
 
 
 def _lacks_front_end(place: str) -> bool:
-    """Whether a checkpoint is there and has none, as far as is known once it was asked for."""
+    """Whether a checkpoint is known to have no front end, once it was asked for."""
     if Path(place).is_dir():
         return not any((Path(place) / name).is_file() for name in (FEATURE_EXTRACTOR_NAME, PROCESSOR_NAME))
     try:

@@ -10,7 +10,8 @@ from torch import nn
 from transformers import ASTConfig, ASTModel
 from transformers.models.audio_spectrogram_transformer.modeling_audio_spectrogram_transformer import ASTPreTrainedModel
 
-from ..model.modeling_fastast import FastASTModel, FastASTPreTrainedModel, copy_checkpointing
+from ..model.layer_fastast import copy_checkpointing
+from ..model.modeling_fastast import FastASTModel, FastASTPreTrainedModel
 from ..model.token_merging import merges_per_layer
 
 

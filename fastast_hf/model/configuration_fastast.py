@@ -11,7 +11,7 @@ from typing import Any
 import transformers
 from packaging.version import Version
 
-# Before all other imports, which would only tell what an older one lacks. A checkpoint's code starts with this module.
+# Before all other imports, which would fail in an older one. A checkpoint's code starts with this module.
 if Version(transformers.__version__).release < (5, 17):
     raise ImportError(
         f"FastAST needs transformers 5.17 or newer, and {transformers.__version__} is installed: "
@@ -19,10 +19,17 @@ if Version(transformers.__version__).release < (5, 17):
     )
 
 from huggingface_hub.dataclasses import strict
+from huggingface_hub.errors import StrictDataclassError
 from transformers import ASTConfig
+from transformers.activations import ACT2FN
 
 from .token_merging import merges_per_layer
 
+SIZES = (
+    "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "patch_size", "frequency_stride",
+    "time_stride", "num_mel_bins", "max_length",
+)  # fmt: skip
+PROBLEM_TYPES = (None, "regression", "single_label_classification", "multi_label_classification")
 # Saving a model writes the entry of its own class alone.
 AUTO_MAP = {
     "AutoConfig": "configuration_fastast.FastASTConfig",
@@ -45,8 +52,9 @@ class FastASTConfig(ASTConfig):
         kwargs: Everything else is [`ASTConfig`]'s.
 
     Raises:
-        ValueError: `tome_r` is negative or a list of another length than the layers, or the schedule is unknown
-            (inside huggingface_hub's `StrictDataclassError` when it is found while the config is built).
+        ValueError: `tome_r` is negative or a list of another length than the layers, the schedule or activation is
+            unknown, a size is below 1, or a class has no label (inside huggingface_hub's `StrictDataclassError` when
+            it is found while the config is built).
 
     Example:
         >>> FastASTConfig(tome_r=20, max_length=512).tome_r
@@ -59,6 +67,50 @@ class FastASTConfig(ASTConfig):
     tome_r: int | list[int] = 0
     tome_schedule: str = "constant"
     tome_proportional_attention: bool = True
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        """Make labels text, which some checkpoints on the Hub store as numbers."""
+        labels: Any = getattr(self, "id2label", None)
+        indices: Any = getattr(self, "label2id", None)
+        if labels is not None:
+            try:
+                self.id2label = {int(index): str(label) for index, label in labels.items()}
+            except (AttributeError, TypeError, ValueError):
+                raise ValueError(f"id2label is {str(labels)[:60]}: give a map of 0, 1, … to labels") from None
+        if isinstance(indices, dict):
+            self.label2id = {str(label): index for label, index in indices.items()}
+        super().__post_init__(**kwargs)
+
+    def validate_labels(self) -> None:
+        """Check that every class has a label (called when a config is built)."""
+        missing = [index for index in range(max(self.num_labels, 1)) if index not in self.id2label]
+        if missing:
+            raise ValueError(f"id2label has {self.num_labels} labels, but none for class {missing[0]}: count from 0")
+        if self.problem_type not in PROBLEM_TYPES:
+            raise ValueError(
+                f"problem_type is {self.problem_type!r}: give one of {', '.join(map(str, PROBLEM_TYPES))}"
+            )
+
+    def validate_sizes(self) -> None:
+        """Check the numbers that the model is built from (called when a config is built)."""
+        for name in SIZES:
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}: give 1 or more")
+        for name in ("layer_norm_eps", "hidden_dropout_prob", "attention_probs_dropout_prob"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}: give a number from 0 to 1")
+        if self.num_attention_heads > self.hidden_size:
+            raise ValueError(
+                f"num_attention_heads is {self.num_attention_heads} and hidden_size {self.hidden_size}: "
+                "give fewer heads"
+            )
+        if self.num_mel_bins < self.patch_size:
+            raise ValueError(
+                f"num_mel_bins is {self.num_mel_bins} and patch_size {self.patch_size}: give as many mel bins or more"
+            )
+        if self.hidden_act not in ACT2FN:
+            raise ValueError(f"hidden_act is {self.hidden_act!r}: give an activation of transformers, such as gelu")
+        self.patch_grid_of(self.max_length)  # raises where that is shorter than a patch
 
     def validate_token_merging(self) -> None:
         """Check `tome_r` and `tome_schedule` against the number of layers (called when a config is built)."""
@@ -96,7 +148,7 @@ class FastASTConfig(ASTConfig):
         for key in ("model_type", "architectures", "auto_map", "transformers_version"):
             fields.pop(key, None)
         fields["attn_implementation"] = config._attn_implementation  # which to_dict leaves out
-        return cls(**{**fields, **overrides})
+        return built(cls, {**fields, **overrides})
 
     def save_pretrained(
         self, save_directory: str | os.PathLike[str], push_to_hub: bool = False, **kwargs: Any
@@ -111,28 +163,38 @@ class FastASTConfig(ASTConfig):
         pretrained_model_name_or_path: Any,
         **kwargs: Any,
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Read `config.json`, taking AST's as FastAST's own and refusing any other model's."""
+        """Read `config.json`: AST's is taken as FastAST's, another model's and a wrong one are refused in one line."""
         checkpoint = adapted_checkpoint(pretrained_model_name_or_path)
         subfolder = kwargs.get("subfolder") or ""
         check_place(checkpoint, subfolder)
-        config, kwargs = super().get_config_dict(checkpoint, **kwargs)
-        model_type = config.get("model_type")
+        try:
+            config, kwargs = super().get_config_dict(checkpoint, **kwargs)
+            model_type = config.get("model_type")
+        except (AttributeError, TypeError) as error:
+            raise ValueError(f"the config.json of {checkpoint} is wrong: it holds no JSON object") from error
         if model_type not in (cls.model_type, ASTConfig.model_type):
             kind = "is no checkpoint of a known kind" if model_type is None else f"is a {model_type!r} checkpoint"
             raise ValueError(
                 f"{checkpoint} {kind}; FastAST needs an Audio Spectrogram Transformer ({ASTConfig.model_type!r} or "
                 f"{cls.model_type!r}): choose such a checkpoint"
             )
-        if model_type == ASTConfig.model_type:
-            # Without this, transformers warns about the type and the loaded config keeps AST's.
-            config = {**config, "model_type": cls.model_type}
+        config = {**config, "model_type": cls.model_type}  # transformers would warn about AST's, and keep it
+        built(cls, config, f"the config.json of {checkpoint} is wrong: ")
         return config, kwargs
 
 
-def check_place(checkpoint: str | os.PathLike[str], subfolder: str = "") -> None:
-    """Raise an OSError for what is meant as a folder and holds no checkpoint, and for a file.
+def built(kind: type[FastASTConfig], fields: dict[str, Any], begin: str = "") -> FastASTConfig:
+    """A config of these fields, or a ValueError that says in one line, after `begin`, which of them is wrong."""
+    try:
+        return kind(**fields)
+    except (StrictDataclassError, AttributeError, TypeError, ValueError) as error:  # transformers raises all four
+        raise ValueError(begin + " ".join(str(error.__cause__ or error).split())) from error
 
-    Transformers would take a folder that is not there for a malformed id of the Hub, and a file for a config.json.
+
+def check_place(checkpoint: str | os.PathLike[str], subfolder: str = "") -> None:
+    """Raise an OSError for a folder without a checkpoint, and for a file.
+
+    Transformers would take the path of a missing folder for a model id, and any file for a config.json.
     """
     path = Path(checkpoint)
     looks_local = path.is_absolute() or len(path.parts) != 2 or os.fspath(checkpoint).startswith((".", "~"))
@@ -141,18 +203,18 @@ def check_place(checkpoint: str | os.PathLike[str], subfolder: str = "") -> None
     if path.is_dir() and not (path / subfolder / "config.json").is_file():
         raise OSError(f"{path} has no config.json: give a checkpoint's folder, or a model id of the Hub (owner/name)")
     if path.suffix.lower() == ".onnx" and path.is_file():
-        raise OSError(f"{path} is a model exported for ONNX Runtime: give the checkpoint that it was made of here")
+        raise OSError(f"{path} is a model exported for ONNX Runtime: give the checkpoint it was made from")
     if path.is_file() and path.suffix != ".json":
         raise OSError(f"{path} is a file: give a checkpoint's folder, or a model id of the Hub (owner/name)")
 
 
 def adapted_checkpoint(checkpoint: Any) -> Any:
-    """The checkpoint that a folder of PEFT's adapts, or what was given where it is none."""
+    """The base model of a PEFT adapter's folder; anything else is returned as it is."""
     adapter = Path(checkpoint) / "adapter_config.json"
     if not adapter.is_file() or (Path(checkpoint) / "config.json").is_file():
         return checkpoint
     return json.loads(adapter.read_text(encoding="utf-8")).get("base_model_name_or_path") or checkpoint
 
 
-# What is saved carries its code, so that it loads with `trust_remote_code=True` where this package is not installed.
+# Saved checkpoints carry this code, and so load with `trust_remote_code=True` without the package.
 FastASTConfig.register_for_auto_class()

@@ -64,7 +64,8 @@ def _onednn_works(dtype: torch.dtype) -> bool:
     """Whether this PyTorch has the operator that its own compiler lowers linear layers to, tried out once."""
     if dtype not in (torch.float32, torch.bfloat16):
         return False
-    weight, inputs = torch.arange(6.0, device="cpu").view(2, 3).to(dtype), torch.ones(1, 3, device="cpu", dtype=dtype)
+    weight = torch.arange(6, device="cpu", dtype=dtype).view(2, 3)
+    inputs = torch.ones(1, 3, device="cpu", dtype=dtype)
     try:
         outputs = torch.ops.mkldnn._linear_pointwise(inputs, weight, None, "none", [], "")
         return torch.equal(outputs, inputs @ weight.T)

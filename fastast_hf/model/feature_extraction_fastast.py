@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import lru_cache
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,9 @@ class FastASTFeatureExtractor(SequenceFeatureExtractor):
             padding out; published checkpoints were trained with it in.
         kwargs: What `SequenceFeatureExtractor` takes.
 
+    Raises:
+        ValueError: A rate or size is no whole number or too small, or `mean` or `std` can't normalise.
+
     Example:
         >>> extractor = FastASTFeatureExtractor(max_length=512)
         >>> extractor(np.zeros(80000), sampling_rate=16000, return_tensors="pt").input_values.shape
@@ -62,6 +66,13 @@ class FastASTFeatureExtractor(SequenceFeatureExtractor):
         return_attention_mask: bool = False,
         **kwargs: Any,
     ) -> None:
+        sizes = ("sampling_rate", sampling_rate, 100), ("num_mel_bins", num_mel_bins, 1), ("max_length", max_length, 1)
+        for name, value, least in sizes:
+            if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
+                raise ValueError(f"{name} is {value!r}: give a whole number, {least} or more")
+        for name, number, above in (("mean", mean, -math.inf), ("std", std, 0)):
+            if do_normalize and not (isinstance(number, Real) and above < number < math.inf):
+                raise ValueError(f"{name} is {number!r}: give a number{' above 0' if above == 0 else ''}")
         super().__init__(feature_size=feature_size, sampling_rate=sampling_rate, padding_value=padding_value, **kwargs)
         self.num_mel_bins = num_mel_bins
         self.max_length = max_length
@@ -76,7 +87,7 @@ class FastASTFeatureExtractor(SequenceFeatureExtractor):
         sampling_rate: int | None = None,
         return_tensors: str | TensorType | None = None,
         *,
-        max_length: int | None = None,
+        num_frames: int | None = None,
         device: str | torch.device | None = None,
         return_attention_mask: bool | None = None,
         **kwargs: Any,
@@ -88,17 +99,18 @@ class FastASTFeatureExtractor(SequenceFeatureExtractor):
                 of any lengths.
             sampling_rate: The clips' rate in Hz, to be checked against the extractor's.
             return_tensors: `"pt"`, `"np"`, or None for a list of numpy arrays.
-            max_length: Frames for this call instead of the extractor's own.
+            num_frames: Frames of each spectrogram in this call, instead of the extractor's `max_length`.
             device: Where to compute; by default where the waveforms are.
             return_attention_mask: For this call instead of the extractor's own.
-            kwargs: Ignored.
+            kwargs: Ignored, as `ASTFeatureExtractor` ignores them: `max_length`, `truncation` and `padding` of a call
+                change nothing.
 
         Returns:
             `input_values` (B, frames, mel bins), float32, and `attention_mask` (B, frames) where it is asked for.
 
         Raises:
             ValueError: Another sampling rate, more than mono, a clip shorter than one frame or not finite, or a wrong
-                `max_length` or `return_tensors`.
+                `num_frames` or `return_tensors`.
         """
         return_tensors = None if return_tensors is None else TensorType(return_tensors)
         if sampling_rate is None:
@@ -110,11 +122,11 @@ class FastASTFeatureExtractor(SequenceFeatureExtractor):
                 f"the audio has {sampling_rate} Hz and this feature extractor takes {self.sampling_rate} Hz: "
                 "resample it first"
             )
-        max_length = self.max_length if max_length is None else max_length
-        if max_length < 1:
-            raise ValueError(f"max_length is {max_length}: give a number of frames, 1 or more")
-        waveforms, num_samples = self._batch(raw_speech, max_length, device)
-        features, mask = self.spectrogram(waveforms, num_samples, max_length)
+        num_frames = self.max_length if num_frames is None else num_frames
+        if num_frames < 1:
+            raise ValueError(f"num_frames is {num_frames}: give 1 or more")
+        waveforms, num_samples = self._batch(raw_speech, num_frames, device)
+        features, mask = self.spectrogram(waveforms, num_samples, num_frames)
         if self.do_normalize:
             features = self.normalize(features)
 
@@ -129,11 +141,11 @@ class FastASTFeatureExtractor(SequenceFeatureExtractor):
     def spectrogram(
         self, waveforms: Tensor, num_samples: Tensor, max_length: int | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Log-mel values before normalisation, which is where SpecAugment masks them.
+        """Log-mel values before normalisation: SpecAugment masks these.
 
         Args:
             waveforms: (B, n), at least one frame and at most `max_length` frames long.
-            num_samples: (B,) how many samples of each are the clip's; the rest becomes padding.
+            num_samples: (B,) each clip's own samples; the rest becomes padding.
             max_length: Frames instead of the extractor's own.
 
         Returns:
@@ -147,25 +159,25 @@ class FastASTFeatureExtractor(SequenceFeatureExtractor):
         return features.masked_fill(~mask.unsqueeze(-1), self.padding_value), mask
 
     def normalize(self, features: Tensor) -> Tensor:
-        """Raw log-mel values to what the model takes: about zero mean and a standard deviation of 0.5."""
+        """Raw log-mel values to the model's input, of about zero mean and a standard deviation of 0.5."""
         return (features - self.mean) / (2 * self.std)
 
     def samples_of(self, frames: int) -> int:
-        """Samples that so many frames take, at this extractor's rate."""
+        """Samples that this many frames take, at this extractor's rate."""
         return window_samples(frames, self.sampling_rate)
 
     def frame_seconds(self) -> Tensor:
         """The middle (frames,) of each of `max_length` frames, in seconds from the clip's start."""
-        return FRAME_SECONDS / 2 + HOP_SECONDS * torch.arange(self.max_length)
+        return FRAME_SECONDS / 2 + HOP_SECONDS * torch.arange(self.max_length, dtype=torch.float32)
 
     def mel_hertz(self) -> Tensor:
         """The middle (mel bins,) of each mel bin, in Hz."""
         lowest, highest = mel_of(LOWEST_HZ), mel_of(self.sampling_rate / 2)
         step = (highest - lowest) / (self.num_mel_bins + 1)
-        return hertz_of(lowest + step * torch.arange(1, self.num_mel_bins + 1))
+        return hertz_of(lowest + step * torch.arange(1, self.num_mel_bins + 1, dtype=torch.float32))
 
-    def _batch(self, raw_speech: Any, max_length: int, device: str | torch.device | None) -> tuple[Tensor, Tensor]:
-        """(B, samples), zeros after each clip's end, and how many samples (B,) of each are real."""
+    def _batch(self, raw_speech: Any, num_frames: int, device: str | torch.device | None) -> tuple[Tensor, Tensor]:
+        """(B, samples), zeros after each clip's end, and the number of samples (B,) of each clip."""
         is_array = isinstance(raw_speech, (np.ndarray, Tensor))
         if not is_array and not isinstance(raw_speech, (list, tuple)):
             raise ValueError(f"a {type(raw_speech).__name__} was given: give samples as an array, a tensor or a list")
@@ -176,19 +188,22 @@ class FastASTFeatureExtractor(SequenceFeatureExtractor):
         if len(raw_speech) == 0:
             raise ValueError("no audio was given: give at least one clip")
         needed = frame_samples(self.sampling_rate)
-        longest = self.samples_of(max_length)
+        longest = self.samples_of(num_frames)
         clips = []
         for index, raw in enumerate(raw_speech):
             if isinstance(raw, np.ndarray):
                 # torch takes neither reversed views nor the byte order of some file formats, and warns of read-only.
                 raw = np.require(raw, raw.dtype.newbyteorder("="), ["C", "W"])
+            # Both are named: a process' default dtype and device change while another thread loads a model.
+            dtype = None if isinstance(raw, (np.ndarray, Tensor)) else torch.float32
+            place = device or (raw.device if isinstance(raw, Tensor) else "cpu")
             try:
-                clip = torch.as_tensor(raw, device=device)
+                clip = torch.as_tensor(raw, dtype=dtype, device=place)
             except (TypeError, ValueError):
                 raise ValueError(f"clip {index} holds something other than numbers: give floats in [-1, 1]") from None
             if clip.ndim != 1:
                 raise ValueError(f"clip {index} has shape {tuple(clip.shape)}: give mono clips of shape (n,)")
-            if not clip.is_floating_point() and isinstance(raw, (np.ndarray, Tensor)):
+            if not clip.is_floating_point():
                 raise ValueError(f"clip {index} holds {clip.dtype} samples: give floats in [-1, 1]")
             if clip.shape[0] < needed:
                 raise ValueError(
@@ -200,7 +215,7 @@ class FastASTFeatureExtractor(SequenceFeatureExtractor):
             if clip.device.type == "cpu" and not torch.isfinite(clip).all():
                 raise ValueError(f"clip {index} holds NaN or infinite samples: mend or leave out the recording")
             clips.append(clip[:longest])
-        num_samples = torch.tensor([clip.shape[0] for clip in clips])
+        num_samples = torch.tensor([clip.shape[0] for clip in clips], device="cpu")
         return torch.nn.utils.rnn.pad_sequence(clips, batch_first=True), num_samples
 
 
@@ -233,7 +248,7 @@ def log_mel_spectrogram(waveforms: Tensor, sampling_rate: int = 16000, num_mel_b
 
 
 def num_frames(num_samples: Any, sampling_rate: int = 16000) -> Any:
-    """Frames of a clip of so many samples: 98 for a second at 16 kHz.
+    """Frames of a clip of this many samples: 98 for a second at 16 kHz.
 
     Example:
         >>> num_frames(16000)
@@ -243,7 +258,7 @@ def num_frames(num_samples: Any, sampling_rate: int = 16000) -> Any:
 
 
 def window_samples(frames: int, sampling_rate: int = 16000) -> int:
-    """Samples that so many frames take: 20720 for 128 at 16 kHz.
+    """Samples that this many frames take: 20720 for 128 at 16 kHz.
 
     Example:
         >>> window_samples(128)
@@ -277,20 +292,21 @@ def _fft_samples(sampling_rate: int) -> int:
 
 
 @lru_cache(maxsize=32)
-@torch.inference_mode(False)  # what one call caches, another one differentiates through
+@torch.inference_mode(False)  # a later call may differentiate through what is cached
 def _window_and_mel_bank(sampling_rate: int, num_mel_bins: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """The Hann window (frame samples,) and Kaldi's triangles on the mel scale (frequencies, mel bins).
 
-    In float32 throughout, like Kaldi's and torchaudio's: in nearly empty bins the rounding is what is left, and
-    published checkpoints were trained on it.
+    In float32 throughout, like Kaldi's and torchaudio's: nearly empty bins hold little but rounding, and published
+    checkpoints were trained on it. Whatever the defaults of the process are, so that the cache serves every caller.
     """
-    window = torch.hann_window(frame_samples(sampling_rate), periodic=False)
+    exact: Any = {"dtype": torch.float32, "device": "cpu"}
+    window = torch.hann_window(frame_samples(sampling_rate), periodic=False, **exact)
     lowest, highest = mel_of(LOWEST_HZ), mel_of(sampling_rate / 2)
     spacing = (highest - lowest) / (num_mel_bins + 1)
-    bins = torch.arange(num_mel_bins)
+    bins = torch.arange(num_mel_bins, **exact)
     left, centre, right = (lowest + (bins + step) * spacing for step in (0.0, 1.0, 2.0))
     fft_samples = _fft_samples(sampling_rate)
-    hertz = torch.arange(fft_samples // 2) * (sampling_rate / fft_samples)
+    hertz = torch.arange(fft_samples // 2, **exact) * (sampling_rate / fft_samples)
     mel = (1127.0 * (1.0 + hertz / 700.0).log()).unsqueeze(1)
     bank = torch.minimum((mel - left) / (centre - left), (right - mel) / (right - centre)).clamp(min=0)
     # The Nyquist frequency is the upper foot of the last triangle: no bin hears it.

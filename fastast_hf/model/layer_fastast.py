@@ -154,3 +154,12 @@ class FastASTLayer(ASTLayer):
         """Its second half: (B, N, C) with what the MLP adds."""
         output = self.mlp(self.layernorm_after(hidden_states), merging)
         return self.dropout(output) + hidden_states
+
+
+def copy_checkpointing(source: nn.Module, target: nn.Module) -> None:
+    """Have `target` recompute in the backward pass the layers that `source` recomputes."""
+    layers = ([m for m in model.modules() if isinstance(m, ASTLayer)] for model in (source, target))
+    for old, new in zip(*layers, strict=True):
+        if old.gradient_checkpointing:
+            new.gradient_checkpointing = True
+            new._gradient_checkpointing_func = old._gradient_checkpointing_func

@@ -6,17 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
-from operator import index
 from typing import Any
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor, nn
 from transformers import ASTConfig, ASTForAudioClassification, ASTModel
 from transformers.conversion_mapping import get_checkpoint_conversion_mapping, register_checkpoint_conversion_mapping
 from transformers.modeling_outputs import BaseModelOutputWithPooling, SequenceClassifierOutput
 from transformers.models.audio_spectrogram_transformer.modeling_audio_spectrogram_transformer import (
-    ASTLayer,
     ASTMLPHead,
     ASTPreTrainedModel,
 )
@@ -24,14 +21,13 @@ from transformers.utils.generic import can_return_tuple, merge_with_config_defau
 from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_fastast import FastASTConfig
-from .layer_fastast import FastASTEmbeddings, FastASTLayer
+from .layer_fastast import FastASTEmbeddings, FastASTLayer, copy_checkpointing
 from .patch_grid import resize_position_embeddings, token_mask
 from .token_merging import NUM_PREFIX_TOKENS, attention_bias, merges_per_layer, tokens_per_layer
 
 # AST checkpoints on the Hub have the key names of transformers < 5.9. Transformers renames them at load by a table
 # keyed on the name of the inner class; without this line every layer of FastASTModel would stay random.
 register_checkpoint_conversion_mapping("FastASTModel", get_checkpoint_conversion_mapping("ASTModel"), overwrite=True)
-
 
 _HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "subfolder", "token")
 
@@ -60,7 +56,7 @@ class FastASTPreTrainedModel(ASTPreTrainedModel):
     """What the FastAST models share: taking over any AST, and the choice of how much to merge."""
 
     config: FastASTConfig
-    config_class = FastASTConfig  # transformers would read the annotation, which is a string in this module
+    config_class = FastASTConfig  # the annotation is a string here, which transformers could not use
     _no_split_modules = ["FastASTEmbeddings", "FastASTLayer"]
 
     @classmethod
@@ -73,34 +69,24 @@ class FastASTPreTrainedModel(ASTPreTrainedModel):
     ) -> Any:
         """Load any AST or FastAST checkpoint, local or of the Hub, with old or new key names.
 
-        Takes what transformers' `from_pretrained` takes, and any field of the config: `tome_r=`, `tome_schedule=`,
+        It takes what transformers' `from_pretrained` takes, and any field of the config: `tome_r=`, `tome_schedule=`,
         `max_length=`. For another `max_length` than the checkpoint's, positions are cut or interpolated as AST does.
 
         Raises:
             ValueError: The checkpoint is no AST, or a setting is wrong.
             OSError: There is no such checkpoint.
+            RuntimeError: The weights have other shapes than the config says (another number of labels, for example).
         """
-        if pretrained_model_name_or_path is None:  # transformers' way to hand over config= and state_dict=
+        if pretrained_model_name_or_path is None:  # transformers takes config= and state_dict= this way
             return super().from_pretrained(None, *args, config=config, **kwargs)
         hub = {key: kwargs[key] for key in _HUB_ARGUMENTS if key in kwargs}
         stored, _ = FastASTConfig.get_config_dict(pretrained_model_name_or_path, **hub)
         stored_length = stored.get("max_length", FastASTConfig.max_length)
         given = config.max_length if isinstance(config, ASTConfig) else stored_length
         max_length = kwargs.pop("max_length", given)
-        try:
-            if isinstance(config, ASTConfig):  # as the Auto classes hand it over
-                config = FastASTConfig.from_ast(config, max_length=stored_length)
-            loaded = super().from_pretrained(pretrained_model_name_or_path, *args, config=config, **kwargs)
-        except StrictDataclassError as error:  # a wrong field, in a message of several lines
-            raise ValueError(" ".join(str(error.__cause__ or error).split())) from error
-        except RuntimeError as error:
-            if "mismatched" not in str(error):
-                raise
-            # Transformers logs which weights those are, in a report of many lines.
-            raise ValueError(
-                f"the weights of {pretrained_model_name_or_path} do not fit its config.json (another number of labels "
-                "or size?): mend the one or fetch the other again, or have a new head by ignore_mismatched_sizes=True"
-            ) from error
+        if isinstance(config, ASTConfig):  # the Auto classes pass one
+            config = FastASTConfig.from_ast(config, max_length=stored_length)
+        loaded = super().from_pretrained(pretrained_model_name_or_path, *args, config=config, **kwargs)
         model = loaded[0] if isinstance(loaded, tuple) else loaded
         model.set_tome_r(model.config.tome_r)  # fields set by keyword have not been checked together yet
         if max_length != stored_length:
@@ -109,13 +95,13 @@ class FastASTPreTrainedModel(ASTPreTrainedModel):
 
     @classmethod
     def from_ast(cls, model: ASTPreTrainedModel, **overrides: Any) -> Any:
-        """Make a FastAST model of an AST model in memory. The two share their weights, and stay as they are.
+        """Make a FastAST model of an AST model in memory. Both share the same weights.
 
         Args:
             model: An `ASTForAudioClassification` for [`FastASTForAudioClassification`], an `ASTModel` for
                 [`FastASTModel`].
-            overrides: `tome_r=20`, `tome_schedule=`, `tome_proportional_attention=`, or `max_length=`, which gives the
-                new model a position table of its own.
+            overrides: Fields of the config, such as `tome_r=20`. With another `max_length=`, the new model gets its
+                own position table.
 
         Raises:
             TypeError: `model` is of another class.
@@ -137,7 +123,7 @@ class FastASTPreTrainedModel(ASTPreTrainedModel):
                 "merge adapters and undo quantisation first"
             )
         for name, parameter in fast.named_parameters():
-            parameter.requires_grad_(state[name].requires_grad)  # assigning would thaw what is frozen, in both models
+            parameter.requires_grad_(state[name].requires_grad)  # else assigning would unfreeze them in both models
         fast.load_state_dict(state, assign=True)
         copy_checkpointing(model, fast)
         if max_length != config.max_length:
@@ -145,14 +131,9 @@ class FastASTPreTrainedModel(ASTPreTrainedModel):
         return fast.train(model.training)
 
     def set_tome_r(self, tome_r: int | Sequence[int], tome_schedule: str | None = None) -> None:
-        """Merge `tome_r` tokens a layer from now on; it is saved with the model.
+        """Merge `tome_r` tokens a layer from now on, and save that with the model.
 
-        Args:
-            tome_r: An int, or one int per layer.
-            tome_schedule: `"constant"`, `"decreasing"` or `"increasing"`; None keeps the config's.
-
-        Raises:
-            ValueError: Negative, of another length than the layers, or an unknown schedule.
+        Arguments and errors are those of [`FastASTConfig`].
 
         Example:
             >>> model = FastASTModel(FastASTConfig(num_hidden_layers=2, max_length=128))
@@ -182,15 +163,6 @@ class FastASTPreTrainedModel(ASTPreTrainedModel):
             table.clone(), requires_grad=embeddings.position_embeddings.requires_grad
         )
         config.max_length = max_length
-
-
-def copy_checkpointing(source: nn.Module, target: nn.Module) -> None:
-    """Have `target` recompute in the backward pass the layers that `source` recomputes."""
-    layers = ([m for m in model.modules() if isinstance(m, ASTLayer)] for model in (source, target))
-    for old, new in zip(*layers, strict=True):
-        if old.gradient_checkpointing:
-            new.gradient_checkpointing = True
-            new._gradient_checkpointing_func = old._gradient_checkpointing_func
 
 
 class FastASTModel(FastASTPreTrainedModel, ASTModel):
@@ -245,43 +217,43 @@ class FastASTModel(FastASTPreTrainedModel, ASTModel):
         config.patch_grid_of(input_values.shape[1])  # raises where a clip is shorter than a patch
         merges = config.merges_per_layer(tome_r)
         token_size = None if attention_mask is None else self._token_size(input_values, attention_mask)
-        # Without padding there is no bias to add until something is merged, and never if it is not proportional.
         proportional = config.tome_proportional_attention
         padded = token_size is not None
-        biased = proportional or padded
+        mapped = _layers_asked_for(output_merge_map, len(merges))
 
         hidden_states = self.embeddings(input_values)
-        wanted = _layers_asked_for(output_merge_map, len(merges))
-        merge_map = None
-        if wanted:
-            tokens = torch.arange(hidden_states.shape[1], device=hidden_states.device)
-            merge_map = tokens[NUM_PREFIX_TOKENS:].expand(hidden_states.shape[0], -1)
-        merge_maps = {}
-        for number, (layer, r) in enumerate(zip(self.layers, merges, strict=True)):
+        tokens = torch.arange(hidden_states.shape[1], device=hidden_states.device)
+        merge_map = tokens[NUM_PREFIX_TOKENS:].expand(hidden_states.shape[0], -1)
+        merge_maps = []
+        for layer, r in zip(self.layers, merges, strict=True):
+            bias = None
             if token_size is not None:
-                token_size = token_size.detach()  # reentrant checkpointing gives all that it returns a gradient
-            bias = attention_bias(token_size, proportional) if biased and token_size is not None else None
+                token_size = token_size.detach()  # reentrant checkpointing gives each output of a layer a gradient
+                if proportional or padded:
+                    bias = attention_bias(token_size, proportional)
             hidden_states, token_size, assignment = layer(
-                hidden_states, token_size, bias, r, merge_map is not None, padded, **kwargs
+                hidden_states, token_size, bias, r, bool(mapped), padded, **kwargs
             )
-            if merge_map is not None:
-                merge_map = merge_map if assignment is None else assignment.gather(1, merge_map)
-                merge_maps[number] = merge_map
+            if assignment is not None:
+                merge_map = assignment.gather(1, merge_map)
+            merge_maps.append(merge_map)
         hidden_states = self.layernorm(hidden_states)
         return FastASTModelOutput(
             last_hidden_state=hidden_states,
             pooler_output=(hidden_states[:, 0] + hidden_states[:, 1]) / 2,
-            merge_map=tuple(merge_maps[number] for number in wanted) if wanted else None,
+            merge_map=tuple(merge_maps[number] for number in mapped) or None,
         )
 
     def _token_size(self, input_values: Tensor, attention_mask: Tensor) -> Tensor:
-        """1 for each real token and 0 for padding, from a mask over frames or, as stock AST takes it, over tokens."""
+        """1 for each real token and 0 for padding, from a mask over frames, or over tokens as stock AST takes it."""
         grid = self.config.patch_grid_of(input_values.shape[1])
         num_tokens = NUM_PREFIX_TOKENS + grid[0] * grid[1]
         if attention_mask.shape == input_values.shape[:2]:
             return token_mask(attention_mask, grid, self.config.patch_size, self.config.time_stride)
         if attention_mask.shape == (input_values.shape[0], num_tokens):
-            return (attention_mask != 0).float()
+            mask = (attention_mask != 0).float()
+            mask[:, :NUM_PREFIX_TOKENS] = 1  # attention to nothing at all would be NaN
+            return mask
         raise ValueError(
             f"attention_mask has shape {tuple(attention_mask.shape)}; it masks the frames, "
             f"{tuple(input_values.shape[:2])}, or the tokens, {(input_values.shape[0], num_tokens)}"
@@ -289,18 +261,15 @@ class FastASTModel(FastASTPreTrainedModel, ASTModel):
 
 
 def _layers_asked_for(output_merge_map: Any, num_layers: int) -> list[int]:
-    """Indices of the layers whose merge map is asked for, counted from the first one."""
-    if output_merge_map is None or isinstance(output_merge_map, bool):
-        return list(range(num_layers)) if output_merge_map else []
+    """Indices of the layers whose merge map is asked for."""
+    layers = range(num_layers)
     try:
-        asked = [index(layer) for layer in output_merge_map]
-    except TypeError:
-        raise ValueError(f"output_merge_map is {output_merge_map!r}: give True, or a list of layers") from None
-    if any(not -num_layers <= layer < num_layers for layer in asked):
+        return list(layers) if output_merge_map is True else [layers[number] for number in output_merge_map or ()]
+    except (IndexError, TypeError):
         raise ValueError(
-            f"output_merge_map is {asked} for a model of {num_layers} layers: give True or indices of its layers"
-        )
-    return [layer % num_layers for layer in asked]
+            f"output_merge_map is {output_merge_map!r} for a model of {num_layers} layers: give True or a list of "
+            "their indices"
+        ) from None
 
 
 class FastASTForAudioClassification(FastASTPreTrainedModel, ASTForAudioClassification):
@@ -351,26 +320,17 @@ class FastASTForAudioClassification(FastASTPreTrainedModel, ASTForAudioClassific
         )
 
     def push_to_hub(self, repo_id: str, **settings: Any) -> Any:
-        """Upload model, front end, code, card and endpoint handler in one commit: `hub.publish.push_model`.
+        """Upload model, front end, code, card and endpoint handler in one commit: `fastast_hf.hub.publish.push_model`.
 
-        Code that travels with a checkpoint, without the package, uploads what transformers does.
+        A checkpoint's own code, where the package is not installed, uploads what transformers does.
 
         Args:
             repo_id: `USER/NAME`.
-            settings: Those of transformers (`commit_message`, `private`, `token`, `revision`, `create_pr`,
-                `max_shard_size`, `tags` …), and of the package `feature_extractor`, `license_id`, `plain`, `space`.
-
-        Returns:
-            The commit.
-
-        Raises:
-            OSError: The Hub can't be reached or refuses.
-            TypeError: A setting of neither.
-            ValueError: There is no front end, or the name is wrong.
+            settings: transformers' own (`private`, `token`, `create_pr` …) and those of `push_model`.
         """
         if find_spec("fastast_hf") is None:
             return super().push_to_hub(repo_id, **settings)
-        # Not by an import statement: transformers would ask for the package before it loads this code without it.
+        # Not an import statement: transformers would refuse to load this code where the package is not installed.
         return import_module("fastast_hf.hub.publish").push_model(self, repo_id, **settings)
 
 

@@ -12,7 +12,7 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor, nn
 
-from ..errors import INSTALL, one_line
+from ..errors import INSTALL, one_line, what_to_do
 from ..model.configuration_fastast import FastASTConfig
 from ..model.feature_extraction_fastast import FastASTFeatureExtractor
 from ..model.modeling_fastast import FastASTClassifierOutput, FastASTPreTrainedModel
@@ -56,7 +56,7 @@ class OnnxModel(nn.Module):
     Raises:
         ImportError: onnxruntime is not installed.
         OSError: There is no such file.
-        ValueError: It can't be read, or was made by something else.
+        ValueError: It can't be read, was made by something else, or contradicts itself.
 
     Example:
         >>> from tempfile import TemporaryDirectory
@@ -93,11 +93,23 @@ class OnnxModel(nn.Module):
         try:
             self.config = FastASTConfig.from_dict(json.loads(stored[CONFIG_KEY]))
             self.feature_extractor = FastASTFeatureExtractor.from_dict(json.loads(stored[FEATURE_EXTRACTOR_KEY]))
-        except (KeyError, TypeError, ValueError, StrictDataclassError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError, StrictDataclassError) as error:
             raise ValueError(
-                f"{path} does not say what its labels and front end are: make it with `fastast export`, from a "
-                "checkpoint"
+                f"{path} does not say what its labels and front end are ({what_to_do(error)}): make it with `fastast "
+                "export`, from a checkpoint"
             ) from error
+        graph = {own.name: own.shape[1:] for own in [*self.session.get_inputs(), *self.session.get_outputs()]}
+        extractor, config = self.feature_extractor, self.config
+        for name, said in (
+            ("input_values", [config.max_length, config.num_mel_bins]),
+            ("input_values", [extractor.max_length, extractor.num_mel_bins]),
+            ("logits", [config.num_labels]),
+        ):
+            if graph.get(name) != said:
+                raise ValueError(
+                    f"{path} contradicts itself: the shape of {name} is {graph.get(name)} in the graph and {said} in "
+                    "the settings beside it; make it again with `fastast export`"
+                )
 
     def forward(self, input_values: Tensor, attention_mask: Tensor | None = None) -> FastASTClassifierOutput:
         """Classify log-mel spectrograms.

@@ -165,10 +165,11 @@ def int8_works() -> bool:
     if not torch.cpu._is_vnni_supported():
         return False
     try:
-        layer = nn.Linear(64, 16)
-        inputs = torch.linspace(-1, 3, 128).view(2, 64)
+        exact: Any = {"dtype": torch.float32, "device": "cpu"}  # whatever the defaults of the process are
+        layer = nn.Linear(64, 16, **exact)
+        inputs = torch.linspace(-1, 3, 128, **exact).view(2, 64)
         expected = layer(inputs) + 1
-        outputs = Int8Linear(layer)(quantized(inputs), residual=torch.ones(2, 16))
+        outputs = Int8Linear(layer)(quantized(inputs), residual=torch.ones(2, 16, **exact))
         return torch.allclose(outputs, expected, atol=0.1)
     except (AttributeError, RuntimeError):
         return False

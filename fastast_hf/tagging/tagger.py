@@ -309,7 +309,7 @@ class Tagger:
             list(windows),
             sampling_rate=rate,
             return_tensors="pt",
-            max_length=self._frames(len(windows[0])),
+            num_frames=self._frames(len(windows[0])),
             device=self.device,
         )
         return inputs.to(self.dtype)  # of the floating-point ones

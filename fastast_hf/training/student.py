@@ -11,6 +11,7 @@ from transformers.models.audio_spectrogram_transformer.modeling_audio_spectrogra
 from ..corpora import Corpus, StreamingCorpus, is_multi_label, label_names, with_label_order
 from ..corpora.statistics import corpus_statistics
 from ..errors import refuse_contradictions, weights_readable
+from ..loading.checkpoint import check_weights
 from ..model.configuration_fastast import FastASTConfig
 from ..model.feature_extraction_fastast import FastASTFeatureExtractor
 from ..model.modeling_fastast import FastASTForAudioClassification
@@ -120,10 +121,10 @@ def build_model(
         return model, corpus
     with weights_readable(settings.model):
         model, info = FastASTForAudioClassification.from_pretrained(
-            settings.model, output_loading_info=True, **settings.merging, **length
+            settings.model, output_loading_info=True, ignore_mismatched_sizes=True, **settings.merging, **length
         )
-    if lost := sorted(name for name in info["missing_keys"] if not name.startswith("classifier.")):
-        raise ValueError(f"{settings.model} lacks {len(lost)} weights, {lost[0]} among them: give a whole checkpoint")
+    lost = {name for name in info["missing_keys"] if not name.startswith("classifier.")}  # an encoder will do
+    check_weights(settings.model, model, {**info, "missing_keys": lost})
     refuse_contradictions(settings, settings.model, _sizes(model.config))
     model.config.problem_type = problem
     known = [model.config.id2label[index] for index in range(model.config.num_labels)]

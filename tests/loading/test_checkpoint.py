@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from transformers import ASTForAudioClassification, ASTModel, AutoModelForAudioClassification, BertConfig
 
+from fastast_hf.cli.main import main
+from fastast_hf.loading.checkpoint import load_classifier
 from fastast_hf.model.configuration_fastast import FastASTConfig
+from fastast_hf.model.feature_extraction_fastast import FastASTFeatureExtractor
 from fastast_hf.model.modeling_fastast import FastASTForAudioClassification, FastASTModel
 
 Make = Callable[..., Any]
@@ -272,7 +276,67 @@ def test_another_number_of_labels_is_refused_unless_asked_for(
     make_ast: Make, spectrogram: Make, tmp_path: Path
 ) -> None:
     make_ast().save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match=r"^[^\n]*another number of labels[^\n]*ignore_mismatched_sizes=True$"):
+    with pytest.raises(RuntimeError, match="ignore_mismatched_sizes"):  # as stock AST does
         FastASTForAudioClassification.from_pretrained(tmp_path, num_labels=9)
     model = FastASTForAudioClassification.from_pretrained(tmp_path, num_labels=9, ignore_mismatched_sizes=True)
     assert model(spectrogram()).logits.shape == (2, 9)
+
+
+def write_json(file: Path, **fields: Any) -> None:
+    """Set fields of a JSON file."""
+    file.write_text(json.dumps({**json.loads(file.read_text()), **fields}))
+
+
+def spoil_weight(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    weights["classifier.dense.bias"][1] = torch.nan
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def empty_index(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors.index.json").write_text("{}")
+
+
+CONTRADICTIONS: list[tuple[Callable[[Path], Any], str]] = [
+    (
+        lambda folder: write_json(folder / "config.json", num_hidden_layers=2),
+        "num_hidden_layers is 2, which leaves 16",
+    ),
+    (lambda folder: write_json(folder / "config.json", num_hidden_layers=4), "lacks 16 weights"),
+    (lambda folder: write_json(folder / "config.json", hidden_size=64), "has the shape .* instead of"),
+    (
+        lambda folder: write_json(folder / "config.json", id2label={"0": "a"}),
+        r"has the shape \(5,\) instead of \(1,\)",
+    ),
+    (lambda folder: write_json(folder / "config.json", qkv_bias=False), "which leaves 9 weights over"),
+    (lambda folder: write_json(folder / "preprocessor_config.json", num_mel_bins=64), "num_mel_bins is 64 in prepro"),
+    (lambda folder: write_json(folder / "preprocessor_config.json", std=0), "std is 0: give a number above 0"),
+    (lambda folder: write_json(folder / "preprocessor_config.json", mean=None), "mean is None: give a number"),
+    (spoil_weight, "are damaged: classifier.dense.bias is not finite"),
+    (empty_index, "is no index of weights"),
+]
+
+
+@pytest.mark.parametrize(("spoil", "said"), CONTRADICTIONS)
+def test_a_checkpoint_that_contradicts_itself_is_one_line(
+    spoil: Callable[[Path], Any], said: str, make_fastast: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_fastast().save_pretrained(tmp_path)
+    FastASTFeatureExtractor(num_mel_bins=48, max_length=128).save_pretrained(tmp_path)
+    spoil(tmp_path)
+    clip = Path(__file__).parents[1] / "data" / "speech" / "yes_rms.wav"
+    assert main(["classify", str(clip), "--model", str(tmp_path), "--device", "cpu"]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == "" and printed.err.count("\n") == 1
+    assert re.search(said, printed.err) and str(tmp_path) in printed.err and "yes_rms" not in printed.err
+
+
+def test_weights_outside_of_ast_are_left_out_with_a_warning(
+    make_fastast: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    make_fastast().save_pretrained(tmp_path)
+    weights = {**load_file(tmp_path / "model.safetensors"), "loss.weight": torch.ones(5)}
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    assert load_classifier(tmp_path).config.num_labels == 5
+    assert "which are left out: loss.weight" in caplog.text

@@ -14,6 +14,7 @@ from transformers import ASTConfig, BertConfig
 
 from fastast_hf.model import configuration_fastast
 from fastast_hf.model.configuration_fastast import FastASTConfig
+from fastast_hf.model.modeling_fastast import FastASTForAudioClassification
 
 ONE_LINE = "[^\n]*"
 BAD_SETTINGS = [
@@ -31,6 +32,17 @@ BAD_SETTINGS = [
         "tome_schedule is 'linear'",
         "choose one of constant, decreasing, increasing",
     ),
+    ({"hidden_size": -1}, "hidden_size is -1", "give 1 or more"),
+    ({"num_attention_heads": 0}, "num_attention_heads is 0", "give 1 or more"),
+    ({"num_attention_heads": 999}, "num_attention_heads is 999 and hidden_size 768", "give fewer heads"),
+    ({"num_mel_bins": 8}, "num_mel_bins is 8 and patch_size 16", "give as many mel bins or more"),
+    ({"max_length": 15}, "a clip of 15 frames is shorter than one patch", "or take a longer clip"),
+    ({"layer_norm_eps": float("nan")}, "layer_norm_eps is nan", "give a number from 0 to 1"),
+    ({"hidden_act": "x"}, "hidden_act is 'x'", "such as gelu"),
+    ({"id2label": ["a", "b"]}, r"id2label is \['a', 'b'\]", "give a map of 0, 1, … to labels"),
+    ({"id2label": {"0": "a", "7": "b"}}, "id2label has 2 labels, but none for class 1", "count from 0"),
+    ({"id2label": {}}, "id2label has 0 labels, but none for class 0", "count from 0"),
+    ({"problem_type": "x"}, "problem_type is 'x'", "multi_label_classification"),
 ]
 
 
@@ -94,6 +106,36 @@ def test_stock_ast_reads_a_fastast_config(tmp_path: Path) -> None:
     FastASTConfig(tome_r=20, max_length=512, num_labels=7).save_pretrained(tmp_path)
     stock = ASTConfig.from_pretrained(tmp_path)
     assert (stock.max_length, stock.num_labels) == (512, 7)
+
+
+def test_labels_that_are_no_text_become_text(tmp_path: Path) -> None:
+    FastASTConfig(num_labels=2).save_pretrained(tmp_path)
+    stored = json.loads((tmp_path / "config.json").read_text())
+    numbers = {"id2label": {"0": 0, "1": 7.5}, "label2id": {"0": 0, "7.5": 1}}
+    (tmp_path / "config.json").write_text(json.dumps({**stored, **numbers}))
+    config = FastASTConfig.from_pretrained(tmp_path)
+    assert config.id2label == {0: "0", 1: "7.5"}
+    assert FastASTConfig(id2label={0: 3, 1: 4}, label2id={3: 0, 4: 1}).label2id == {"3": 0, "4": 1}
+    assert FastASTConfig.from_ast(ASTConfig(id2label={0: 3, 1: 4})).id2label == {0: "3", 1: "4"}
+
+
+WRONG_FILES = [
+    ("[1, 2]", "it holds no JSON object"),
+    ("7", "it holds no JSON object"),
+    ('{"model_type": "fastast", "hidden_size": "x"}', "Field 'hidden_size' expected int, got str"),
+    ('{"model_type": "fastast", "num_hidden_layers": 0}', "num_hidden_layers is 0: give 1 or more"),
+    ('{"model_type": "fastast", "dtype": "floaty"}', "has no attribute 'floaty'"),
+]
+
+
+@pytest.mark.parametrize(("content", "said"), WRONG_FILES)
+def test_a_wrong_config_file_is_named_in_one_line(content: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(content)
+    for kind in (FastASTConfig, FastASTForAudioClassification):
+        with pytest.raises(
+            ValueError, match=f"^the config.json of {re.escape(str(tmp_path))} is wrong: {ONE_LINE}{said}{ONE_LINE}$"
+        ):
+            kind.from_pretrained(tmp_path)
 
 
 @pytest.mark.parametrize("config", [BertConfig(), {"model_type": "wav2vec2"}])

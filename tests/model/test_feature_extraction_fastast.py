@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
+import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +20,12 @@ from transformers.utils import is_speech_available
 
 import fastast_hf  # noqa: F401 - registers the feature extractor
 from fastast_hf.audio import load_audio
-from fastast_hf.model.feature_extraction_fastast import FastASTFeatureExtractor, log_mel_spectrogram, num_frames
+from fastast_hf.model.feature_extraction_fastast import (
+    FastASTFeatureExtractor,
+    _window_and_mel_bank,
+    log_mel_spectrogram,
+    num_frames,
+)
 
 RATE = 16000
 CLIPS = Path(__file__).parents[1] / "data"
@@ -185,7 +194,7 @@ BAD: dict[str, tuple[Any, dict[str, Any], str]] = {
     "a file name": ("clip.wav", {}, r"a str was given"),
     "file names": (["clip.wav"], {}, r"clip 0 holds something other than numbers"),
     "nothing": (None, {}, r"a NoneType was given"),
-    "no frames": (ONE, {"max_length": 0}, r"max_length is 0"),
+    "no frames": (ONE, {"num_frames": 0}, r"num_frames is 0: give 1 or more"),
     "another framework": (ONE, {"return_tensors": "tf"}, r"tf is not a valid TensorType"),
 }
 
@@ -207,13 +216,43 @@ def test_padding_is_zero_before_normalisation() -> None:
     np.testing.assert_allclose(normalised, (raw + 4.2677393) / (2 * 4.5689974), rtol=1e-6)
 
 
-def test_max_length_of_a_call_cuts_and_pads() -> None:
+def test_num_frames_of_a_call_cut_and_pad() -> None:
     extractor = FastASTFeatureExtractor(max_length=10)
-    longer = features(extractor, ONE, max_length=12)
+    longer = features(extractor, ONE, num_frames=12)
     assert longer.shape == (1, 12, 128)
     assert np.array_equal(longer[:, :10], features(extractor, ONE))
-    np.testing.assert_allclose(features(extractor, ONE, max_length=2), longer[:, :2], atol=1e-6)
+    np.testing.assert_allclose(features(extractor, ONE, num_frames=2), longer[:, :2], atol=1e-6)
     assert extractor.max_length == 10
+
+
+def test_what_stock_ignores_in_a_call_changes_nothing() -> None:
+    """transformers' guide passes `max_length` in samples."""
+    call = {"max_length": 16000, "truncation": True, "padding": "max_length"}
+    for kind in (ASTFeatureExtractor, FastASTFeatureExtractor):
+        assert np.array_equal(features(kind(), ONE, **call), features(kind(), ONE))
+
+
+WRONG_SETTINGS: list[tuple[dict[str, Any], str]] = [
+    ({"std": 0}, "std is 0: give a number above 0"),
+    ({"std": -1.0}, r"std is -1\.0: give a number above 0"),
+    ({"std": None}, "std is None: give a number"),
+    ({"mean": math.nan}, "mean is nan: give a number"),
+    ({"mean": "x"}, "mean is 'x': give a number"),
+    ({"max_length": "x"}, "max_length is 'x': give a whole number, 1 or more"),
+    ({"max_length": 0}, "max_length is 0: give"),
+    ({"num_mel_bins": 12.5}, r"num_mel_bins is 12\.5: give"),
+    ({"sampling_rate": True}, "sampling_rate is True: give a whole number, 100 or more"),
+]
+
+
+@pytest.mark.parametrize(("settings", "said"), WRONG_SETTINGS)
+def test_settings_that_give_no_spectrograms_are_refused(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=f"^{said}"):
+        FastASTFeatureExtractor(**settings)
+
+
+def test_without_normalising_mean_and_std_do_not_matter() -> None:
+    assert FastASTFeatureExtractor(do_normalize=False, mean=None, std=0).std == 0
 
 
 @pytest.mark.parametrize("as_setting", [True, False])
@@ -247,6 +286,36 @@ def test_gradients_reach_the_waveform_even_after_a_call_in_inference_mode() -> N
     assert torch.isfinite(waveform.grad).all()
     assert (waveform.grad[:720] != 0).float().mean() > 0.9  # three frames end at sample 720
     assert (waveform.grad[720:] == 0).all()
+
+
+def test_defaults_that_another_thread_changes_leave_the_features_alone() -> None:
+    clip, stop = noise(4000), threading.Event()
+    expected = features(FastASTFeatureExtractor(max_length=8), clip)
+
+    def load_models() -> None:
+        while not stop.is_set():
+            torch.set_default_dtype(torch.bfloat16)  # as `from_pretrained(…, dtype=torch.bfloat16)` does for a moment
+            time.sleep(1e-4)
+            torch.set_default_dtype(torch.float32)
+
+    def extract(number: int) -> list[np.ndarray]:
+        _window_and_mel_bank.cache_clear()
+        with torch.device("meta") if number % 2 else torch.device("cpu"):
+            extractor = FastASTFeatureExtractor(max_length=8)
+            return [features(extractor, audio) for audio in (clip, clip.tolist(), [clip, clip[:800]])]
+
+    loader = threading.Thread(target=load_models)
+    loader.start()
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            results = list(pool.map(extract, range(80)))
+    finally:
+        stop.set()
+        loader.join()
+        torch.set_default_dtype(torch.float32)
+    for array, listed, batch in results:
+        assert np.array_equal(array, expected) and np.array_equal(listed, expected)
+        assert np.array_equal(batch[:1], expected)
 
 
 def test_autocast_leaves_the_features_in_full_precision() -> None:

@@ -84,7 +84,9 @@ def test_merge_maps_of_chosen_layers(layers: Sequence[int], make_fastast: Make, 
 def test_merge_map_of_a_layer_that_is_not_there_is_refused(
     layers: list[int], make_fastast: Make, spectrogram: Make
 ) -> None:
-    with pytest.raises(ValueError, match=r"^output_merge_map is \[.*\] for a model of 3 layers: give True or indices"):
+    with pytest.raises(
+        ValueError, match=r"^output_merge_map is \[.*\] for a model of 3 layers: give True or a list of"
+    ):
         make_fastast(tome_r=8)(spectrogram(), output_merge_map=layers)
 
 

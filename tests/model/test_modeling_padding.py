@@ -120,3 +120,13 @@ def test_half_precision_takes_a_mask(
         logits = model(spectrogram().to(dtype), attention_mask=frame_mask()).logits
         expected = model.float()(spectrogram().to(dtype).float(), attention_mask=frame_mask()).logits
     torch.testing.assert_close(logits.float(), expected, rtol=0, atol=0.2)
+
+
+@pytest.mark.parametrize("implementation", ["eager", "sdpa", "sdpa_folded"])
+def test_a_token_mask_of_zeros_gives_finite_numbers(
+    implementation: str, make_fastast: Make, spectrogram: Make
+) -> None:
+    for r in (0, 8):
+        model = make_fastast(tome_r=r, attn_implementation=implementation)
+        with torch.no_grad():
+            assert model(spectrogram(), attention_mask=torch.zeros(2, 50)).logits.isfinite().all()

@@ -53,7 +53,9 @@ SPOILT: list[tuple[Callable[[bytes], bytes], str]] = [
     (without_config, "does not say what its labels"),
     (with_config("{"), "does not say what its labels"),
     (with_config("[]"), "does not say what its labels"),
-    (with_config('{"tome_r": -1}'), "does not say what its labels"),
+    (with_config('{"tome_r": -1}'), r"does not say what its labels and front end are \(tome_r is -1"),
+    (with_config("{}"), r"the shape of input_values is \[128, 48\] in the graph and \[1024, 128\]"),
+    (with_config('{"num_mel_bins": 48, "max_length": 128}'), r"the shape of logits is \[5\] in the graph and \[2\]"),
 ]
 
 

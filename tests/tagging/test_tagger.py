@@ -212,7 +212,7 @@ def test_native_length_pads_to_the_bucket_of_the_clips_own_length(
     results = tagger(clips)
     hook.remove()
     assert seen == [(2, 32), (1, 64), (4, 128)]
-    inputs = extractor(clips[1][0], sampling_rate=16000, return_tensors="pt", max_length=32)
+    inputs = extractor(clips[1][0], sampling_rate=16000, return_tensors="pt", num_frames=32)
     with torch.no_grad():
         assert_same(results[1], tagger.model(**inputs).logits.softmax(-1)[0].tolist())
 

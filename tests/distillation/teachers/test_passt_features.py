@@ -85,7 +85,7 @@ def test_the_front_end_is_the_official_one(samples: int, frames: int) -> None:
     extractor = PasstFeatureExtractor()
     torch.testing.assert_close(extractor.normalize(features), official(clips).transpose(1, 2), rtol=0, atol=1e-5)
     if samples == extractor.samples_of(frames):
-        ours = extractor(clips, sampling_rate=32000, max_length=frames, return_tensors="pt").input_values
+        ours = extractor(clips, sampling_rate=32000, num_frames=frames, return_tensors="pt").input_values
         torch.testing.assert_close(ours, official(clips).transpose(1, 2), rtol=0, atol=1e-5)
 
 
@@ -173,7 +173,7 @@ def test_settings_are_saved_and_loaded_by_name(tmp_path: Path) -> None:
     [
         (32000, {"sampling_rate": 16000}, "the audio has 16000 Hz and this feature extractor takes 32000 Hz"),
         (799, {"sampling_rate": 32000}, "clip 0 has 799 samples"),
-        (32000, {"sampling_rate": 32000, "max_length": 1}, "waveforms of 320 samples were given; .* 514 or more"),
+        (32000, {"sampling_rate": 32000, "num_frames": 1}, "waveforms of 320 samples were given; .* 514 or more"),
     ],
 )
 def test_audio_that_does_not_fit_is_refused(samples: int, arguments: dict[str, int], message: str) -> None:
