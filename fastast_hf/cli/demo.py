@@ -38,13 +38,12 @@ def add_parser(commands: Any) -> None:
 
 def open_page(args: argparse.Namespace) -> int:
     """Serve the page until Ctrl-C."""
-    from ..demo.app import build_demo
+    from ..demo.app import open_demo
 
     if args.port is not None and not 0 < args.port < 65536:
         raise ValueError(f"--port is {args.port}: give one from 1 to 65535")
-    page = build_demo(args.model)
     try:
-        page.launch(server_port=args.port)
+        open_demo(args.model, args.port)
     except OSError as error:
         if "empty port" not in str(error):
             raise

@@ -31,17 +31,13 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Draw and save."""
-    from ..demo.visualization import merge_clip, plot_merges
-    from ..onnx.runtime import is_onnx_file
-    from ..tagging.tagger import Tagger
+    from ..demo.visualization import merge_clip, plot_merges, tagger_that_merges
 
     if args.output.suffix not in (".png", ".pdf", ".svg"):
         raise ValueError(f"--output is {args.output}: give a name that ends in .png, .pdf or .svg")
     if args.file.is_dir():
         raise ValueError(f"{args.file} is a folder: give one audio file in it")
-    if is_onnx_file(args.model):
-        raise ValueError(f"{args.model} does not tell what it merges: give the checkpoint that it was made of")
-    tagger = Tagger(args.model, tome_r=one_or_list(args.r), tome_schedule=args.schedule)
+    tagger = tagger_that_merges(args.model, tome_r=one_or_list(args.r), tome_schedule=args.schedule)
     depth = tagger.model.config.num_hidden_layers
     if args.layers and not all(1 <= layer <= depth for layer in args.layers):
         raise ValueError(f"--layers is {' '.join(map(str, args.layers))}: the model has layers 1 to {depth}")

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ..audio import load_audio
 from ..model.feature_extraction_fastast import hop_samples, num_frames
+from ..onnx.runtime import is_onnx_file
 from ..tagging.tagger import Tagger
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 GOLDEN = 0.6180339887  # turns of the colour wheel from one token to the next: neighbours in number differ in hue
 SHOWN_LAYERS = 3
+SHOWN_HERTZ = (200, 500, 1000, 2000, 4000, 8000, 16000)
 PADDING_SECONDS = 0.05  # less of it is not worth a word
 
 
@@ -31,9 +32,11 @@ class MergedClip:
         spectrogram: (T, mel bins), what the model got.
         maps: (patches along frequency, along time) of token indices for each layer asked for, by its index.
         tokens: Entering each layer.
-        labels: The best ones, as [`Tagger`] gives them.
+        labels: The best ones of the whole recording, as [`Tagger`] gives them.
+        hertz: The middle of each mel bin.
         seconds: Length of the spectrogram.
         heard_seconds: Of the recording in it; the rest is padding.
+        windows: How many of this length the whole recording takes; the first one is shown.
         frame_seconds: From one frame to the next.
         patch: Side of a patch, in frames and mel bins.
         strides: From one patch to the next along frequency and time.
@@ -44,12 +47,29 @@ class MergedClip:
     maps: dict[int, np.ndarray]
     tokens: list[int]
     labels: list[dict[str, Any]]
+    hertz: np.ndarray
     seconds: float
     heard_seconds: float
+    windows: int
     frame_seconds: float
     patch: int
     strides: tuple[int, int]
     tome_r: int | tuple[int, ...]
+
+
+def tagger_that_merges(model: str | None, **settings: Any) -> Tagger:
+    """A tagger whose model tells what it merges.
+
+    Args:
+        model: Folder or Hub id of any AST; None for the bundled checkpoint.
+        settings: As of [`Tagger`].
+
+    Raises:
+        ValueError: A file of `fastast export`, which does not tell.
+    """
+    if is_onnx_file(model):
+        raise ValueError(f"{model} does not tell what it merges: give the checkpoint that it was exported from")
+    return Tagger(model, **settings)
 
 
 @torch.inference_mode()
@@ -59,7 +79,7 @@ def merge_clip(
     tome_r: int | None = None,
     layers: Sequence[int] | None = None,
 ) -> MergedClip:
-    """Send the start of a recording, as long as the model's input, through the model and keep what was merged.
+    """Label a recording, and keep what was merged in its start, as long as the model's input.
 
     Args:
         tagger: Model and front end.
@@ -68,7 +88,7 @@ def merge_clip(
         layers: Indices of the layers whose maps are kept; None for three spread over the depth, the last one last.
 
     Raises:
-        AudioError: The recording can't be used.
+        AudioError: The recording can't be used, or its scores are not finite.
         ValueError: A wrong `tome_r` or layer.
 
     Example:
@@ -80,21 +100,22 @@ def merge_clip(
     depth = model.config.num_hidden_layers
     if layers is None:
         layers = sorted({depth * (n + 1) // SHOWN_LAYERS - 1 for n in range(SHOWN_LAYERS)} - {-1})
-    rate = extractor.sampling_rate
-    waveform = load_audio(source, rate)[: extractor.samples_of(extractor.max_length)]
-    features = tagger.features([waveform]).input_values
+    windows = list(tagger.windows(source))
+    features = tagger.features(windows[:1]).input_values
     wanted = {} if tome_r is None else {"tome_r": tome_r}
     outputs = model(features, output_merge_map=list(layers), **wanted)
     grid = model.config.patch_grid_of(features.shape[1])
     maps = [layer_map[0].cpu().numpy().reshape(grid) for layer_map in outputs.merge_map]
-    r = model.config.tome_r if tome_r is None else tome_r
+    r, rate = model.config.tome_r if tome_r is None else tome_r, extractor.sampling_rate
     return MergedClip(
         spectrogram=features[0].float().cpu().numpy(),
         maps=dict(zip(layers, maps, strict=True)),
         tokens=model.token_schedule(features.shape[1], **wanted),
-        labels=tagger.labels_of(outputs.logits)[0],
+        labels=tagger.labels(tagger.scores(windows, tome_r=tome_r), source),
+        hertz=extractor.mel_hertz().numpy(),
         seconds=features.shape[1] * hop_samples(rate) / rate,
-        heard_seconds=num_frames(len(waveform), rate) * hop_samples(rate) / rate,
+        heard_seconds=num_frames(len(windows[0]), rate) * hop_samples(rate) / rate,
+        windows=len(windows),
         frame_seconds=hop_samples(rate) / rate,
         patch=model.config.patch_size,
         strides=(model.config.frequency_stride, model.config.time_stride),
@@ -118,10 +139,13 @@ def plot_merges(clip: MergedClip, title: str | None = None) -> Figure:
     from matplotlib.figure import Figure
 
     count = 1 + len(clip.maps)
-    figure = Figure(figsize=(9, 1.7 * count + 0.5), dpi=130, layout="constrained")
+    figure = Figure(figsize=(7, 1.6 * count + 0.6), dpi=150, layout="constrained")
     panels = figure.subplots(count, 1, sharex=True, squeeze=False)[:, 0]
     best = ", ".join(f"{label['label']} {label['score']:.2f}" for label in clip.labels[:3])
-    panels[0].set_title(f"{title}: {best}" if title else best, fontsize=10)
+    heading = f"{title}: {best}" if title else best
+    if clip.windows > 1:
+        heading += f"\nlabels of the whole recording; its first {clip.seconds:.2f} s are shown"
+    panels[0].set_title(heading, fontsize=9)
     _draw_spectrogram(panels[0], clip, "magma", 1.0)
     _hide_padding(panels[0], clip)
     for panel, (layer, token_of_patch) in zip(panels[1:], clip.maps.items(), strict=True):
@@ -131,8 +155,8 @@ def plot_merges(clip: MergedClip, title: str | None = None) -> Figure:
         )
         _draw_spectrogram(panel, clip, "gray", 0.9)
         _draw_tokens(panel, clip, token_of_patch)
-    legend = "in each panel, patches of one colour are one token, and grey ones tokens of their own"
-    panels[-1].set_xlabel(f"seconds (tome_r = {clip.tome_r}; {legend})", fontsize=9)
+    legend = f"r = {clip.tome_r}: patches of one colour are one token, grey ones are tokens of their own"
+    panels[-1].set_xlabel(f"seconds\n{legend}", fontsize=9)
     return figure
 
 
@@ -141,7 +165,9 @@ def _draw_spectrogram(axes: Axes, clip: MergedClip, colours: str, alpha: float) 
     axes.imshow(
         clip.spectrogram.T, origin="lower", aspect="auto", cmap=colours, alpha=alpha, extent=(0, clip.seconds, 0, bins)
     )
-    axes.set_ylabel("mel bin", fontsize=8)
+    shown = [hertz for hertz in SHOWN_HERTZ if clip.hertz[0] < hertz < clip.hertz[-1]]
+    axes.set_yticks(np.interp(shown, clip.hertz, np.arange(bins) + 0.5), [f"{hertz:g}" for hertz in shown])
+    axes.set_ylabel("Hz", fontsize=8)
     axes.tick_params(labelsize=8)
 
 

@@ -338,10 +338,6 @@ class Tagger:
         frames = num_frames(num_samples, self.feature_extractor.sampling_rate)
         return min(longest, -(-frames // BUCKET_FRAMES) * BUCKET_FRAMES)
 
-    def labels_of(self, logits: Tensor) -> list[list[Label]]:
-        """The best labels of each row of logits (B, labels)."""
-        return [self.labels(scores[None]) for scores in self._activate(logits.float().cpu())]
-
     def _activate(self, logits: Tensor) -> Tensor:
         """Logits (B, labels) to the scores that the pipeline makes of them."""
         problem = self.model.config.problem_type

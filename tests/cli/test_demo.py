@@ -60,6 +60,15 @@ def test_without_a_clip_there_is_no_table(tmp_path: Path, capsys: pytest.Capture
         assert out == "" and err.count("\n") == 1 and said in err
 
 
+def test_an_exported_file_is_one_line_and_no_page(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("gradio")
+    assert main(["demo", "--model", "model.onnx"]) == 2
+    assert capsys.readouterr() == (
+        "",
+        "fastast demo: model.onnx does not tell what it merges: give the checkpoint that it was exported from\n",
+    )
+
+
 def test_the_readme_shows_what_the_bundled_checkpoint_says() -> None:
     root = Path(__file__).parents[2]
     shown = re.findall(r"^(tests/data/speech/\S+)\s+(\S+) (0\.\d+)", (root / "README.md").read_text(), re.MULTILINE)

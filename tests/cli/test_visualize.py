@@ -24,7 +24,7 @@ def test_a_picture_is_written_into_a_new_folder(form: str, tmp_path: Path, capsy
 
 # Arguments, and what the picture says. 500 is more than any layer can merge: the cap leaves half of the patches.
 DRAWN = [
-    (["--r", "0", "--layers", "1"], ["after layer 1: 144 patches in 144 tokens", "tome_r = 0"]),
+    (["--r", "0", "--layers", "1"], ["after layer 1: 144 patches in 144 tokens", "r = 0: patches of one colour"]),
     (["--r", "8", "--layers", "2", "12"], ["after layer 2: 144 patches in 128", "after layer 12: 144 patches in 48"]),
     (["--r", "500", "--layers", "1", "2"], ["after layer 1: 144 patches in 72", "after layer 2: 144 patches in 36"]),
 ]

@@ -14,12 +14,14 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
+import numpy as np
 import pytest
 from transformers import ASTForAudioClassification
 
-from fastast_hf import Tagger
+from fastast_hf import AudioError, FastASTFeatureExtractor, Tagger, load_audio
 from fastast_hf.benchmarking.rounds import WARM_UP_ROUNDS
-from fastast_hf.demo.app import ROUNDS, compare
+from fastast_hf.demo.app import ROUNDS, compare, sample_clips
+from fastast_hf.demo.visualization import merge_clip
 
 pytest.importorskip("matplotlib")
 ROOT = Path(__file__).parents[2]
@@ -35,8 +37,8 @@ def test_labels_tokens_and_times_stand_side_by_side() -> None:
     for shown, r in ((stock, 0), (fast, 8)):
         assert list(shown) == list(scores_of(r, 3)) and shown == pytest.approx(scores_of(r, 3), abs=1e-5)
     assert stock != pytest.approx(fast, abs=1e-4)
-    assert "| tokens entering each layer | 146 | 146, 138, 130," in table
-    assert re.search(r"\| milliseconds a clip, 16 at once \| [\d.]+ \| [\d.]+ \([\d.]+×\) \|", table)
+    assert "| tokens | 146 | 146 → 50 |" in table
+    assert re.search(r"\| ms a clip, 16 at once \| [\d.]+ \| [\d.]+ \([\d.]+×\) \|", table)
     assert figure is not None and len(figure.axes) == 4
 
 
@@ -57,14 +59,60 @@ def test_without_a_sound_it_asks_for_one() -> None:
     assert compare(Tagger(), None, 8) == ({}, {}, "Upload or record a sound.", None)
 
 
+def test_a_long_recording_is_labelled_whole_and_the_page_says_what_it_shows() -> None:
+    samples = np.concatenate([load_audio(CLIP.with_name(f"{word}_slt.wav")) for word in ("yes", "stop", "go")])
+    recording: Any = (samples, 16000)
+    stock, fast, table, figure = compare(Tagger(top_k=3), recording, 8)
+    for shown, r in ((stock, 0), (fast, 8)):
+        expected = {label["label"]: label["score"] for label in Tagger(tome_r=r, top_k=3)(recording)}
+        assert shown == pytest.approx(expected, abs=1e-5)
+    assert "Labels are of the whole recording, 3 windows; the picture shows the first." in table
+    assert figure is not None
+    assert "labels of the whole recording; its first 1.28 s are shown" in figure.axes[0].get_title()
+
+
+def test_scores_that_are_not_finite_are_an_error_and_no_labels() -> None:
+    tagger = Tagger()
+    tagger.model.classifier.dense.bias.data.fill_(float("nan"))
+    for show in (compare, merge_clip):
+        with pytest.raises(AudioError, match=r"yes_slt\.wav: .* not finite"):
+            show(tagger, str(CLIP), 8)
+
+
+def built(model: str | None = None) -> Any:
+    pytest.importorskip("gradio")
+    from fastast_hf.demo.app import build_demo
+
+    return build_demo(model)
+
+
+def test_a_model_that_merges_nothing_opens_with_an_r_that_does(make_fastast: Any, tmp_path: Path) -> None:
+    make_fastast(num_mel_bins=128).save_pretrained(tmp_path / "mine")
+    FastASTFeatureExtractor(max_length=128).save_pretrained(tmp_path / "mine")
+    blocks = list(built(str(tmp_path / "mine")).blocks.values())
+    (slider,) = [block for block in blocks if type(block).__name__ == "Slider"]
+    assert 0 < slider.value < slider.maximum
+    (about,) = [block.value for block in blocks if str(getattr(block, "value", "")).startswith("# ")]
+    assert "Model: `mine`, which knows 5 labels: `LABEL_0`" in about and str(tmp_path) not in about
+
+
+def test_an_exported_file_is_refused_before_the_page_opens() -> None:
+    with pytest.raises(ValueError, match=r"model\.onnx does not tell what it merges: give the checkpoint"):
+        built("model.onnx")
+
+
+def test_samples_are_sounds_that_can_be_labelled() -> None:
+    clips = sample_clips()
+    assert [Path(clip).name for clip in clips] == ["siren.wav", "knocking.wav"]
+    assert all(len(labels) == 1 for labels in Tagger(top_k=1)(clips))
+
+
 @pytest.mark.parametrize("name", ["broken.wav", "notes.txt"])
 def test_an_unreadable_sound_is_a_message_that_names_no_folder_of_the_server(name: str, tmp_path: Path) -> None:
     gradio = pytest.importorskip("gradio")
-    from fastast_hf.demo.app import build_demo
-
     broken = tmp_path / name
     broken.write_bytes(b"no sound")
-    answer = next(fn.fn for fn in build_demo().fns.values() if len(fn.inputs) == 2)
+    answer = next(fn.fn for fn in built().fns.values() if len(fn.inputs) == 2)
     with pytest.raises(gradio.Error) as raised:
         answer(str(broken), 8)
     assert raised.value.message.startswith(f"{name}: no audio that can be decoded")
@@ -140,12 +188,12 @@ def test_a_visitor_uploads_a_clip_moves_the_slider_and_reads_the_labels(browser:
         browser.find_element("css selector", "input[type=file]").send_keys(str(tmp_path / "notes.txt"))
         wait_for(lambda: text("[data-testid=toast-body]"), lambda said: "Invalid file type: notes.txt" in said)
         browser.find_element("css selector", "input[type=file]").send_keys(str(CLIP))
-        wait_for(lambda: text("#table"), lambda shown: "146, 134, 122" in shown)
+        wait_for(lambda: text("#table"), lambda shown: "r = 12" in shown)
         assert labels("#stock") == as_shown(0) and labels("#fast") == as_shown(12)
         first = wait_for(picture, bool)
         number = browser.find_element("css selector", "input[type=number]")
         number.send_keys("\ue009a\ue000" + "20" + "\ue007")  # all of it replaced, and return
-        wait_for(lambda: text("#table"), lambda shown: "146, 126, 106" in shown)
+        wait_for(lambda: text("#table"), lambda shown: "r = 20" in shown)
         assert labels("#stock") == as_shown(0) and labels("#fast") == as_shown(20)
         wait_for(picture, lambda shown: shown not in ("", first))
         if wanted := os.environ.get("FASTAST_SCREENSHOT"):

@@ -57,6 +57,16 @@ def test_patches_lie_where_the_model_took_them_from(clip: MergedClip) -> None:
     assert drawn.get_extent() == pytest.approx([0.03, 1.23, 3, 123])
 
 
+def test_the_vertical_axis_is_in_hertz(tagger: Tagger) -> None:
+    """A tone's brightest bin stands where the axis has its frequency."""
+    tone = np.sin(2 * np.pi * 1000 * np.arange(20720) / 16000)
+    clip = merge_clip(tagger, (tone, 16000), R)
+    for panel in plot_merges(clip).axes:
+        ticks = dict(zip([tick.get_text() for tick in panel.get_yticklabels()], panel.get_yticks(), strict=True))
+        assert list(ticks) == ["200", "500", "1000", "2000", "4000"] and panel.get_ylabel() == "Hz"
+        assert ticks["1000"] == pytest.approx(clip.spectrogram.mean(axis=0).argmax() + 0.5, abs=1)
+
+
 # Samples; from where to where the spectrogram is hatched, in seconds.
 PADDING = [(16000, (0.98, 1.28)), (8000, (0.48, 1.28)), (20720, None), (40000, None)]
 

@@ -222,7 +222,7 @@ def test_a_space_shows_the_checkpoint(hub: LocalHub, checkpoint: Path) -> None:
     assert files["model.txt"] == b"me/tiny\n"
     page = ModelCard(files["README.md"].decode()).data
     assert (page["sdk"], page["app_file"], page["models"]) == ("gradio", "app.py", ["me/tiny"])
-    assert b"build_demo" in files["app.py"] and "fastast_hf/demo/app.py" in files
+    assert b"open_demo" in files["app.py"] and "fastast_hf/demo/app.py" in files
 
 
 def test_a_model_pushes_itself_with_its_front_end(hub: LocalHub, checkpoint: Path) -> None:

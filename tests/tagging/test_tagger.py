@@ -264,8 +264,6 @@ def test_scores_that_are_not_finite_are_an_error_and_no_labels(make_tagger: Make
     assert [str(error) for error in tagger(sources, on_error="return")] == [
         "array: the model's scores are not finite; check its weights and front end"
     ] * 2
-    with pytest.raises(AudioError, match="not finite"):
-        tagger.labels_of(torch.tensor([[0.0, float("inf"), 1.0, 2.0, 3.0]]))
 
 
 def test_silence_is_labelled_with_a_warning(make_tagger: Make, caplog: pytest.LogCaptureFixture) -> None:
