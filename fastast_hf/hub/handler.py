@@ -11,6 +11,8 @@ from __future__ import annotations
 import base64
 import io
 import logging
+import re
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -22,9 +24,14 @@ from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
 logger = logging.getLogger(__name__)
 
 BATCH = 8  # windows at once
-MOST_WINDOWS = 4096  # of one recording: at the default ones, 11 hours for windows of 10 s
+MOST_WINDOWS = 4096  # of one recording
 SHORTEST = 0.025  # seconds: one frame of a spectrogram
 MOST_SECONDS = 86400  # of a window or hop: a day
+MOST_BYTES = 2**28  # of a request's sound
+LEAST_RATE, MOST_RATE = 1000, 768000  # Hz: with others a header is broken, and a second of it may be gigabytes
+MOST_CHANNELS = 64
+MOST_SECONDS_HEARD = 3600  # of a recording: a small FLAC of silence can be days
+BLOCK = 4096  # frames per read
 PARAMETERS = ("top_k", "tome_r", "window", "hop")
 
 
@@ -123,7 +130,9 @@ def decoded(inputs: Any, rate: int) -> np.ndarray:
     A text is never a path or an address: a stranger's request opens nothing on this machine.
     """
     if hasattr(inputs, "read"):
-        inputs = inputs.read()
+        inputs = inputs.read(2 * MOST_BYTES)
+    if hasattr(inputs, "__len__") and len(inputs) > MOST_BYTES * (1.4 if isinstance(inputs, str) else 1):
+        raise ValueError(f"inputs is larger than {MOST_BYTES >> 20} MiB: give a shorter sound, or flac or mp3")
     if isinstance(inputs, str):
         try:
             inputs = base64.b64decode("".join(inputs.rpartition("base64,")[2].split()), validate=True)
@@ -134,16 +143,57 @@ def decoded(inputs: Any, rate: int) -> np.ndarray:
     if not isinstance(inputs, (bytes, bytearray)):
         raise ValueError(f"inputs is {type(inputs).__name__}: give the bytes of an audio file, or base64 of them")
     try:
-        samples, own_rate = soundfile.read(io.BytesIO(inputs), dtype="float32", always_2d=True)
+        with _Stream(io.BytesIO(inputs)) as file:
+            own_rate, blocks = file.samplerate, list(_blocks(file, inputs))
     except (soundfile.LibsndfileError, TypeError):  # TypeError: what it would take for headerless samples
         raise ValueError("inputs is no audio file that can be read: give wav, flac, ogg or mp3") from None
+    samples = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
     if not len(samples) or not np.isfinite(samples).all():
         raise ValueError("inputs holds no samples, or some that are no numbers: give a sound")
-    mono = samples.mean(axis=1)
-    mono = mono if own_rate == rate else soxr.resample(mono, own_rate, rate, quality="HQ")
-    if len(mono) < SHORTEST * rate:
-        raise ValueError(f"inputs is a sound of {len(samples) / own_rate:g} s: give {SHORTEST:g} s or more")
-    return mono
+    if own_rate != rate:
+        stream = soxr.ResampleStream(own_rate, rate, 1, dtype="float32", quality="HQ")
+        samples = np.concatenate([*map(stream.resample_chunk, blocks), stream.resample_chunk(samples[:0], last=True)])
+    if len(samples) < SHORTEST * rate:
+        raise ValueError(f"inputs is a sound of {len(samples) / rate:g} s: give {SHORTEST:g} s or more")
+    return samples
+
+
+class _Stream(soundfile.SoundFile):
+    """A file read from front to back: between reads soundfile seeks, which fails where a file is damaged."""
+
+    def seekable(self) -> bool:
+        return False
+
+
+def _blocks(file: soundfile.SoundFile, held: bytes) -> Iterator[np.ndarray]:
+    """Mono samples of what can be decoded, as the package reads files; nothing before the bounds are known to hold."""
+    rate, done = file.samplerate, 0
+    if not LEAST_RATE <= rate <= MOST_RATE:
+        raise ValueError(f"inputs has a rate of {rate} Hz: give {LEAST_RATE} to {MOST_RATE} Hz")
+    if file.channels > MOST_CHANNELS:
+        raise ValueError(f"inputs has {file.channels} channels: give {MOST_CHANNELS} at most")
+    # Only these state a length, and a FLAC from a pipe has the largest integer there is.
+    states_length = file.format == "FLAC" or (file.format == "MP3" and re.search(b"Xing|Info", held[:65536]))
+    stated = file.frames if states_length and file.frames < 2**62 else 0
+    too_long = ValueError(f"inputs is longer than {MOST_SECONDS_HEARD} s: give a part of it")
+    if stated > MOST_SECONDS_HEARD * rate:
+        raise too_long
+    while True:
+        try:  # what stands behind a FLAC's samples (a tag, say) is no FLAC
+            size = min(BLOCK, stated - done) if stated and file.format == "FLAC" else BLOCK
+            block = file.read(size, dtype="float32", always_2d=True)
+        except soundfile.LibsndfileError:
+            if not done:
+                raise
+            break
+        if not len(block):
+            break
+        done += len(block)
+        if done > MOST_SECONDS_HEARD * rate:
+            raise too_long
+        yield block.mean(axis=1)
+    if done < stated / 2:
+        raise ValueError(f"inputs is cut off: {done / rate:.2f} s of {stated / rate:.2f} s can be read; send it again")
 
 
 def _number(value: Any) -> Any:

@@ -142,6 +142,36 @@ def test_parameters_may_be_text(handler: EndpointHandler) -> None:
     assert handler({"inputs": sound, "parameters": {"top_k": None, "hop": None}}) == handler({"inputs": sound})
 
 
+def test_more_bytes_than_a_request_may_have_are_not_decoded(
+    handler: EndpointHandler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fastast_hf.hub.handler.MOST_BYTES", 2**20)
+    monkeypatch.setattr("fastast_hf.hub.handler._Stream", None)  # it is not opened
+    for large in (b"x" * (2**20 + 1), "x" * (2**21), io.BytesIO(b"x" * 2**21)):
+        with pytest.raises(ValueError, match="inputs is larger than 1 MiB"):
+            handler({"inputs": large})
+
+
+def test_a_flac_bomb_is_refused_before_it_is_decoded(handler: EndpointHandler) -> None:
+    bomb = bytearray(encoded(1.0, form="FLAC"))
+    stated = int.from_bytes(bomb[18:26], "big")
+    bomb[18:26] = (stated >> 36 << 36 | 2**35).to_bytes(8, "big")  # 24 days in its header
+    with pytest.raises(ValueError, match="inputs is longer than 3600 s"):
+        handler({"inputs": bytes(bomb)})
+
+
+TAGGED = encoded(seconds=1.2, form="FLAC") + b"TAG" + bytes(125)
+DAMAGED = {"a tag behind it": TAGGED, "cut off": encoded(seconds=1.2, form="FLAC")[:-2000]}
+
+
+@pytest.mark.parametrize("case", DAMAGED)
+def test_a_file_that_is_tagged_or_cut_off_gets_the_taggers_scores(
+    case: str, handler: EndpointHandler, checkpoint: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "a.flac").write_bytes(DAMAGED[case])
+    assert handler({"inputs": DAMAGED[case]}) == Tagger(str(checkpoint))(str(tmp_path / "a.flac"))
+
+
 def test_an_open_file_and_base64_in_lines_are_read(handler: EndpointHandler, tmp_path: Path) -> None:
     (tmp_path / "a.wav").write_bytes(encoded())
     with (tmp_path / "a.wav").open("rb") as file:
@@ -169,6 +199,13 @@ REFUSED = [
     ({"inputs": None}, "inputs is NoneType"),
     ({"inputs": b""}, "give the bytes of an audio file"),
     ({"inputs": encoded(0.0)}, "holds no samples"),
+    ({"inputs": encoded(20.0, rate=999)}, "inputs has a rate of 999 Hz: give 1000 to 768000 Hz"),
+    ({"inputs": encoded(20.0, rate=1)}, "inputs has a rate of 1 Hz: give 1000 to 768000 Hz"),
+    ({"inputs": encoded(0.1, rate=800_000)}, "inputs has a rate of 800000 Hz"),
+    ({"inputs": encoded(0.1, channels=65)}, "inputs has 65 channels: give 64 at most"),
+    ({"inputs": encoded(3601.0, rate=1000, form="FLAC", loudness=0.0)}, "inputs is longer than 3600 s"),
+    ({"inputs": encoded(3601.0, rate=1000)}, "inputs is longer than 3600 s"),
+    ({"inputs": encoded(5.0, form="FLAC")[:9000]}, "inputs is cut off:"),
     ({"inputs": encoded(399 / 16000)}, "inputs is a sound of 0.0249375 s: give 0.025 s or more"),
     ({"inputs": encoded(loudness=1e38)}, "the scores are not finite"),
     ({"parameters": {"r": 3}}, "unknown parameters: r; give some of top_k, tome_r, window, hop"),
