@@ -75,10 +75,7 @@ def check_checkpoint(folder: Path) -> None:
 def check_files(folder: Path, only_model: bool, code: Sequence[str] = ()) -> None:
     """Refuse a folder with files that do not belong to a checkpoint: optimizer states, keys, caches.
 
-    Args:
-        folder: The checkpoint's.
-        only_model: Whether they are to be left out instead.
-        code: Names of modules that belong to it.
+    With `only_model` they are left out instead. `code` are the names of modules that belong to it.
 
     Raises:
         ValueError: There are such files, or one that belongs is a link to somewhere else.

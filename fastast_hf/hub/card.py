@@ -62,14 +62,9 @@ def write_card(folder: Path, repo_id: str | None = None, license_id: str | None 
 def write_recipe_card(
     folder: Path, recipe: str, settings: Mapping[str, Any], repo_id: str, license_id: str | None = None
 ) -> Path:
-    """Write the card of what a recipe would make into a folder, without a single measured number.
+    """Write the card of what a recipe, of this name and these settings, would make: without a measured number.
 
-    Args:
-        folder: Made where there is none; it must hold no checkpoint, whose card is made of its own files.
-        recipe: Its name, for the command.
-        settings: That it holds.
-        repo_id: `USER/NAME` that the checkpoint is to have.
-        license_id: As the Hub names it; None keeps the card's own, or takes the corpus' where it has one.
+    The license is the one given, or the card's own, or the corpus' where it has one.
 
     Raises:
         ValueError: There is a checkpoint in the folder, the recipe's corpus is none that the Hub has, the old card's

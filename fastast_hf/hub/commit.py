@@ -52,16 +52,8 @@ def commit(
 ) -> CommitInfo:
     """Commit files; what a person wrote into the card of a model, or changed in a Space, stays.
 
-    Files of a model's old weights go, and pickles; and a Space's that earlier pushes wrote and this one does not.
-
-    Args:
-        api: The client.
-        repo_id: `USER/NAME`; made where there is none.
-        content: Files by name.
-        private: Whether a new repository is.
-        revision: Branch; made where there is none.
-        repo_type: `"model"` or `"space"`.
-        message: Of the commit: `commit_message`, `commit_description`, `create_pr`.
+    Files of a model's old weights go, and pickles; and a Space's that earlier pushes wrote and this one does not. A
+    repository or branch that is not there is made; `message` is what huggingface_hub's `create_commit` takes.
 
     Raises:
         OSError: The Hub can't be reached, or refuses.
@@ -98,12 +90,7 @@ def commit(
 
 
 def check_space(api: HfApi, repo_id: str, content: Content) -> None:
-    """Refuse, before anything is pushed, what would overwrite a person's changes to a Space.
-
-    Raises:
-        OSError: The Hub can't be reached, or refuses.
-        ValueError: It would.
-    """
+    """Raise a ValueError, before anything is pushed, where it would overwrite a person's changes to a Space."""
     with _told_in_words(api, repo_id), suppress(RepositoryNotFoundError):
         there = api.repo_info(repo_id, repo_type="space")
         with_hub_space(api, repo_id, content, str(there.sha))

@@ -24,11 +24,7 @@ from .merge import data_of, merged_card, with_fields
 def model_files(folder: Path, repo_id: str, license_id: str | None = None, **fields: Any) -> Content:
     """The files of a FastAST, all at the top: transformers finds no code in a subfolder.
 
-    Args:
-        folder: The checkpoint's.
-        repo_id: `USER/NAME`.
-        license_id: As the Hub names it; None keeps the card's own.
-        fields: Added to the card's front matter.
+    `fields` are added to the card's front matter.
 
     Raises:
         OSError: A file of a checkpoint is not there, or its weights are not in safetensors.
@@ -82,7 +78,7 @@ def plain_files(folder: Path, repo_id: str, license_id: str | None = None) -> Co
 
 
 def teacher_files(folder: Path, repo_id: str, license_id: str | None = None, **fields: Any) -> Content:
-    """The files of a teacher: weights, config, front end, results and a short card; arguments as [`model_files`].
+    """The files of a teacher: weights, config, front end, results and a short card; `fields` are added to the card's front matter.
 
     Raises:
         OSError: Its weights are not in safetensors.

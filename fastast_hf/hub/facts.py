@@ -216,18 +216,13 @@ def check_weights(folder: Path, results: Mapping[str, Mapping[str, Any]]) -> str
     """Refuse results that were measured with other weights: before the model was trained again, say.
 
     A table may compare several checkpoints: the folder's has to be one of them. Results without a digest, written by
-    hand or by an older version, are accepted.
-
-    Args:
-        folder: The checkpoint's.
-        results: Of a training run and of `fastast evaluate`, by their names in the folder.
+    hand or by an older version, are accepted. `results` has the files by their names in the folder.
 
     Returns:
         The digest of the folder's weights; empty where no results have one.
 
     Raises:
         ValueError: A file is of other weights.
-        OSError: There are no weights.
     """
     own = ""
     for name, content in results.items():

@@ -165,7 +165,7 @@ class _Stream(soundfile.SoundFile):
         return False
 
 
-def _blocks(file: soundfile.SoundFile, held: bytes) -> Iterator[np.ndarray]:
+def _blocks(file: soundfile.SoundFile, held: bytes | bytearray) -> Iterator[np.ndarray]:
     """Mono samples of what can be decoded, as the package reads files; nothing before the bounds are known to hold."""
     rate, done = file.samplerate, 0
     if not LEAST_RATE <= rate <= MOST_RATE:

@@ -59,7 +59,7 @@ def with_fields(card: str, **fields: Any) -> str:
     data = data_of(card)
     for key, value in fields.items():
         if value is not None:
-            data[key] = sorted({*_listed(data.get(key)), *_listed(value)}) if key in LISTS else value
+            data[key] = sorted({*_listed(data.get(key)), *_listed(value)}, key=str) if key in LISTS else value
     return with_front_matter(data, text_of(card))
 
 
@@ -121,7 +121,7 @@ def _merged_data(new: ModelCardData, old: ModelCardData) -> ModelCardData:
     ours, theirs = ({key: value for key, value in vars(data).items() if value is not None} for data in (new, old))
     fields = theirs | ours
     for key in LISTS:
-        fields[key] = sorted({*_listed(ours.get(key)), *_listed(theirs.get(key))}) or None
+        fields[key] = sorted({*_listed(ours.get(key)), *_listed(theirs.get(key))}, key=str) or None
     fields["widget"] = _joined(new.get("widget"), old.get("widget"), _is_sample)
     results = _joined(new.eval_results, old.eval_results, is_generated) or []
     generated = {_place(result) for result in results if is_generated(result)}

@@ -6,7 +6,6 @@ person's changes from ours, and knows which files of ours are no longer needed.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,6 +13,7 @@ from typing import Any
 
 from huggingface_hub import CardData, HfApi, RepoCard
 from huggingface_hub.hf_api import RepoFile
+from huggingface_hub.utils.sha import git_hash
 from yaml import YAMLError
 
 from .merge import merged_text, text_of, with_front_matter
@@ -56,16 +56,9 @@ def with_hub_space(
 
     The page keeps what a person wrote into it, see [`merged_page`]; other files of a person's own are left alone.
 
-    Args:
-        api: The client.
-        repo_id: `USER/NAME`.
-        content: Files by name, as they are pushed to a new Space.
-        sha: Of the commit that is pushed over.
-
     Raises:
         OSError: The Hub can't be reached.
-        ValueError: A file that is to be replaced or removed was changed there, or the page is that of another kind of
-            Space.
+        ValueError: A file that is to be replaced or removed was changed there, or it is another kind of Space.
     """
     with TemporaryDirectory() as folder:
 
@@ -76,7 +69,7 @@ def with_hub_space(
         tree = api.list_repo_tree(repo_id, repo_type="space", revision=sha, recursive=True)
         there = {entry.path: entry.blob_id for entry in tree if isinstance(entry, RepoFile)}
         written = _read_list(repo_id, read(WRITTEN)) if WRITTEN in there else {}
-        new = {name: digest(part) for name, part in content.items()}
+        new = {name: git_hash(_bytes(part)) for name, part in content.items()}
         theirs = {name for name, found in there.items() if found not in (written.get(name), new.get(name))}
         if changed := sorted(theirs & (written.keys() | new.keys()) - {PAGE}):
             raise ValueError(
@@ -110,17 +103,6 @@ def merged_page(page: str, old: str, repo_id: str) -> str:
             fields[key] = both
     old = "\n".join(line for line in old.splitlines() if not line.startswith(_OF_THE_HUB))
     return with_front_matter(CardData(**fields), merged_text(text_of(page), text_of(old), TITLE))
-
-
-def digest(content: bytes | Path) -> str:
-    """Git's name of a file's content, which the Hub lists for each file.
-
-    Example:
-        >>> digest(b"hello")
-        'b6fc4c620b67d95f953a5c1c1230aaab5db5a1b0'
-    """
-    held = _bytes(content)
-    return hashlib.sha1(b"blob %d\0" % len(held) + held, usedforsecurity=False).hexdigest()
 
 
 def _bytes(content: bytes | Path) -> bytes:

@@ -123,6 +123,32 @@ def test_a_folder_with_other_files_is_refused_unless_they_are_to_stay(
     assert name not in hub.files("me/tiny")
 
 
+@pytest.mark.parametrize(("field", "said"), [("tags: [1, 2]", "must be a text"), ("license: new", "'new'")])
+def test_a_card_that_the_hub_refuses_is_told_with_its_reason_and_leaves_no_empty_repository(
+    field: str,
+    said: str,
+    hub: LocalHub,
+    checkpoint: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("fastast_hf.hub.licenses.LICENSES", ["new"])  # which this Hub does not know
+    (checkpoint / "README.md").write_text(f"---\n{field}\n---\n# tiny\n")
+    assert main(["push", str(checkpoint), "me/tiny"]) == 2
+    printed = capsys.readouterr().err
+    assert "the Hub does not take the card of me/tiny: " in printed and said in printed and printed.count("\n") == 1
+    assert not hub.repositories
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_an_unknown_license_is_refused_before_anything_is_pushed(plain: bool, hub: LocalHub, checkpoint: Path) -> None:
+    with pytest.raises(ValueError, match=r"^the Hub knows no license 'apache': did you mean apache-2.0\?$"):
+        push(checkpoint, "me/tiny", license_id="apache", plain=plain)
+    with pytest.raises(ValueError, match="the Hub knows no license 'apache'"):
+        FastASTForAudioClassification.from_pretrained(checkpoint).push_to_hub("me/tiny", license_id="apache")
+    assert not hub.repositories
+
+
 def test_what_was_pushed_can_be_listed_and_downloaded(hub: LocalHub, checkpoint: Path, tmp_path: Path) -> None:
     push(checkpoint, "me/tiny")
     names = HfApi().list_repo_files("me/tiny")
