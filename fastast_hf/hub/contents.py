@@ -78,7 +78,7 @@ def plain_files(folder: Path, repo_id: str, license_id: str | None = None) -> Co
 
 
 def teacher_files(folder: Path, repo_id: str, license_id: str | None = None, **fields: Any) -> Content:
-    """The files of a teacher: weights, config, front end, results and a short card; `fields` are added to the card's front matter.
+    """The files of a teacher, without code; `fields` are added to the front matter of its short card.
 
     Raises:
         OSError: Its weights are not in safetensors.
