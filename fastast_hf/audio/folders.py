@@ -52,11 +52,13 @@ class AudioFiles:
 
         Example:
             >>> AudioFiles(left_out=Counter({".txt": 2, ".m4a": 1})).describe_left_out()
-            'left out, for their names are not those of audio that can be read: 2 .txt, 1 .m4a'
+            'left out 3 files of kinds that libsndfile does not read: 2 .txt, 1 .m4a'
         """
         if not self.left_out:
             return ""
-        return f"left out, for their names are not those of audio that can be read: {_count(self.left_out)}"
+        count = sum(self.left_out.values())
+        files = f"{count} file{'s' if count > 1 else ''}"
+        return f"left out {files} of kinds that libsndfile does not read: {_count(self.left_out)}"
 
 
 def find_audio(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> AudioFiles:

@@ -71,8 +71,6 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Label what was given; 2 if anything in it could not be used, though the rest is still labelled."""
-    from ..audio import AudioError
-
     if args.output is not None:
         return run_to_file(args)
     if args.resume:
@@ -83,70 +81,64 @@ def run(args: argparse.Namespace) -> int:
     if not files:
         return 2
     tagger = make_tagger(args)
-    results: list[Any] = []  # for the table; of JSON only errors are kept
+    results: list[Any] = []
     try:
         for file, result in zip(files, stream(tagger, files, args), strict=True):
-            if args.json and not isinstance(result, AudioError):
+            if args.json:
                 print(json_line(str(file), result), flush=True)
-            else:
-                results.append(result)
+            results.append([] if args.json and isinstance(result, list) else result)
     finally:  # Ctrl-C or a want of memory does not lose what is labelled
-        failed = print_errors(results) or failed
-        if not args.json:
-            print_table(tagger, files[: len(results)], results)
+        failed = print_results(tagger, files, results, failed, table=not args.json)
     return 2 if failed else 0
 
 
 def run_to_file(args: argparse.Namespace) -> int:
     """Label what was given and is not in the output file yet, in all processes that there are."""
-    output = Output(args.output)
-    with Processes() as processes:
+    with Processes() as processes, Output(args.output) as output:
         files, failed = processes.of_first(partial(plan, args, output))
         if not files:
             return 2
         if args.device in (None, "cuda") and not runs_on_cpu(args):
             args.device = processes.device() or args.device
         tagger = make_tagger(args)
-        settings = score_settings(tagger, args.model, args.preset)
+        settings = score_settings(tagger, args.model)
         check_same(processes.gather(settings))
         todo = processes.of_first(partial(begin, args, output, settings, files))
         # Every process takes the next file in turn, so that recordings of all lengths are spread evenly.
         own = todo[processes.rank :: processes.count]
         errors: list[Any] = []
-        added = 0
         try:
             if todo:
                 path = output.path if processes.count == 1 else output.part(processes.rank)
-                with Appender(path, output.path.suffix) as appender:
+                labels = min(args.top_k, tagger.model.config.num_labels)
+                with Appender(path, output.path.suffix, labels) as appender:
                     shown = None if processes.rank == 0 else False
                     for file, result in zip(own, stream(tagger, own, args, shown), strict=True):
-                        if isinstance(result, list):
-                            appender.add(str(file), result)
-                            added += 1
-                        else:
+                        appender.add(str(file), result)
+                        if isinstance(result, Exception):
                             errors.append(result)
         finally:
-            failed = print_errors(errors) or failed
-        failed = any(processes.gather(failed))
-        added = sum(processes.gather(added))
+            print_errors(errors)
+        added = sum(processes.gather(len(own) - len(errors)))
         if processes.rank == 0:
-            count = output.merge(list(map(str, files)))
-            earlier = f", {count - added} of them before" if count > added else ""
-            print(f"{output.path}: {count} file{'s' if count != 1 else ''}{earlier}; {describe_merging(tagger)}")
-        processes.gather(None)  # a launcher ends them all once one has ended with 2, and the file is not whole before
+            labelled, failed_files = output.merge(list(map(str, files)))
+            failed += failed_files
+            print(f"{output.path}: {count(labelled, failed, labelled - added)}; {describe_merging(tagger)}")
+        # A launcher ends all processes once one has ended with 2, and the file is not whole before.
+        failed = processes.gather(failed)[0]
     return 2 if failed else 0
 
 
-def plan(args: argparse.Namespace, output: Output) -> tuple[list[Path], bool]:
-    """All files once, and whether some of what was given has none; before a model is loaded in vain."""
+def plan(args: argparse.Namespace, output: Output) -> tuple[list[Path], int]:
+    """All files once, and how much of what was given can't be listed; before a model is loaded in vain."""
     found, failed = list_files(args.paths)
     if found:
-        output.held(args.resume)
+        output.open(args.resume)
     return list(dict.fromkeys(found)), failed
 
 
 def begin(args: argparse.Namespace, output: Output, settings: dict[str, Any], files: list[Path]) -> list[Path]:
-    """The files that have no results yet."""
+    """The files that have no labels yet."""
     here = args.model is not None and Path(args.model).exists()
     model = str(Path(args.model).resolve()) if here else args.model
     done = output.begin({"model": model, **settings}, args.resume)
@@ -191,15 +183,15 @@ def stream(tagger: Tagger, files: list[Path], args: argparse.Namespace, progress
     return tagger.stream(sources, on_error="return", progress=progress, workers=args.workers)
 
 
-def list_files(paths: list[str]) -> tuple[list[Path], bool]:
-    """The audio files in `paths`, and whether some of them can't be listed; what is left out is reported."""
+def list_files(paths: list[str]) -> tuple[list[Path], int]:
+    """The audio files in `paths`, and how many folders can't be listed; these and what is left out are reported."""
     from ..audio import find_audio
 
     found = find_audio([file for path in paths for file in matching(path)])
     for line in (*found.errors, found.describe_left_out()):
         if line:
             print(f"fastast: {line}", file=sys.stderr)
-    return found.files, bool(found.errors)
+    return found.files, len(found.errors)
 
 
 def matching(path: str) -> list[str]:
@@ -207,27 +199,48 @@ def matching(path: str) -> list[str]:
     return [path] if os.path.lexists(path) else sorted(glob(path, recursive=True)) or [path]  # noqa: PTH207 - Path has none of absolute ones
 
 
-def print_errors(results: list[Any]) -> bool:
-    """Report each recording that could not be used, a line each; whether there was one."""
+def print_errors(results: list[Any]) -> int:
+    """Report each recording that could not be used, a line each; how many there were."""
     errors = [result for result in results if isinstance(result, Exception)]
     for error in errors:
         print(f"fastast: {error}", file=sys.stderr)
-    return bool(errors)
+    return len(errors)
 
 
-def print_table(tagger: Tagger, files: list[Path], results: list[Any]) -> None:
-    """A row per file, and a line on the model and how much it merged."""
-    rows = [
-        [str(file), *(f"{label['label']} {label['score']:.3f}" for label in result)]
-        for file, result in zip(files, results, strict=True)
-        if isinstance(result, list)
-    ]
-    if not rows:
-        return
-    places = ["1st", "2nd", "3rd", *(f"{k}th" for k in range(4, len(rows[0])))]
-    print(format_table(["file", *places[: len(rows[0]) - 1]], rows))
-    count = f"{len(rows)} file" + ("s" if len(rows) > 1 else "")
-    print(f"\n{count}, {describe_merging(tagger)}")
+def print_results(tagger: Tagger, files: list[Path], results: list[Any], failed: int = 0, table: bool = True) -> int:
+    """Print a row per file, and how many were labelled and failed; `failed` before, how many in all is returned."""
+    errors = print_errors(results)
+    failed += errors
+    if not results:
+        return failed
+    counts = count(len(results) - errors, failed)
+    if table:
+        rows = [
+            [str(file), *(f"{label['label']} {label['score']:.3f}" for label in result)]
+            for file, result in zip(files, results, strict=False)
+            if isinstance(result, list)
+        ]
+        if rows:
+            places = ["1st", "2nd", "3rd", *(f"{k}th" for k in range(4, len(rows[0])))]
+            print(format_table(["file", *places[: len(rows[0]) - 1]], rows) + "\n")
+        print(f"{counts}; {describe_merging(tagger)}")
+    elif failed:
+        print(f"fastast: {counts}", file=sys.stderr)
+    return failed
+
+
+def count(labelled: int, failed: int, before: int = 0) -> str:
+    """How many files were labelled, now or by an earlier run, and how many could not be.
+
+    Example:
+        >>> count(3, 2)
+        '3 labelled, 2 failed'
+    """
+    return (
+        f"{labelled} labelled"
+        + (f", {before} of them before" if before else "")
+        + (f", {failed} failed" if failed else "")
+    )
 
 
 def describe_merging(tagger: Tagger) -> str:

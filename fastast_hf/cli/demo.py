@@ -66,8 +66,7 @@ def run(args: argparse.Namespace) -> int:
         return 2
     tagger = Tagger(top_k=3)
     results = tagger(files, on_error="return")
-    failed = classify.print_errors(results) or failed
-    classify.print_table(tagger, files, results)
+    failed = classify.print_results(tagger, files, results, failed)
 
     clips: list[np.ndarray] = []
     for file, result in zip(files, results, strict=True):

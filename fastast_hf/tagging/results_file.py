@@ -1,7 +1,8 @@
 """The file that `fastast classify` writes line by line, so that a run that was killed goes on where it stopped.
 
-Beside `results.csv` there is `results.csv.settings.json`, so that scores of two models or settings are never mixed.
-While several processes write, each has a part, `results.csv.part0` and so on; in the end they become one file.
+Beside `results.csv` there is `results.csv.settings.json`, so that scores of two models or settings are never mixed,
+and while a run writes, `results.csv.lock`. Several processes write a part each, `results.csv.part0` and so on; in the
+end these become one file.
 """
 
 from __future__ import annotations
@@ -9,20 +10,34 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+from filelock import FileLock, Timeout
 
 from .score_settings import DIGESTS
 
 FORMATS = (".csv", ".jsonl")
 
+Result = Sequence[Mapping[str, Any]] | Exception  # the labels of a file, best first, or why it has none
+
+
+class Record(NamedTuple):
+    """A whole row: the file's name, the row as it stands there, and whether it tells of an error."""
+
+    name: str
+    raw: bytes
+    failed: bool
+
 
 class Output:
-    """A file of results, with its settings and parts.
+    """A file of results, with its settings and parts. A context, at whose end other runs may write here.
 
     Args:
-        path: Its name ends in .csv (file, label_1, score_1, label_2, …) or .jsonl (an object per file, one on a line).
+        path: Its name ends in .csv (file, label_1, score_1, label_2, …, error) or .jsonl (an object per file, one on a
+            line).
 
     Raises:
         ValueError: Another ending.
@@ -33,13 +48,30 @@ class Output:
             raise ValueError(f"{path}: results are written as {' or '.join(FORMATS)}: give a name with such an ending")
         self.path = path
         self.settings_path = path.with_name(f"{path.name}.settings.json")
+        self._lock = FileLock(f"{path}.lock", timeout=0)
 
-    def held(self, resume: bool) -> list[Path]:
-        """The files with earlier results.
+    def __enter__(self) -> Output:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._lock.is_locked:
+            Path(self._lock.lock_file).unlink(missing_ok=True)
+            self._lock.release()
+
+    def open(self, resume: bool) -> list[Path]:
+        """Keep other runs from writing here, and find the files with earlier results.
 
         Raises:
-            ValueError: There are some, and `resume` is False.
+            ValueError: Another run writes here, or there are earlier results and `resume` is False.
+            OSError: Nothing can be written here.
         """
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._lock.acquire()
+        except Timeout:
+            raise ValueError(
+                f"{self.path} is being written by another run: wait for it, or give another file"
+            ) from None
         held = [path for path in (self.path, *self.parts()) if path.is_file()]
         if held and not resume:
             raise ValueError(f"{held[0]} exists: add --resume to go on with it, or give another file")
@@ -49,17 +81,16 @@ class Output:
         """Make sure that results may be written here, and write down their settings.
 
         Returns:
-            The names of the files that have their results here already.
+            The names of the files that have labels here already.
 
         Raises:
-            ValueError: There are results and `resume` is False, or they are of other settings, or no results at all.
+            ValueError: As [`open`], or the results are of other settings, or no results at all.
             OSError: Nothing can be written here.
         """
-        held = self.held(resume)
-        done = {name for path in held for name, _ in records(path)}
+        held = self.open(resume)
+        done = {record.name for path in held for record in records(path) if not record.failed}
         if any(path.stat().st_size for path in held):
             self._check(settings)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         partial = self.settings_path.with_suffix(".partial")
         partial.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
         partial.replace(self.settings_path)
@@ -72,35 +103,43 @@ class Output:
     def parts(self) -> list[Path]:
         """Of this run or an earlier one, which may have had another number of processes."""
         start = f"{self.path.name}.part"
-        if not self.path.parent.is_dir():
-            return []
         found = [path for path in self.path.parent.iterdir() if path.name.startswith(start)]
         numbered = [path for path in found if path.name.removeprefix(start).isdecimal()]
         return sorted(numbered, key=lambda path: int(path.name.removeprefix(start)))
 
-    def merge(self, order: Sequence[str]) -> int:
+    def merge(self, order: Sequence[str]) -> tuple[int, int]:
         """Make one file of the parts, in this order of names; what is none of them stays ahead of it.
 
         Returns:
-            How many results it has.
+            How many files in it have labels, and how many an error.
+
+        Raises:
+            OSError: A name of the order has no row: somebody removed what was written.
         """
         parts = self.parts()
-        rows: dict[str, bytes] = {}
-        for path in (self.path, *parts):
-            for name, raw in records(path) if path.is_file() else ():
-                rows.setdefault(name, raw)
+        found = [record for path in (self.path, *parts) if path.is_file() for record in records(path)]
+        rows: dict[str, Record] = {}
+        for record in found:
+            if record.name not in rows or rows[record.name].failed:  # else it was labelled before
+                rows[record.name] = record
+        if lost := sum(name not in rows for name in order):
+            raise OSError(
+                f"{self.path} lacks {lost} results that were written: it was removed or changed meanwhile; "
+                "go on with --resume"
+            )
         places = {name: place for place, name in enumerate(order)}
-        names = sorted(rows, key=lambda name: places.get(name, -1))
-        if parts or names != list(rows):
+        sorted_rows = sorted(rows.values(), key=lambda record: places.get(record.name, -1))
+        if parts or sorted_rows != found:
             whole = next((header for path in (self.path, *parts) if (header := _header(path))), b"")
             partial = self.path.with_name(f"{self.path.name}.partial")
             with partial.open("wb") as file:
                 file.write(whole)
-                file.writelines(rows[name] for name in names)
+                file.writelines(record.raw for record in sorted_rows)
             partial.replace(self.path)  # which is whole before any of its parts goes
             for path in parts:
                 path.unlink()
-        return len(rows)
+        failed = sum(record.failed for record in sorted_rows)
+        return len(sorted_rows) - failed, failed
 
     def _check(self, settings: Mapping[str, Any]) -> None:
         try:
@@ -126,15 +165,25 @@ class Appender:
     Args:
         path: Made where it is missing.
         kind: The ending that says its format.
+        labels: How many a file has, for the columns.
+
+    Raises:
+        ValueError: The file has other columns.
     """
 
-    def __init__(self, path: Path, kind: str) -> None:
-        self._kind, self._path = kind, path
-        whole = len(_header(path)) + sum(len(raw) for _, raw in records(path)) if path.is_file() else 0
+    def __init__(self, path: Path, kind: str, labels: int) -> None:
+        self._kind, self._path, self._labels = kind, path, labels
+        header = _header(path)
+        columns = [f"{column}_{k}" for k in range(1, labels + 1) for column in ("label", "score")]
+        wanted = _csv_line(["file", *columns, "error"]) if kind == ".csv" else b""
+        if header not in (b"", wanted):
+            raise ValueError(f"{path} has other columns than are written now: give another file")
+        whole = len(header) + sum(len(record.raw) for record in records(path)) if path.is_file() else 0
         # No buffer: a row is in the file before the next one is computed.
         self._file = path.open("ab", buffering=0)
         self._file.truncate(whole)
-        self._headed = whole > 0
+        if not header:
+            self._write(wanted)
 
     def __enter__(self) -> Appender:
         return self
@@ -142,42 +191,49 @@ class Appender:
     def __exit__(self, *_: object) -> None:
         self._file.close()
 
-    def add(self, name: str, labels: Sequence[Mapping[str, Any]]) -> None:
-        """Write the labels of one file, best first.
+    def add(self, name: str, result: Result) -> None:
+        """Write the labels of one file, or why it has none.
 
         Raises:
-            OSError: They do not fit on the disk, say. What stands there is still good to go on with.
+            OSError: They do not fit on the disk, or the file is gone. What stands there is still good to go on with.
         """
         if self._kind == ".jsonl":
-            self._write(json_line(name, labels).encode("ascii") + b"\n")
-            return
-        if not self._headed:
-            places = range(1, len(labels) + 1)
-            self._write(_csv_line(["file", *(f"{column}_{k}" for k in places for column in ("label", "score"))]))
-            self._headed = True
-        cells = [cell for label in labels for cell in (label["label"], f"{label['score']:.6g}")]
-        self._write(_csv_line([name, *cells]))
+            self._write(json_line(name, result).encode("ascii") + b"\n")
+        elif isinstance(result, Exception):
+            self._write(_csv_line([name, *[""] * (2 * self._labels), str(result)]))
+        else:
+            cells = [cell for label in result for cell in (label["label"], f"{label['score']:.6g}")]
+            self._write(_csv_line([name, *cells, ""]))
 
     def _write(self, line: bytes) -> None:
         try:
             while line:  # a disk that is nearly full takes a part, and says that it is full when asked for the rest
                 line = line[self._file.write(line) :]
+            there = os.path.samestat(os.fstat(self._file.fileno()), self._path.stat())
+        except FileNotFoundError:
+            there = False
         except OSError as error:
             raise OSError(error.errno, error.strerror, str(self._path)) from error
+        if not there:
+            raise OSError(f"{self._path} was removed or replaced while it was written: start again")
 
 
-def json_line(name: str, labels: Sequence[Mapping[str, Any]]) -> str:
+def json_line(name: str, result: Result) -> str:
     r"""In ASCII, so that it parses whatever the file's name and the terminal's encoding are.
 
     Example:
         >>> json_line("dög.wav", [{"label": "dog", "score": 0.5}])
         '{"file": "d\\u00f6g.wav", "labels": [{"label": "dog", "score": 0.5}]}'
+        >>> json_line("dog.wav", ValueError("dog.wav: no such file; check the path"))
+        '{"file": "dog.wav", "error": "dog.wav: no such file; check the path"}'
     """
-    return json.dumps({"file": name, "labels": labels})
+    return json.dumps(
+        {"file": name, **({"error": str(result)} if isinstance(result, Exception) else {"labels": result})}
+    )
 
 
-def records(path: Path) -> Iterator[tuple[str, bytes]]:
-    """The files that have whole results in `path`, with their rows as they stand there.
+def records(path: Path) -> Iterator[Record]:
+    """The whole rows of a file, up to a cut one, which a killed run leaves at the end.
 
     Raises:
         ValueError: Something else is in there.
@@ -192,15 +248,14 @@ def _header(path: Path) -> bytes:
     """The line ahead of the rows; empty where there is none."""
     if _kind(path) != ".csv" or not path.is_file():
         return b""
-    return next((raw for _, raw in _rows(path)), b"")
+    return next((row.raw for row in _rows(path)), b"")
 
 
 def _kind(path: Path) -> str:
     return path.suffix if path.suffix in FORMATS else Path(path.stem).suffix  # of results.csv, or of its .part0
 
 
-def _rows(path: Path) -> Iterator[tuple[str, bytes]]:
-    """Whole rows, up to a cut one, which a killed run leaves at the end."""
+def _rows(path: Path) -> Iterator[Record]:
     raw: list[bytes] = []
     ended = False
 
@@ -216,15 +271,15 @@ def _rows(path: Path) -> Iterator[tuple[str, bytes]]:
     with path.open("rb") as file:
         try:
             if _kind(path) == ".csv":
-                fields = csv.reader(lines(), strict=True)
-                for number, (name, *_) in enumerate(fields):
+                for number, (name, *cells) in enumerate(csv.reader(lines(), strict=True)):
                     if number == 0 and name != "file":
                         raise ValueError
-                    yield name, b"".join(raw)
+                    yield Record(name, b"".join(raw), failed=not any(cells[:-1]))
                     raw.clear()
             else:
                 for line in lines():
-                    yield json.loads(line)["file"], raw.pop()
+                    row = json.loads(line)
+                    yield Record(row["file"], raw.pop(), failed="error" in row)
         except (csv.Error, ValueError, KeyError, TypeError):
             if ended and _kind(path) == ".csv":  # within a name of two lines
                 return

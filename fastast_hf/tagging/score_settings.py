@@ -27,13 +27,12 @@ LEFT_OUT = {
 }
 
 
-def score_settings(tagger: Tagger, model: str | None, preset: str) -> dict[str, Any]:
+def score_settings(tagger: Tagger, model: str | None) -> dict[str, Any]:
     """What a tagger's scores depend on, as it turned out.
 
     Args:
-        tagger: Made of `model` with `preset`.
+        tagger: Made of `model`.
         model: Folder, Hub id, file of `fastast export`, or None for the bundled checkpoint.
-        preset: Its name.
     """
     from ..loading.checkpoint import load_classifier
     from ..loading.saved_weights import weights_digest
@@ -54,7 +53,7 @@ def score_settings(tagger: Tagger, model: str | None, preset: str) -> dict[str, 
         "top_k": tagger.top_k,
         "dtype": tagger.dtype_name,
         "native_length": tagger.native_length,
-        "preset": preset,
+        "preset": tagger.preset,
         "config": digest_of_fields(config.to_diff_dict()),
         "front_end": digest_of_fields(tagger.feature_extractor.to_dict()),
     }

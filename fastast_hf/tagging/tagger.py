@@ -106,7 +106,7 @@ class Tagger:
             )
         if exported and native_length:
             raise ValueError(f"native_length was asked for, but {model} takes clips of one length alone: leave it out")
-        self.top_k, self.batch_size = top_k, batch_size
+        self.top_k, self.batch_size, self.preset = top_k, batch_size, preset
         self.native_length = settings.native_length if native_length is None else native_length
         self.device = usable_device("cpu" if device is None and (exported or dtype in (INT8, torch.int8)) else device)
         wanted = fast_dtype(settings, self.device) if dtype is None else resolved_dtype(dtype, self.device)
@@ -132,6 +132,14 @@ class Tagger:
         self._merged = 0.0 if tome_r is not None else settings.merged
         self._preset_schedule = tome_schedule or PRESET_SCHEDULE
         self.model = to_int8(self.model) if in_int8 else self.model.to(self.device, wanted).eval()
+
+    def __repr__(self) -> str:
+        name = self.model.config.name_or_path or type(self.model).__name__
+        r = self.merges() if self._preset_merges() else self.model.config.tome_r
+        return (
+            f"Tagger({name!r}, labels={self.model.config.num_labels}, r={r}, preset={self.preset!r}, "
+            f"dtype={self.dtype_name!r}, device={str(self.device)!r})"
+        )
 
     def __call__(
         self,
@@ -192,7 +200,9 @@ class Tagger:
         hidden = None if progress is None and (total is None or total > self.batch_size) else not progress
         ahead = self.batch_size * READ_AHEAD_BATCHES
         recordings = read_ahead(partial(_Recording, self), sources, workers=workers, most=ahead, room=ahead)
-        with tqdm(total=total, unit="clip", disable=hidden, leave=False) as bar, closing(recordings):
+        # What fails at once, or is done at once, shows no bar.
+        delay = 0 if progress else 1
+        with tqdm(total=total, unit="clip", disable=hidden, leave=False, delay=delay) as bar, closing(recordings):
             for group in in_groups(recordings, ahead):
                 scores = self.scores([window for _, recording in group for window in recording.first])
                 for source, recording in group:

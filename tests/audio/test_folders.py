@@ -88,9 +88,7 @@ def test_whatever_libsndfile_decodes_is_found_and_the_rest_is_counted(tmp_path: 
     found = find_audio(tmp_path)
     assert sorted(file.suffix for file in found.files) == sorted(f".{ending}" for ending in endings)
     assert [len(load_audio(file)) > 7000 for file in found.files] == [True] * len(endings)
-    assert found.describe_left_out().startswith(
-        "left out, for their names are not those of audio that can be read: 2 .m4a, 1 "
-    )
+    assert found.describe_left_out().startswith("left out 4 files of kinds that libsndfile does not read: 2 .m4a, 1 ")
     assert dict(found.left_out) == {".m4a": 2, ".txt": 1, "": 1} and found.errors == []
 
 

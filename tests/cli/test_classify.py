@@ -149,7 +149,7 @@ def test_table_has_a_row_per_file_and_what_was_merged(classify) -> None:  # noqa
         assert [label[:6] for label in cells[::2]] == ["LABEL_"] * 3
         assert sorted(map(float, cells[1::2]), reverse=True) == list(map(float, cells[1::2]))
         assert row.index(cells[0]) == out[0].index("1st")
-    assert out[-2:] == ["", "6 files, tome_r=8: 146 tokens enter the first layer, 130 the last"]
+    assert out[-2:] == ["", "6 labelled; tome_r=8: 146 tokens enter the first layer, 130 the last"]
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_headers_count_the_labels(top_k: str, headers: str, classify) -> None:  
     code, out, _ = classify(GOOD, "--top-k", top_k)
     assert code == 0
     assert out[0].split() == ["file", *headers.split()]
-    assert out[-1].startswith("1 file, ")
+    assert out[-1].startswith("1 labelled; ")
 
 
 @pytest.mark.parametrize(
@@ -251,11 +251,13 @@ def test_a_bad_file_is_one_line_and_the_good_one_is_labelled(
         soundfile.write(file, *content, subtype="FLOAT")
     code, out, err = classify(str(file), GOOD, "--json")
     assert code == 2
-    assert [json.loads(line)["file"] for line in out] == [GOOD]
-    (line,) = err
-    assert line.startswith("fastast: ") and said in line
+    failed, labelled = map(json.loads, out)
+    assert failed["file"] == str(file) and said in failed["error"]
+    assert labelled["file"] == GOOD and len(labelled["labels"]) == 3
+    line, counts = err
+    assert line.startswith("fastast: ") and said in line and counts == "fastast: 1 labelled, 1 failed"
     code, out, err = classify(str(file))  # nothing good beside it
-    assert (code, out) == (2, []) and err == [line]
+    assert code == 2 and out[0].startswith("0 labelled, 1 failed; ") and err == [line]
 
 
 def test_a_folder_without_audio_is_one_line_and_the_rest_is_labelled(classify, tmp_path: Path) -> None:  # noqa: ANN001
@@ -264,7 +266,7 @@ def test_a_folder_without_audio_is_one_line_and_the_rest_is_labelled(classify, t
     (folder / "notes.txt").write_text("no audio")
     code, out, err = classify(str(folder), str(DATA / "computed"), "--json")
     assert code == 2 and len(out) == 5
-    assert len(err) == 1 and "no audio in this folder" in err[0]
+    assert len(err) == 2 and "no audio in this folder" in err[0] and err[1] == "fastast: 5 labelled, 1 failed"
     code, out, err = classify(str(folder))
     assert code == 2 and out == [] and len(err) == 1
 
@@ -306,8 +308,34 @@ def test_nothing_but_results_is_printed(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "fastast_hf.cli.main", "classify", GOOD, str(tmp_path / "gone.wav"), "--json"]
     done = subprocess.run([*command, "--device", "cpu"], capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert done.stderr == f"fastast: {tmp_path / 'gone.wav'}: no such file; check the path\n"
-    assert len(json.loads(done.stdout)["labels"]) == 3
+    gone = f"{tmp_path / 'gone.wav'}: no such file; check the path"
+    assert done.stderr == f"fastast: {gone}\nfastast: 1 labelled, 1 failed\n"
+    labelled, failed = map(json.loads, done.stdout.splitlines())
+    assert len(labelled["labels"]) == 3 and failed["error"] == gone
+
+
+def test_files_of_other_kinds_are_counted_and_an_empty_name_is_refused(
+    classify,  # noqa: ANN001
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "in").mkdir()
+    monkeypatch.chdir(tmp_path / "in")
+    shutil.copy(GOOD, "a.wav")
+    for name in ("memo.m4a", "notes.txt", "more.txt"):
+        Path(name).write_text("x")
+    code, out, err = classify(".")
+    assert code == 0 and out[-1].startswith("1 labelled; ")
+    assert err == ["fastast: left out 3 files of kinds that libsndfile does not read: 2 .txt, 1 .m4a"]
+    assert classify("") == (2, [], ["fastast: '': an empty name; give a file or folder"])
+
+
+def test_silence_is_labelled_with_a_warning(tmp_path: Path, checkpoint: Path) -> None:
+    soundfile.write(tmp_path / "silent.wav", 0 * SOUND, 16000)
+    command = [sys.executable, "-m", "fastast_hf", "classify", str(tmp_path / "silent.wav"), "--device", "cpu"]
+    done = subprocess.run([*command, "--model", checkpoint], capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "1 labelled; " in done.stdout
+    assert "silent.wav: the clip is silent (all samples are 0); it is labelled all the same\n" in done.stderr
 
 
 @pytest.mark.parametrize("name", ["-", "/dev/stdin"])
@@ -323,6 +351,6 @@ def test_a_pattern_in_quotes_is_filled_in(classify, tmp_path: Path) -> None:  # 
     for name in ("a[1].wav", "b.wav", "c.flac"):
         shutil.copy(GOOD, tmp_path / name)
     code, out, err = classify(str(tmp_path / "*.wav"), str(tmp_path / "a[1].wav"))
-    assert (code, err) == (0, []) and out[-1].startswith("3 files")
+    assert (code, err) == (0, []) and out[-1].startswith("3 labelled; ")
     code, _, err = classify(str(tmp_path / "*.mp3"))
     assert code == 2 and "*.mp3: no such file" in err[0]

@@ -68,15 +68,21 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
-def read(path: Path) -> dict[str, list[tuple[str, float]]]:
-    """Labels with their scores, by the names of the files, which are there once each."""
+def read(path: Path) -> dict[str, Any]:
+    """Labels with their scores, or the error, by the names of the files, which are there once each."""
     if path.suffix == ".csv":
         with path.open(newline="", encoding="utf-8") as file:
             _, *rows = csv.reader(file)
-        pairs = [(name, list(zip(cells[::2], map(float, cells[1::2]), strict=True))) for name, *cells in rows]
+        pairs = [
+            (name, error or list(zip(cells[::2], map(float, cells[1::2]), strict=True)))
+            for name, *cells, error in rows
+        ]
     else:
         objects = [json.loads(line) for line in path.read_text().splitlines()]
-        pairs = [(row["file"], [(label["label"], label["score"]) for label in row["labels"]]) for row in objects]
+        pairs = [
+            (row["file"], row.get("error") or [(label["label"], label["score"]) for label in row["labels"]])
+            for row in objects
+        ]
     assert len(dict(pairs)) == len(pairs)
     return {Path(name).name: labels for name, labels in pairs}
 
@@ -86,6 +92,9 @@ def assert_same(got: Path, expected: Path) -> None:
     ours, theirs = read(got), read(expected)
     assert list(ours) == list(theirs)
     for name, labels in ours.items():
+        if isinstance(labels, str):
+            assert labels == theirs[name]
+            continue
         assert [label for label, _ in labels] == [label for label, _ in theirs[name]]
         assert [score for _, score in labels] == pytest.approx([score for _, score in theirs[name]], abs=2e-6)
 
@@ -97,7 +106,7 @@ def test_a_file_has_the_taggers_labels_in_the_folders_order(
     out = tmp_path / "new" / f"out.{kind}"
     code, printed, errors = classify(folder, "-o", out, "--top-k", 2, "--r", 4)
     assert (code, errors) == (0, "")
-    assert printed == f"{out}: 12 files; tome_r=4: 146 tokens enter the first layer, 102 the last\n"
+    assert printed == f"{out}: 12 labelled; tome_r=4: 146 tokens enter the first layer, 102 the last\n"
     files = [folder / f"clip{index}.wav" for index in range(12)]
     expected = Tagger(tome_r=4, top_k=2, device="cpu", batch_size=1)(files)
     got = read(out)
@@ -136,12 +145,12 @@ def test_a_stopped_run_goes_on_and_does_no_file_twice(
     decoded.clear()
     code, printed, errors = classify(folder, "-o", out, "--resume")
     assert (code, errors) == (0, "")
-    assert printed.startswith(f"{out}: 12 files, 4 of them before; tome_r=")
+    assert printed.startswith(f"{out}: 12 labelled, 4 of them before; tome_r=")
     assert sorted(decoded) == sorted(f"clip{index}.wav" for index in range(4, 12))
     assert out.read_bytes() == whole.read_bytes()
     decoded.clear()
     code, printed, _ = classify(folder, "-o", out, "--resume")
-    assert (code, decoded) == (0, []) and printed.startswith(f"{out}: 12 files, 12 of them before; tome_r=")
+    assert (code, decoded) == (0, []) and printed.startswith(f"{out}: 12 labelled, 12 of them before; tome_r=")
 
 
 def test_no_process_ends_before_the_file_is_whole(
@@ -160,7 +169,7 @@ def test_results_of_files_that_are_gone_count_as_before(classify: Classify, fold
     assert classify(folder, "-o", out)[0] == 0
     (folder / "clip3.wav").unlink()
     (folder / "new.wav").write_bytes((SPEECH / "yes_rms.wav").read_bytes())
-    assert classify(folder, "-o", out, "--resume")[1].startswith(f"{out}: 13 files, 12 of them before; tome_r=")
+    assert classify(folder, "-o", out, "--resume")[1].startswith(f"{out}: 13 labelled, 12 of them before; tome_r=")
 
 
 def test_what_several_processes_had_done_is_kept_by_one(
@@ -186,7 +195,7 @@ def test_a_bad_file_has_a_line_on_stderr_and_is_tried_again(
     good = bad.read_bytes()
     bad.write_bytes(b"")
     code, printed, errors = classify(folder, "-o", out)
-    assert code == 2 and printed.startswith(f"{out}: 11 files; ")
+    assert code == 2 and printed.startswith(f"{out}: 11 labelled, 1 failed; ")
     assert errors == f"fastast: {bad}: empty file (0 bytes); fetch or export it again\n"
     bad.write_bytes(good)
     decoded.clear()
@@ -395,7 +404,7 @@ def test_two_processes_make_the_file_that_one_makes(classify: Classify, folder: 
     assert classify(folder, "-o", tmp_path / "one.csv")[0] == 2
     first, second = finish(start_two(folder, "-o", tmp_path / "two.csv"))
     assert first[0] == second[0] == 2
-    assert first[1].startswith(f"{tmp_path / 'two.csv'}: 11 files; ") and second[1] == ""
+    assert first[1].startswith(f"{tmp_path / 'two.csv'}: 11 labelled, 1 failed; ") and second[1] == ""
     assert first[2].count("\n") == 1 and "empty file" in first[2] and second[2] == ""
     assert_same(tmp_path / "two.csv", tmp_path / "one.csv")
     assert sorted(path.name for path in tmp_path.glob("two*")) == ["two.csv", "two.csv.settings.json"]
@@ -421,9 +430,9 @@ def test_two_processes_killed_half_way_go_on(classify: Classify, tmp_path: Path)
     for process in both:
         process.send_signal(signal.SIGKILL)
     assert [code for code, _, _ in finish(both)] == [-signal.SIGKILL] * 2
-    done = {name for part in parts if part.is_file() for name, _ in records(part)}
+    done = {record.name for part in parts if part.is_file() for record in records(part)}
     assert 0 < len(done) < 240 and not out.exists()
     (code, printed, errors), (other, _, _) = finish(start_two(many, "-o", out, "--batch-size", 1, "--resume"))
     assert (code, other, errors) == (0, 0, "")
-    assert f"240 files, {len(done)} of them before" in printed
+    assert f"240 labelled, {len(done)} of them before" in printed
     assert_same(out, tmp_path / "whole.jsonl")
