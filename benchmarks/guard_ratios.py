@@ -84,7 +84,7 @@ def in_dtype(model: FastASTForAudioClassification, dtype: str) -> Callable[[torc
 
 
 def base_speedup(
-    rounds: int, *, frames: int, batch_size: int, r: int, schedule: str = "constant", dtype: str = "float32"
+    frames: int, batch_size: int, r: int, dtype: str = "float32", schedule: str = "constant", *, rounds: int
 ) -> float:
     """Of AST-base."""
     model = ast_base(frames)
@@ -92,7 +92,7 @@ def base_speedup(
     return speedup(model, batch_size, merges, rounds, dtype)
 
 
-def onnx_speedup(rounds: int, *, frames: int, r: int) -> float:
+def onnx_speedup(frames: int, r: int, *, rounds: int) -> float:
     """Of AST-base exported in float32 over stock AST in torch, one clip at a time."""
     try:
         for package in ("onnx", "onnxruntime"):
@@ -106,7 +106,7 @@ def onnx_speedup(rounds: int, *, frames: int, r: int) -> float:
         return median_ratio(partial(stock_ast(model), clips), partial(exported, clips), rounds)
 
 
-def preset_speedup(rounds: int, *, num_files: int, seconds: float) -> float:
+def preset_speedup(num_files: int, seconds: float, *, rounds: int) -> float:
     """Of AST-base by the preset `fast` over transformers' pipeline with stock AST, one file after the other."""
     try:
         from end_to_end import by_pipeline, pipeline_of, write_clips
@@ -124,18 +124,18 @@ def preset_speedup(rounds: int, *, num_files: int, seconds: float) -> float:
         return median_ratio(partial(by_pipeline, stock, 1, files), partial(fast, files, progress=False), rounds)
 
 
-def base_efficiency(rounds: int, *, frames: int, batch_size: int, r: int) -> float:
+def base_efficiency(frames: int, batch_size: int, r: int, *, rounds: int) -> float:
     """Of AST-base: its speed-up over what the MACs allow."""
     limit = complexity(ast_base(frames).config, r, "constant").speedup
-    return base_speedup(rounds, frames=frames, batch_size=batch_size, r=r) / limit
+    return base_speedup(frames, batch_size, r, rounds=rounds) / limit
 
 
-def bundled_speedup(rounds: int) -> float:
+def bundled_speedup(*, rounds: int) -> float:
     """Of the bundled checkpoint at its own r, one clip at a time."""
     return speedup(bundled(), 1, bundled().config.merges_per_layer(), rounds)
 
 
-def front_end_speedup(rounds: int, *, batch_size: int, frames: int) -> float:
+def front_end_speedup(batch_size: int, frames: int, *, rounds: int) -> float:
     """Of FastASTFeatureExtractor over ASTFeatureExtractor."""
     _, stock, fast = candidates_for(bundled(), frames, [0], ["constant"], "sdpa")
     if stock.front_end is None or fast.front_end is None:
@@ -144,6 +144,6 @@ def front_end_speedup(rounds: int, *, batch_size: int, frames: int) -> float:
     return median_ratio(partial(stock.front_end, clips), partial(fast.front_end, clips), rounds)
 
 
-def merging_share(rounds: int, *, tokens: int) -> float:
+def merging_share(tokens: int, *, rounds: int) -> float:
     """Of a float32 layer's time, for one clip."""
     return overhead(Setting("float32", tokens, batch_size=1), CPU, rounds).share

@@ -157,4 +157,4 @@ def test_every_real_check_can_be_measured(
     assert checks
     for check in checks:
         with suppress(guard.CannotMeasureError):
-            assert check.measure(1) > 0
+            assert check.measure(rounds=1) > 0
