@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from ..corpora import Corpus, is_multi_label, label_names, with_label_order
-from ..loading.checkpoint import load_classifier
+from ..loading.checkpoint import front_end_of, load_classifier
 from ..loading.saved_weights import weights_digest
 from ..merging.complexity import Complexity, complexity
 from ..metrics import UNREADABLE
@@ -161,7 +161,7 @@ class Sweep:
     def _load(self, checkpoint: str) -> tuple[FastASTForAudioClassification, FastASTFeatureExtractor, str]:
         """Model, front end, and a stamp that changes with either."""
         model = load_classifier(checkpoint).to(self.device).eval()
-        extractor = FastASTFeatureExtractor.from_pretrained(checkpoint)
+        extractor = front_end_of(model.config, checkpoint)
         self._configs[checkpoint] = model.config
         self._weights[checkpoint] = weights_digest(model.state_dict().values())
         parts = (self._weights[checkpoint], extractor.to_json_string(), model.config.to_json_string())

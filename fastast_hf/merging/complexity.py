@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from transformers import ASTConfig
 
 from ..model.configuration_fastast import FastASTConfig
-from ..model.feature_extraction_fastast import frame_samples, hop_samples
 from ..model.feature_extraction_fastast import num_frames as frames_of_samples
+from ..model.feature_extraction_fastast import window_samples
 from ..model.token_merging import NUM_PREFIX_TOKENS, capped_merges, merges_per_layer
 
 SAMPLING_RATE = 16000
@@ -177,22 +177,17 @@ def clip_frames(config: ASTConfig, num_frames: int | None = None, seconds: float
     """Frames of a clip whose length is given in frames, in seconds at 16 kHz, or not at all (`config.max_length`).
 
     Raises:
-        ValueError: Both are given, or the clip is shorter than one patch.
+        ValueError: Both are given, or `seconds` is shorter than one patch.
 
     Example:
         >>> clip_frames(ASTConfig(), seconds=5)
         498
     """
     if seconds is None:
-        num_frames = config.max_length if num_frames is None else num_frames
-        if num_frames < config.patch_size:
-            raise ValueError(
-                f"a clip of {num_frames} frames is asked for: one patch takes {config.patch_size}; give that or more"
-            )
-        return num_frames
+        return config.max_length if num_frames is None else num_frames
     if num_frames is not None:
         raise ValueError(f"num_frames={num_frames} and seconds={seconds:g} are both given: give one clip length")
-    shortest = frame_samples(SAMPLING_RATE) + (config.patch_size - 1) * hop_samples(SAMPLING_RATE)
+    shortest = window_samples(config.patch_size, SAMPLING_RATE)
     if not shortest <= seconds * SAMPLING_RATE < math.inf:
         raise ValueError(
             f"a clip of {seconds:g} seconds is asked for: one patch of {config.patch_size} frames takes "

@@ -89,7 +89,7 @@ def known_labels(model: str) -> list[str] | None:
         return None
     check_place(model)
     id2label = AutoConfig.from_pretrained(model, trust_remote_code=False).id2label
-    return [id2label[index] for index in range(len(id2label))]
+    return [str(id2label[index]) for index in range(len(id2label))]
 
 
 @dataclass

@@ -165,6 +165,17 @@ def test_it_is_used_for_bfloat16_with_its_rounding(gelu: bool) -> None:
     torch.testing.assert_close(fast_linear(layer, inputs, gelu=gelu).double(), expected, atol=5e-3, rtol=8e-3)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_whether_it_works_does_not_depend_on_the_default_dtype(dtype: torch.dtype) -> None:
+    expected = _onednn_works(dtype)
+    _onednn_works.cache_clear()
+    torch.set_default_dtype(torch.float16)
+    try:
+        assert _onednn_works(dtype) == expected
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
 @needs_onednn
 @torch.inference_mode()
 def test_a_model_that_merges_nothing_never_uses_it(make_fastast: Make, spectrogram: Make) -> None:

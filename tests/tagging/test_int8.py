@@ -224,3 +224,13 @@ def test_it_works_only_with_vnni(has_vnni: bool, monkeypatch: pytest.MonkeyPatch
 @needs_int8
 def test_the_models_class_is_kept(make_fastast: Make) -> None:
     assert type(to_int8(make_fastast())) is FastASTForAudioClassification
+
+
+def test_whether_it_works_does_not_depend_on_the_default_dtype() -> None:
+    expected = int8_works()
+    int8_works.cache_clear()
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        assert int8_works() == expected
+    finally:
+        torch.set_default_dtype(torch.float32)

@@ -211,7 +211,7 @@ def label_order(config: Any, label_names: Sequence[str]) -> list[int]:
         >>> label_order(ASTConfig(id2label={0: "cat", 1: "dog"}), ["dog", "cat"])
         [1, 0]
     """
-    own = {config.id2label[index]: index for index in range(config.num_labels)}
+    own = {str(config.id2label[index]): index for index in range(config.num_labels)}
     if set(own) != set(label_names):
         parts = [
             f"{which} alone has {len(names)}: {', '.join(map(repr, names[:5]))}{' …' if len(names) > 5 else ''}"

@@ -224,3 +224,9 @@ def test_fourier_transforms_are_of_a_length_without_large_prime_factors(samples:
             rest //= factor
     assert rest == 1 and length % 2 == 0
     assert samples <= length <= max(1.05 * samples, samples + 3)
+
+
+def test_labels_that_are_no_text_are_matched_as_text() -> None:
+    assert label_order(ASTConfig(id2label={0: 3, 1: 4}), ["4", "3"]) == label_order(
+        ASTConfig(id2label={0: "3", 1: "4"}), ["4", "3"]
+    )
