@@ -21,6 +21,8 @@ from datasets import (
 )
 
 from ..audio import AUDIO_EXTENSIONS
+from .errors import CorpusError
+from .overlap import check_overlap
 
 logger = logging.getLogger(__name__)
 
@@ -30,10 +32,6 @@ _UNDECODED_STRUCT = {"bytes": Value("binary"), "path": Value("string")}
 _MAX_SHARDS = 128  # of a local corpus that is streamed: enough for the workers of a large node
 
 Split = TypeVar("Split", Dataset, IterableDataset)
-
-
-class CorpusError(ValueError):
-    """A corpus that is not as it should be. The message is one line: what was given, what is wanted, what to do."""
 
 
 class Corpus(DatasetDict):
@@ -80,14 +78,15 @@ def build_corpus(
     """Make a corpus of the clips that are there and count the others; a split without any clip is left out.
 
     Raises:
-        CorpusError: If no clip at all is there.
+        CorpusError: If no clip at all is there, or one is in two splits.
     """
     column = "labels" if multi_label else "label"
     features = Features({"id": Value("string"), "audio": Value("string"), column: label_feature(names, multi_label)})
+    clips = {split: list(listed) for split, listed in clips.items()}
+    check_overlap({split: [clip.file for clip in listed if clip.file] for split, listed in clips.items()})
     splits: dict[str, Dataset] = {}
     missing: dict[str, int] = {}
     for split, listed in clips.items():
-        listed = list(listed)
         found = [clip for clip in listed if clip.file is not None]
         missing[split] = len(listed) - len(found)
         if found:

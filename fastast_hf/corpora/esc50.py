@@ -69,11 +69,14 @@ def _load_copy(hub_id: str, fold: int | None) -> Corpus:
 
 def _parse(where: str, row: Mapping[str, Any]) -> dict[str, Any]:
     try:
-        return {**row, "fold": int(row["fold"]), "target": int(row["target"])}
+        parsed = {**row, "fold": int(row["fold"]), "target": int(row["target"])}
     except (TypeError, ValueError):
         raise CorpusError(
             f"{where}: fold {row['fold']!r} and target {row['target']!r}; both must be whole numbers, mend the row"
         ) from None
+    if parsed["fold"] not in FOLDS:
+        raise CorpusError(f"{where}: fold {parsed['fold']}; ESC-50 has the folds 1 to 5, mend the row")
+    return parsed
 
 
 def _classes(source: str, rows: Iterable[Mapping[str, Any]]) -> tuple[list[str], dict[int, int]]:
@@ -90,6 +93,12 @@ def _classes(source: str, rows: Iterable[Mapping[str, Any]]) -> tuple[list[str],
 
 
 def _splits(source: str, rows: Iterable[Mapping[str, Any]], fold: int | None) -> list[str]:
+    seen: dict[str, int] = {}
+    for row in rows:
+        if row["filename"] in seen:
+            folds_of = f"{seen[row['filename']]} and {row['fold']}"
+            raise CorpusError(f"{source}: {row['filename']} is listed twice, in folds {folds_of}; list each clip once")
+        seen[row["filename"]] = row["fold"]
     folds = sorted({row["fold"] for row in rows})
     if fold is not None and (fold not in folds or len(folds) == 1):
         raise CorpusError(

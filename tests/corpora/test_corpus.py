@@ -21,7 +21,8 @@ FOLDER = Path("clips")
 def make_corpus(multi_label: bool, count: int = 5) -> Corpus:
     labels: list[Any] = [[i % 3, 2] if multi_label else i % 3 for i in range(count)]
     clips = [Clip(f"clip{i}", FOLDER / f"{i}.wav", label) for i, label in enumerate(labels)]
-    return build_corpus({"train": clips, "test": clips[:2]}, NAMES, FOLDER, multi_label)
+    test = [clip._replace(file=FOLDER / "test" / f"{clip.id}.wav") for clip in clips[:2]]
+    return build_corpus({"train": clips, "test": test}, NAMES, FOLDER, multi_label)
 
 
 def test_columns_are_id_undecoded_audio_and_label() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from small_corpora import write_esc50
 
 from fastast_hf.audio import load_audio
 from fastast_hf.corpora import CorpusError, label_names, load_corpus, with_label_order
@@ -158,3 +159,20 @@ def test_esc10_has_400_clips_in_five_folds() -> None:
         tested |= set(corpus["test"]["id"])
     assert len(tested) == 400
     assert label_names(corpus)[:3] == ["dog", "rooster", "rain"] and len(label_names(corpus)) == 10
+
+
+@pytest.mark.parametrize("fold", [1, 3])
+def test_a_clip_that_is_listed_in_two_folds_is_refused_whichever_is_tested(fold: int, tmp_path: Path) -> None:
+    root = write_esc50(tmp_path)
+    table = root / "meta" / "esc50.csv"
+    table.write_text(table.read_text() + "1-0-A-0.wav,2,0,dog,True,0,A\n")
+    with pytest.raises(CorpusError, match=r"esc50.csv: 1-0-A-0.wav is listed twice, in folds 1 and 2"):
+        load_corpus("esc50", root, fold=fold)
+
+
+def test_a_fold_that_esc50_has_not_is_refused(tmp_path: Path) -> None:
+    root = write_esc50(tmp_path)
+    table = root / "meta" / "esc50.csv"
+    table.write_text(table.read_text().replace("5-0-A-0.wav,5,", "5-0-A-0.wav,9,"))
+    with pytest.raises(CorpusError, match=r"line 18: fold 9; ESC-50 has the folds 1 to 5"):
+        load_corpus("esc50", root, fold=1)

@@ -28,7 +28,8 @@ def make_corpus(multi_label: bool = False) -> Corpus:
     labels: list[Any] = [[0, 2], [1], [], [2, 1]] if multi_label else [0, 1, 2, 1]
     clips = [Clip(str(i), Path(f"{i}.wav"), label) for i, label in enumerate(labels)]
     missing = Clip("gone", None, [] if multi_label else 0)
-    return build_corpus({"train": [*clips, missing], "test": clips[1:]}, NAMES, Path("clips"), multi_label)
+    test = [clip._replace(file=Path(f"test/{clip.id}.wav")) for clip in clips[1:]]
+    return build_corpus({"train": [*clips, missing], "test": test}, NAMES, Path("clips"), multi_label)
 
 
 @pytest.mark.parametrize("multi_label", [False, True])

@@ -1,0 +1,54 @@
+"""Clips that are in two splits: what was trained on must not be tested on."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from .errors import CorpusError
+
+logger = logging.getLogger(__name__)
+
+_MOST = 10_000  # files whose contents are compared: more take minutes to open
+_HEAD = 4096  # bytes that tell most files apart
+
+
+def check_overlap(splits: Mapping[str, Sequence[Path]]) -> None:
+    """Refuse a file that is in two splits, and warn of files with the same content (of up to 10,000 clips).
+
+    Raises:
+        CorpusError: A file is in two splits.
+    """
+    seen: dict[Path, str] = {}
+    for split, files in splits.items():
+        for file in files:
+            if seen.setdefault(file, split) != split:
+                raise CorpusError(f"{file}: in the splits {seen[file]} and {split}; list each clip in one split")
+    if len(splits) > 1 and len(seen) <= _MOST and (copies := _copies(seen)):
+        here, there = copies[0]
+        logger.warning(
+            "%d clips of one split have the content of a clip of another, %s that of %s: scores will be too good",
+            len(copies), here, there,
+        )  # fmt: skip
+
+
+def _copies(splits: Mapping[Path, str]) -> list[tuple[Path, Path]]:
+    """Files, each with an earlier one of the same content in another split."""
+    alike: dict[tuple[int, bytes], list[Path]] = defaultdict(list)
+    for file in splits:
+        with suppress(OSError), file.open("rb") as opened:  # what can't be opened is told where it is read
+            alike[file.stat().st_size, opened.read(_HEAD)].append(file)
+    copies = []
+    for files in alike.values():
+        if len({splits[file] for file in files}) < 2:
+            continue
+        first: dict[bytes, Path] = {}
+        for file in files:
+            original = first.setdefault(hashlib.sha256(file.read_bytes()).digest(), file)
+            if splits[original] != splits[file]:
+                copies.append((file, original))
+    return copies
