@@ -51,15 +51,10 @@ def add_corpus_options(parser: argparse.ArgumentParser) -> None:
     place.add_argument("--data", metavar="FOLDER", help="the folder that the corpus is in")
     place.add_argument("--hub-id", metavar="ID", help="a parquet copy on the Hub, instead of --data")
     parser.add_argument("--fold", metavar="N", help="ESC-50: the fold to test on (default: all five)")
-    parser.add_argument(
-        "--classes", type=int, choices=(12, 35), default=35, help="Speech Commands: how many classes (default: 35)"
-    )
-    parser.add_argument(
-        "--subset",
-        choices=("balanced", "full"),
-        default="balanced",
-        help="AudioSet: which training clips (default: balanced)",
-    )
+    classes = "Speech Commands: how many classes (default: 35)"
+    parser.add_argument("--classes", type=int, choices=(12, 35), help=classes)
+    subset = "AudioSet: which training clips (default: balanced)"
+    parser.add_argument("--subset", choices=("balanced", "full"), help=subset)
     labels = "AudioSet: class_labels_indices.csv (default: the folder's; for a Hub copy the checkpoint's labels)"
     parser.add_argument("--label-file", metavar="CSV", help=labels)
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -73,19 +76,47 @@ def launch(script: str, arguments: list[str]) -> int:
         here = int(processes) // int(given.get("--num-machines", 1))
         options = [part for name, its in _TORCHS.items() if name in given for part in (its, given[name])]
         launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(here), *options]
-        return subprocess.run([*launcher, path, *own], check=False).returncode
+        with _signals_passed_on():
+            return _exit_code(subprocess.run([*launcher, path, *own], check=False).returncode)
     if "--config-file" not in shared and not Path(default_config_file).is_file():
         # What accelerate would choose, and then warn of having chosen.
         for option, value in (("--num-processes", _devices()), ("--num-machines", 1)):
             shared += [] if option in shared else [option, str(value)]
         shared += ["--mixed-precision", "no", "--dynamo-backend", "no"]  # the script's --bf16 and --torch-compile
     try:
-        launch_command(launch_command_parser().parse_args([*shared, path, *own]))
+        with _signals_passed_on():
+            launch_command(launch_command_parser().parse_args([*shared, path, *own]))
     except subprocess.CalledProcessError as error:
-        return error.returncode
+        return _exit_code(error.returncode)
     except SystemExit as stop:
         return int(stop.code or 0)
     return 0
+
+
+@contextlib.contextmanager
+def _signals_passed_on() -> Iterator[None]:
+    """Pass the signals that end this process on to those started within, and wait for them to end."""
+    import psutil
+
+    def pass_on(number: int, frame: Any) -> None:
+        children = psutil.Process().children()
+        if not children:
+            raise SystemExit(128 + number)
+        for child in children if number != signal.SIGINT else ():  # a terminal's Ctrl-C has reached them
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.send_signal(number)
+
+    before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _exit_code(returned: int) -> int:
+    """As a shell has it: 128 and the signal that ended a process."""
+    return returned if returned >= 0 else 128 - returned
 
 
 def split_arguments(arguments: list[str]) -> tuple[list[str], list[str]]:

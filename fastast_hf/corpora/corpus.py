@@ -82,11 +82,11 @@ def build_corpus(
     """
     column = "labels" if multi_label else "label"
     features = Features({"id": Value("string"), "audio": Value("string"), column: label_feature(names, multi_label)})
-    clips = {split: list(listed) for split, listed in clips.items()}
-    check_overlap({split: [clip.file for clip in listed if clip.file] for split, listed in clips.items()})
+    whole = {split: list(listed) for split, listed in clips.items()}
+    check_overlap({split: [clip.file for clip in listed if clip.file] for split, listed in whole.items()})
     splits: dict[str, Dataset] = {}
     missing: dict[str, int] = {}
-    for split, listed in clips.items():
+    for split, listed in whole.items():
         found = [clip for clip in listed if clip.file is not None]
         missing[split] = len(listed) - len(found)
         if found:
@@ -102,7 +102,7 @@ def build_corpus(
             f"{folder}: none of the {sum(missing.values())} clips that the corpus lists is in this folder; looked for "
             f"{', '.join(AUDIO_EXTENSIONS)}; check the path, or unpack the clips there"
         )
-    for split in clips:
+    for split in whole:
         if split not in splits:
             logger.warning("%s: no clip of split %s is there; the split is left out", folder, split)
         elif missing[split]:

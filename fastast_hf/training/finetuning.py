@@ -19,7 +19,7 @@ from ..corpora.speech_commands import SILENCE, UNKNOWN
 from ..metrics import compute_metrics_for
 from ..model.configuration_fastast import check_place
 from ..model.feature_extraction_fastast import FastASTFeatureExtractor
-from .arguments import AugmentationArguments, ScheduleArguments
+from .arguments import OF_ONE_CORPUS, AugmentationArguments, ScheduleArguments
 from .batches import ClipDataset, balanced_weights
 from .streaming import ClipStream, count_epochs_in_steps
 from .trainer import FastASTTrainer
@@ -37,8 +37,8 @@ class CorpusArguments:
     hub_id: str | None = field(default=None, metadata={"help": "a parquet copy on the Hub, instead of --data"})
     streaming: bool = field(default=False, metadata={"help": "read clips as they are used; needs --max-steps"})
     fold: str | None = field(default=None, metadata={"help": "ESC-50: the fold to test on (1 to 5), or all"})
-    classes: int = field(default=35, metadata={"help": "Speech Commands: 35 or 12 classes"})
-    subset: str = field(default="balanced", metadata={"help": "AudioSet: balanced or full"})
+    classes: int | None = field(default=None, metadata={"help": "Speech Commands: 35 or 12 classes (default: 35)"})
+    subset: str | None = field(default=None, metadata={"help": "AudioSet: balanced or full (default: balanced)"})
     label_file: str | None = field(default=None, metadata={"help": "AudioSet: class_labels_indices.csv"})
     extra_data: str | None = field(
         default=None, metadata={"help": "more training clips: a folder with a subfolder a class"}
@@ -47,11 +47,21 @@ class CorpusArguments:
         default=False, metadata={"help": "draw clips of rare and common classes equally often"}
     )
 
+    def __post_init__(self) -> None:
+        for name, corpus in OF_ONE_CORPUS.items():
+            if (given := getattr(self, name)) is not None and self.corpus != corpus:
+                raise ValueError(
+                    f"{name} is {given!r}, and {self.corpus or 'no corpus'} has no such setting, only {corpus} has: "
+                    f"leave it out, or give --{name.replace('_', '-')} none where a recipe has it"
+                )
+        if self.corpus == "speech_commands":
+            self.classes = self.classes or 35
+        if self.corpus == "audioset":
+            self.subset = self.subset or "balanced"
+
     def folds(self) -> list[int | None]:
         """The folds to run: none of a corpus without folds."""
         if self.corpus != "esc50":
-            if self.fold is not None:
-                raise ValueError(f"fold is {self.fold!r}, and {self.corpus} has no folds: leave it out")
             return [None]
         if self.fold == "all":
             return [1, 2, 3, 4, 5]

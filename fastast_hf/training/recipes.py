@@ -181,6 +181,8 @@ def parse_with_recipe(parser: RecipeParser, argv: Sequence[str]) -> tuple[Any, .
     )
     if unknown:
         parser.refuse(unknown)
+    if any(getattr(part, "model", None) == "" for part in parsed):
+        raise ValueError("no model to start from: give --model, a checkpoint or timm/NAME, or none for a new model")
     return tuple(parsed)
 
 

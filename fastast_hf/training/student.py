@@ -28,8 +28,8 @@ class ModelArguments:
     """What to train, and how much it merges."""
 
     model: str | None = field(
-        default=None,
-        metadata={"help": "checkpoint to start from, or timm/NAME of a DeiT (default: none)"},
+        default="",
+        metadata={"help": "checkpoint to start from, timm/NAME of a DeiT, or none for a new model"},
     )
     frames: int | None = field(
         default=None, metadata={"help": "clip length in frames of 10 ms (default: the checkpoint's)"}
@@ -54,6 +54,9 @@ class ModelArguments:
     )
 
     def __post_init__(self) -> None:
+        # Empty where it was not given: sizes ask for a new model as well.
+        if self.model == "none" or (self.model == "" and any(getattr(self, size) is not None for size in _SIZES)):
+            self.model = None
         if min([0, *self.train_r]) < 0:
             raise ValueError(f"train_r holds {min(self.train_r)}: give numbers of tokens to merge, 0 or more")
         layers, heads, width = (self.of_new(name) for name in ("layers", "heads", "hidden_size"))

@@ -194,7 +194,7 @@ def test_train_launches_the_script_and_hands_on_its_exit_code(
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
     monkeypatch.setenv(PROGRAM, "")  # and take back what is set
     places = ["--data", str(tmp_path / "gone"), "--output", str(tmp_path / "out")]
-    assert main(["train", "--corpus", "esc50", "--fold", "1", *places, "--use_cpu"]) == 2
+    assert main(["train", "--corpus", "esc50", "--fold", "1", *places, "--use_cpu", "--model", "none"]) == 2
     printed = capfd.readouterr()
     assert printed.err.strip().splitlines()[-1].startswith("fastast train: ")
     assert "gone: no such folder" in printed.err and "Traceback" not in printed.err

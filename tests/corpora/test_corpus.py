@@ -38,8 +38,8 @@ def test_columns_are_id_undecoded_audio_and_label() -> None:
 
 
 def test_missing_clips_are_left_out_counted_and_said(caplog: pytest.LogCaptureFixture) -> None:
-    here, gone = Clip("a", FOLDER / "a.wav", 0), Clip("b", None, 1)
-    corpus = build_corpus({"train": [here, gone, here, gone, gone], "test": [here]}, NAMES, FOLDER)
+    here, gone, other = Clip("a", FOLDER / "a.wav", 0), Clip("b", None, 1), Clip("c", FOLDER / "c.wav", 0)
+    corpus = build_corpus({"train": [here, gone, here, gone, gone], "test": [other]}, NAMES, FOLDER)
     assert corpus["train"]["id"][:] == ["a", "a"]
     assert corpus.missing == {"train": 3, "test": 0}
     assert "3 clips of split train are missing" in caplog.text

@@ -118,7 +118,9 @@ def test_from_a_checkpoint_compiled_with_accumulation(tmp_path: Path) -> None:
 
 
 def test_a_wrong_start_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
-    failed = run("run_finetune.py", "--corpus", "esc50", "--fold", 1, "--data", tmp_path / "gone", "--use_cpu")
+    failed = run(
+        "run_finetune.py", "--corpus", "esc50", "--fold", 1, "--data", tmp_path / "gone", *SMALL, "--output", tmp_path
+    )
     assert failed.returncode == 2
     assert failed.stderr.strip().splitlines()[-1].startswith("run_finetune.py: ")
     assert "gone: no such folder" in failed.stderr

@@ -106,6 +106,13 @@ def test_wrong_folds_are_refused(corpus: str, fold: str | None) -> None:
         CorpusArguments(corpus=corpus, fold=fold).folds()
 
 
+@pytest.mark.parametrize("setting", [{"classes": 12}, {"subset": "full"}, {"label_file": "no.csv"}, {"fold": "1"}])
+def test_a_setting_of_another_corpus_is_refused(setting: dict[str, Any]) -> None:
+    (name,) = setting
+    with pytest.raises(ValueError, match=f"{name} is .*, and audiofolder has no such setting, only .* has: leave it"):
+        CorpusArguments(corpus="audiofolder", **setting)
+
+
 def build(corpus_settings: CorpusArguments, tmp_path: Path, **settings: Any) -> Any:
     augment = AugmentationArguments(noise=settings.pop("noise", 0.0))
     learning = LearningArguments(early_stopping=settings.pop("early_stopping", None))

@@ -87,7 +87,7 @@ WRONG_VALUES = [
 
 
 def parsed(*argv: str) -> dict[str, Any]:
-    parts = parse_with_recipe(RecipeParser(CLASSES, prog="train"), argv)
+    parts = parse_with_recipe(RecipeParser(CLASSES, prog="train"), ["--model", "none", *argv])
     assert [type(part) for part in parts] == list(CLASSES)
     return {key: value for part in parts for key, value in vars(part).items()}
 
@@ -117,7 +117,8 @@ def test_distillation_is_the_corpus_recipe_with_a_teacher(name: str, base: str) 
 @pytest.mark.parametrize(("name", "expected"), TEACHERS.items())
 def test_teachers_have_their_published_settings(name: str, expected: dict[str, Any]) -> None:
     classes = (CorpusArguments, TeacherModelArguments, *CLASSES[2:])
-    parts = parse_with_recipe(RecipeParser(classes), ["--recipe", name, "--use_cpu"])
+    start = ["--model", "teacher"] if name in ("teacher_passt_esc50", "teacher_passt_speech_commands") else []
+    parts = parse_with_recipe(RecipeParser(classes), ["--recipe", name, "--use_cpu", *start])
     settings = {key: value for part in parts for key, value in vars(part).items()}
     for key, value in expected.items():
         assert settings[key] == value, key
@@ -222,7 +223,17 @@ def test_a_wrong_option_is_one_line(argv: list[str], said: str, capsys: pytest.C
 
 @pytest.mark.parametrize("between", "-_")
 def test_options_are_spelled_with_hyphens_or_underscores(between: str) -> None:
-    argv = ["--output-dir", "out", "--learning-rate=0.5", "--tome-r", "3", "--label-file", "my_labels.csv"]
+    argv = [
+        "--output-dir",
+        "out",
+        "--learning-rate=0.5",
+        "--tome-r",
+        "3",
+        "--label-file",
+        "my_labels.csv",
+        "--corpus",
+        "audioset",
+    ]
     settings = parsed(
         *("--" + part[2:].replace("-", between) if part[0] == "-" else part for part in argv), "--use-cpu"
     )
@@ -271,3 +282,27 @@ def test_help_all_has_transformers_settings_too(capsys: pytest.CaptureFixture[st
 def test_a_recipe_may_be_empty(tmp_path: Path) -> None:
     (tmp_path / "empty.yaml").write_text("# nothing\n")
     assert read_recipe(tmp_path / "empty.yaml") == {}
+
+
+@pytest.mark.parametrize("kind", [ModelArguments, TeacherModelArguments])
+def test_a_new_model_is_asked_for_in_so_many_words_or_by_its_size(kind: Any) -> None:
+    parser = (kind, TrainingArguments)
+    with pytest.raises(ValueError, match=r"no model to start from: give --model, .* or none for a new model"):
+        parse_with_recipe(RecipeParser(parser), ["--frames", "64", "--use_cpu"])
+    for asked in (["--model", "none"], ["--layers", "2"]):
+        assert parse_with_recipe(RecipeParser(parser), [*asked, "--use_cpu"])[0].model is None
+
+
+@pytest.mark.parametrize("option", ["--gain", "--learning_rate", "--mean"])
+def test_numbers_are_finite(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parsed(option, "nan", "--use_cpu")
+    assert "invalid float value: 'nan'" in capsys.readouterr().err
+
+
+def test_each_epoch_is_saved_scored_and_logged_unless_another_measure_is_given() -> None:
+    names = ("save_strategy", "eval_strategy", "logging_strategy", "save_total_limit")
+    settings = parsed("--use_cpu")
+    assert [settings[name] for name in names] == ["epoch", "epoch", "epoch", 2]
+    settings = parsed("--use_cpu", "--save-steps", "30", "--eval-strategy", "no", "--logging_steps=5")
+    assert [settings[name] for name in names] == ["steps", "no", "steps", 2]

@@ -12,7 +12,7 @@ common=(--resume --corpus speech_commands --classes 12 --data "$data" --per_devi
 
 # First without the padding of a second's clips, a quarter of the tokens: this is where it learns to hear.
 [[ -f $out/words-1/manifest.csv ]] || python training/synthesise_words.py "$out/words-1" --commands 120 --others 50 --seed 0
-python training/run_finetune.py "${common[@]}" --extra_data "$out/words-1" --output_dir "$out/1" --frames 98 --tome_r 8 \
+python training/run_finetune.py "${common[@]}" --extra_data "$out/words-1" --output_dir "$out/1" --model none --frames 98 --tome_r 8 \
   --num_train_epochs 16 --warmup_steps 200 --lr_scheduler_type constant_with_warmup --speed 1.12 --train_r 4 8 16 24 40
 
 # Then as it will be used, padded to 128 frames, with the learning rate going to 0.

@@ -42,7 +42,7 @@ class TeacherModelArguments:
 
     architecture: str = field(default="cnn", metadata={"help": "cnn, passt or efficientat"})
     model: str | None = field(
-        default=None,
+        default="",
         metadata={
             "help": "timm/NAME (ImageNet), a teacher's checkpoint, or a .pth or .pt of PSLA, PaSST or EfficientAT"
         },
@@ -72,6 +72,11 @@ class TeacherModelArguments:
     rate: int | None = field(
         default=None, metadata={"help": "sampling rate of a new passt's front end, Hz (default: 32000)"}
     )
+
+    def __post_init__(self) -> None:
+        # Empty where it was not given: sizes ask for a new model as well.
+        if self.model == "none" or (self.model == "" and any(getattr(self, size) is not None for size in _NEW)):
+            self.model = None
 
     def of_new(self, name: str) -> Any:
         """A setting that only a teacher without a checkpoint of its own has."""
