@@ -68,7 +68,6 @@ def fastast_from_deit(
             )
     fields = {"layer_norm_eps": deit.norm.eps, **config_fields, **sizes}
     config = FastASTConfig(**fields) if config is None else FastASTConfig.from_ast(config, **fields)
-    config.patch_grid_of(config.max_length)  # raises where a clip is shorter than a patch
 
     model = FastASTForAudioClassification(config)
     model.audio_spectrogram_transformer.load_state_dict(_encoder_weights(deit, config.patch_grid))

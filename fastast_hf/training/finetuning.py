@@ -49,9 +49,9 @@ class CorpusArguments:
 
     def __post_init__(self) -> None:
         for name, corpus in OF_ONE_CORPUS.items():
-            if (given := getattr(self, name)) is not None and self.corpus != corpus:
+            if (given := getattr(self, name)) is not None and self.corpus not in ("", corpus):
                 raise ValueError(
-                    f"{name} is {given!r}, and {self.corpus or 'no corpus'} has no such setting, only {corpus} has: "
+                    f"{name} is {given!r}, and {self.corpus} has no such setting, only {corpus} has: "
                     f"leave it out, or give --{name.replace('_', '-')} none where a recipe has it"
                 )
         if self.corpus == "speech_commands":
