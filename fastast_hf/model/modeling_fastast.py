@@ -29,8 +29,6 @@ from .token_merging import NUM_PREFIX_TOKENS, attention_bias, merges_per_layer, 
 # keyed on the name of the inner class; without this line every layer of FastASTModel would stay random.
 register_checkpoint_conversion_mapping("FastASTModel", get_checkpoint_conversion_mapping("ASTModel"), overwrite=True)
 
-_HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "subfolder", "token")
-
 
 @dataclass
 class FastASTModelOutput(BaseModelOutputWithPooling):
@@ -79,11 +77,9 @@ class FastASTPreTrainedModel(ASTPreTrainedModel):
         """
         if pretrained_model_name_or_path is None:  # transformers takes config= and state_dict= this way
             return super().from_pretrained(None, *args, config=config, **kwargs)
-        hub = {key: kwargs[key] for key in _HUB_ARGUMENTS if key in kwargs}
-        stored, _ = FastASTConfig.get_config_dict(pretrained_model_name_or_path, **hub)
+        stored, _ = FastASTConfig.get_config_dict(pretrained_model_name_or_path, **kwargs)
         stored_length = stored.get("max_length", FastASTConfig.max_length)
-        given = config.max_length if isinstance(config, ASTConfig) else stored_length
-        max_length = kwargs.pop("max_length", given)
+        max_length = kwargs.pop("max_length", config.max_length if isinstance(config, ASTConfig) else stored_length)
         if isinstance(config, ASTConfig):  # the Auto classes pass one
             config = FastASTConfig.from_ast(config, max_length=stored_length)
         loaded = super().from_pretrained(pretrained_model_name_or_path, *args, config=config, **kwargs)
