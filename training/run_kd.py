@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
+import torch
 from transformers import TrainingArguments
 
 from fastast_hf.corpora import Corpus, StreamingCorpus
 from fastast_hf.distillation.trainer import CMKDTrainer, DistillationArguments, build_distillation, check_teachers
+from fastast_hf.distillation.unlabelled import labelled_by, with_agreement
 from fastast_hf.errors import one_line_errors
 from fastast_hf.training.arguments import AugmentationArguments, ScheduleArguments
 from fastast_hf.training.finetuning import CorpusArguments, LearningArguments, build_trainer
@@ -32,6 +35,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = RecipeParser((*PARTS, ScheduleArguments, RunArguments, TrainingArguments))
     *settings, args = parse_with_recipe(parser, sys.argv[1:] if argv is None else argv)
     corpus_settings, model_settings, distillation, learning, augment, schedule, run = settings
+    unlabelled = corpus_settings.corpus == "unlabelled"
+    if unlabelled:
+        if distillation.lam:
+            raise ValueError(f"lam is {distillation.lam}, and unlabelled sound has no ground truth: give --lam 0")
+        if corpus_settings.streaming:
+            raise ValueError("a stream can't be labelled by its teacher beforehand: leave out --streaming")
+        corpus_settings.teacher_knows = distillation.knows()
     check_teachers(distillation, corpus_settings, extractor_of(model_settings))
 
     def build(corpus: Corpus | StreamingCorpus, fold: int | None) -> FastASTTrainer:
@@ -40,9 +50,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         teaching["teacher"].check_rate(extractor_of(model_settings).sampling_rate)
         extractor = build_extractor(model_settings, model, corpus)
         shared = (corpus_settings, learning, augment, schedule, args)
-        return build_trainer(
+        if unlabelled:
+            kept = Path(distillation.teacher_scores or args.output_dir)
+            where = (extractor.sampling_rate, kept, args.eval_batch_size, args.device)
+            with args.main_process_first(desc="what the teacher says"):
+                corpus, likeliest, mean = labelled_by(teaching["teacher"], corpus, *where)
+            if model_settings.model is None:  # so that its first steps need not learn how rare each class is
+                model.classifier.dense.bias.data.copy_(torch.logit(mean, eps=1e-4))
+        trainer = build_trainer(
             model, extractor, corpus, *shared, trainer_class=CMKDTrainer, train_r=model_settings.train_r, **teaching
         )
+        if unlabelled:
+            trainer.compute_metrics = with_agreement(trainer.compute_metrics, likeliest)
+        return trainer
 
     run_folds(corpus_settings, args, run.resume, settings, build)
     return 0

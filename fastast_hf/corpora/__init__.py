@@ -13,6 +13,7 @@ from .corpus import Corpus, CorpusError, StreamingCorpus, stream
 from .esc50 import load_esc50
 from .labels import is_multi_label, label_names, with_label_order
 from .speech_commands import load_speech_commands
+from .unlabelled import load_unlabelled
 
 __all__ = [
     "CORPORA",
@@ -30,6 +31,7 @@ _LOADERS = {
     "speech_commands": load_speech_commands,
     "audioset": load_audioset,
     "audiofolder": load_audiofolder,
+    "unlabelled": load_unlabelled,
 }
 CORPORA = tuple(_LOADERS)
 
@@ -53,13 +55,14 @@ def load_corpus(
     `datasets.distributed.split_dataset_by_node`.
 
     Args:
-        name: "esc50", "speech_commands", "audioset" or "audiofolder"; the modules of these names say what they read.
+        name: "esc50", "speech_commands", "audioset", "audiofolder" or "unlabelled"; the modules of these names
+            say what they read.
         root: The corpus' folder (of Speech Commands also its archive).
         hub_id: A parquet copy on the Hub or in a local folder, instead of `root`.
         fold: ESC-50 only: the fold to test on, 1 to 5.
         streaming: Return `train` as an `IterableDataset`. A Hub copy of AudioSet is then read as it is used; what is
             local, and ESC-50's copy, is listed first and streamed in shards. Other splits are read whole.
-        options: `classes` of Speech Commands; `subset` and `labels` of AudioSet.
+        options: `classes` of Speech Commands; `subset` and `labels` of AudioSet; `labels` of unlabelled sound.
 
     Returns:
         The splits, and `missing`.

@@ -42,11 +42,7 @@ def load_audiofolder(root: Path | None = None, hub_id: str | None = None) -> Cor
         )
     assert root is not None
     check_folder(root, "one folder of recordings for each class")
-    folders = {
-        split: next((root / name for name in names if (root / name).is_dir()), None)
-        for split, names in _SPLITS.items()
-    }
-    given = {split: folder for split, folder in folders.items() if folder is not None}
+    given = split_folders(root)
     if "train" in given and len(given) > 1:
         splits = {split: _find_classes(folder) for split, folder in given.items()}
     else:
@@ -76,6 +72,18 @@ def load_audiofolder(root: Path | None = None, hub_id: str | None = None) -> Cor
     return build_corpus(clips, names, root)
 
 
+def split_folders(root: Path) -> dict[str, Path]:
+    """The folders in `root` that are named after splits."""
+    folders = {split: [root / name for name in names if (root / name).is_dir()] for split, names in _SPLITS.items()}
+    return {split: found[0] for split, found in folders.items() if found}
+
+
+def held_out(root: Path, files: list[Path]) -> set[Path]:
+    """A fifth of the files, but not all: those whose paths relative to `root` have the smallest SHA-256."""
+    count = min(max(1, round(_TEST_SHARE * len(files))), len(files) - 1)
+    return set(sorted(files, key=lambda file: _digest(file.relative_to(root)))[:count])
+
+
 def _find_classes(folder: Path) -> Classes:
     """The audio files of each class folder that has any."""
     classes = {}
@@ -95,10 +103,9 @@ def _split(root: Path, classes: Classes) -> tuple[Classes, Classes]:
     train: Classes = {}
     test: Classes = {}
     for name, files in classes.items():
-        count = min(max(1, round(_TEST_SHARE * len(files))), len(files) - 1)
-        held_out = set(sorted(files, key=lambda file: _digest(file.relative_to(root)))[:count])
-        train[name] = [file for file in files if file not in held_out]
-        test[name] = [file for file in files if file in held_out]
+        tested = held_out(root, files)
+        train[name] = [file for file in files if file not in tested]
+        test[name] = [file for file in files if file in tested]
     return train, test
 
 

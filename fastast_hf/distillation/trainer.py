@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,13 +16,16 @@ from ..corpora import Corpus, StreamingCorpus, label_names
 from ..corpora.audioset import read_labels
 from ..loading.devices import DTYPES
 from ..model.feature_extraction_fastast import FastASTFeatureExtractor
-from ..training.finetuning import CorpusArguments
+from ..training.finetuning import CorpusArguments, known_labels
 from ..training.results import check_fold
 from ..training.trainer import FastASTTrainer, clip_losses
 from ..training.views import View
 from .teachers.logit_cache import LogitCache
 from .teachers.released import is_released
+from .teachers.scorer import ScorerTeacher
 from .teachers.teacher import Teacher, teacher_probabilities
+
+logger = logging.getLogger(__name__)
 
 
 def cmkd_loss(
@@ -114,6 +118,11 @@ class DistillationArguments:
         metadata={"help": "ask the teacher once for each clip, without augmentation"},
     )
 
+    teacher_scores: str | None = field(
+        default=None,
+        metadata={"help": "folder for what it says of unlabelled clips, kept for later runs (default: the output's)"},
+    )
+
     def __post_init__(self) -> None:
         if self.teacher_dtype not in DTYPES:
             raise ValueError(f"teacher_dtype is {self.teacher_dtype!r}: choose one of {', '.join(DTYPES)}")
@@ -131,6 +140,10 @@ class DistillationArguments:
                 f"{self.teacher} does not name its labels: give --teacher-labels class_labels_indices.csv"
             )
         return read_labels(Path(self.teacher_labels))[0]
+
+    def knows(self) -> list[str] | None:
+        """The labels that the teacher tells apart, in its order."""
+        return self.own_labels() or known_labels(self.teacher)
 
 
 def build_distillation(
@@ -196,7 +209,8 @@ class CMKDTrainer(FastASTTrainer):
     Args:
         args: [`FastASTTrainer`]'s.
         extractor: The student's front end.
-        teacher: On the student's device and in its order of labels.
+        teacher: On the student's device and in its order of labels; or anything that has `scores(waveforms) →
+            probabilities`, as [`ScorerTeacher`] describes it.
         lam: λ of equation 1.
         tau: τ of the same.
         cache_file: Have the teacher hear each training clip once, as it is, and keep its logits here: cheaper, and no
@@ -211,7 +225,7 @@ class CMKDTrainer(FastASTTrainer):
         self,
         *args: Any,
         extractor: FastASTFeatureExtractor,
-        teacher: Teacher,
+        teacher: Any,
         lam: float = 0.1,
         tau: float = 1.0,
         cache_file: Path | None = None,
@@ -221,14 +235,19 @@ class CMKDTrainer(FastASTTrainer):
             raise ValueError(f"lam is {lam}: give the share of the ground truth, 0 to 1")
         if tau <= 0:
             raise ValueError(f"tau is {tau}: give a temperature above 0")
+        if not isinstance(teacher, Teacher):
+            teacher = ScorerTeacher(teacher, kwargs.get("loss", "cross_entropy"))
         if cache_file is None:
             teacher.check_hearing(extractor)
         else:  # it hears the clips themselves, now
             teacher.check_rate(extractor.sampling_rate)
         super().__init__(*args, extractor=extractor, **kwargs)
+        if cache_file is not None and self.augment.overlay:
+            raise ValueError("a teacher that heard the clips as they are knows no overlay: leave out --cache-teacher")
         self.teacher, self.lam, self.tau = teacher, lam, tau
         self.cache: LogitCache | None = None
         if cache_file is not None:
+            logger.info("the teacher hears each clip once, as it is: this is not consistent teaching")
             with self.args.main_process_first(desc="the teacher's logits"):
                 self.cache = LogitCache.of(
                     teacher,

@@ -20,10 +20,13 @@ class AugmentationArguments:
     speed: float = field(default=1.0, metadata={"help": "play at 1/this to this times the speed"})
     shift: float = field(default=0.0, metadata={"help": "shift by up to this many seconds"})
     gain: float = field(default=0.0, metadata={"help": "change the loudness by up to this many dB"})
-    noise: float = field(default=0.0, metadata={"help": "share of clips that get noise of class _silence_"})
+    overlay: float = field(default=0.0, metadata={"help": "share of clips that get another laid over them, or two"})
+    noise: float = field(
+        default=0.0, metadata={"help": "share of clips that get noise, of class _silence_ or else computed"}
+    )
 
     def __post_init__(self) -> None:
-        for name in ("mixup", "noise"):
+        for name in ("mixup", "overlay", "noise"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}: give a share of the clips, 0 to 1")
         if self.speed < 1 or self.mixup_beta <= 0:

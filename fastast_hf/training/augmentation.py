@@ -86,6 +86,55 @@ def add_noise(
     return waveforms + torch.where(torch.rand(batch, 1, device=device) < probability, scale, 0.0) * chosen * inside
 
 
+def coloured_noise(count: int, samples: int, seed: int = 0) -> Tensor:
+    """Noise (count, samples) from white to brown: a power that falls with the frequency to a power of 0 to 2.
+
+    Example:
+        >>> coloured_noise(2, 1000).square().mean(dim=1).sqrt()
+        tensor([0.1000, 0.1000])
+    """
+    generator = torch.Generator().manual_seed(seed)
+    spectrum = torch.fft.rfft(torch.randn(count, samples, generator=generator))
+    slope = torch.rand(count, 1, generator=generator)  # of the amplitude
+    noise = torch.fft.irfft(spectrum * torch.arange(spectrum.shape[1]).clamp(min=1) ** -slope, n=samples)
+    return 0.1 * noise / noise.square().mean(dim=1, keepdim=True).sqrt()
+
+
+def overlay(
+    waveforms: Tensor, num_samples: Tensor, targets: Tensor, probability: float, low_db: float, high_db: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Lay over some clips another one of the batch each, at a random onset, whole.
+
+    Args:
+        waveforms: (B, n), zeros after each clip's end.
+        num_samples: (B,) samples that are the clip's.
+        targets: (B, classes); a clip gets those of the other, too.
+        probability: How likely a clip is to get another.
+        low_db: The loudest other, in decibels of the clip's mean power over its own.
+        high_db: The faintest.
+
+    Returns:
+        The clips, their lengths and targets: a clip now lasts as long as what was laid over it.
+
+    Example:
+        >>> clips, lengths, targets = overlay(torch.ones(2, 8), torch.tensor([8, 2]), torch.eye(2), 0.0, 0.0, 0.0)
+        >>> clips.sum(), lengths, targets.sum()
+        (tensor(16.), tensor([8, 2]), tensor(2.))
+    """
+    (batch, length), device = waveforms.shape, waveforms.device
+    partner = torch.randperm(batch, device=device)
+    chosen = (torch.rand(batch, device=device) < probability) & (partner != torch.arange(batch, device=device))
+    onset = (torch.rand(batch, device=device) * (length - num_samples[partner] + 1)).long()
+    index = torch.arange(length, device=device) - onset.unsqueeze(1)
+    others = waveforms[partner].gather(1, index.clamp(0, length - 1)) * (index >= 0)
+    rms = (waveforms.square().sum(dim=1) / num_samples).sqrt()
+    ratio = 10 ** (torch.empty(batch, device=device).uniform_(low_db, high_db) / 20)
+    scale = torch.where(chosen, rms / (rms[partner] * ratio).clamp(min=1e-8), 0.0)
+    ends = torch.where(chosen, onset + num_samples[partner], 0)
+    more = torch.where(chosen.unsqueeze(1), targets[partner], 0.0)
+    return waveforms + scale.unsqueeze(1) * others, torch.maximum(num_samples, ends), torch.maximum(targets, more)
+
+
 def mixup(
     waveforms: Tensor, num_samples: Tensor, partners: Tensor, partner_samples: Tensor, weights: Tensor
 ) -> Tensor:

@@ -96,7 +96,10 @@ def decoded(row: dict[str, Any], num_classes: int, sampling_rate: int, max_sampl
     Raises:
         AudioError: The clip can't be read.
     """
-    samples = torch.from_numpy(load_audio(row["audio"], sampling_rate)[:max_samples])
+    start = round(row.get("start", 0) * sampling_rate)  # of an excerpt
+    samples = torch.from_numpy(load_audio(row["audio"], sampling_rate)[start : start + max_samples])
+    if not len(samples):
+        raise AudioError(f"{row['audio']['path']}: ends before {row['start']:g} s; export it again")
     waveform = torch.zeros(max_samples)
     waveform[: len(samples)] = samples
     targets = torch.zeros(num_classes)

@@ -20,6 +20,7 @@ from ..metrics import compute_metrics_for
 from ..model.configuration_fastast import check_place
 from ..model.feature_extraction_fastast import FastASTFeatureExtractor
 from .arguments import OF_ONE_CORPUS, AugmentationArguments, ScheduleArguments
+from .augmentation import coloured_noise
 from .batches import ClipDataset, balanced_weights
 from .streaming import ClipStream, count_epochs_in_steps
 from .trainer import FastASTTrainer
@@ -27,12 +28,14 @@ from .weight_averaging import WeightAverage
 
 logger = logging.getLogger(__name__)
 
+NOISES = 32  # to draw from, where they are computed
+
 
 @dataclass
 class CorpusArguments:
     """What to train on."""
 
-    corpus: str = field(default="", metadata={"help": "esc50, speech_commands, audioset or audiofolder"})
+    corpus: str = field(default="", metadata={"help": "esc50, speech_commands, audioset, audiofolder or unlabelled"})
     data: str | None = field(default=None, metadata={"help": "the corpus' folder"})
     hub_id: str | None = field(default=None, metadata={"help": "a parquet copy on the Hub, instead of --data"})
     streaming: bool = field(default=False, metadata={"help": "read clips as they are used; needs --max-steps"})
@@ -46,6 +49,9 @@ class CorpusArguments:
     balanced_sampling: bool = field(
         default=False, metadata={"help": "draw clips of rare and common classes equally often"}
     )
+
+    # What a teacher tells apart, for unlabelled sound; no setting of its own.
+    teacher_knows: list[str] | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         for name, corpus in OF_ONE_CORPUS.items():
@@ -80,6 +86,8 @@ class CorpusArguments:
         options: dict[str, Any] = {}
         if self.corpus == "speech_commands":
             options = {"classes": self.classes}
+        elif self.corpus == "unlabelled":
+            options = {"labels": self.teacher_knows}
         elif self.corpus == "audioset":
             options = {"subset": self.subset}
             if self.label_file is not None:
@@ -200,7 +208,9 @@ def build_trainer(
         train = ClipDataset(rows, *shape, substitute=True)
         if corpus_settings.balanced_sampling:
             weights = balanced_weights(classes)
-        if augment.noise > 0 and SILENCE in label_names(corpus):
+        if augment.noise > 0 and SILENCE not in label_names(corpus):
+            noise = coloured_noise(NOISES, shape[2])
+        elif augment.noise > 0:
             silent = label_names(corpus).index(SILENCE)
             noise = noise_clips(ClipDataset(rows, *shape), [i for i, label in enumerate(classes) if label == silent])
     held_out = {split: ClipDataset(corpus[split], *shape) for split in ("validation", "test") if split in corpus}

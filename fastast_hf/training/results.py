@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,16 @@ from ..loading.places import is_here, short_name
 from .arguments import OF_ONE_CORPUS
 
 # Settings that may name files and folders.
-PLACES = ("model", "teacher", "teacher_labels", "imagenet_weights", "data", "extra_data", "label_file")
+PLACES = (
+    "model",
+    "teacher",
+    "teacher_labels",
+    "teacher_scores",
+    "imagenet_weights",
+    "data",
+    "extra_data",
+    "label_file",
+)
 
 
 def written_settings(settings: Sequence[Any]) -> dict[str, Any]:
@@ -28,8 +37,8 @@ def written_settings(settings: Sequence[Any]) -> dict[str, Any]:
     Returns:
         `settings`, and in `local` those of them that name a file or folder of this machine, by its last part alone.
     """
-    parts = [asdict(part) for part in settings if not isinstance(part, transformers.TrainingArguments)]
-    written = {key: value for part in parts for key, value in part.items()}
+    parts = [part for part in settings if not isinstance(part, transformers.TrainingArguments)]
+    written = {item.name: getattr(part, item.name) for part in parts for item in fields(part) if item.init}
     strange = [key for key, corpus_name in OF_ONE_CORPUS.items() if written.get("corpus") != corpus_name]
     kept = {key: value for key, value in written.items() if key not in strange}
     local = [key for key in PLACES if is_here(kept.get(key))]

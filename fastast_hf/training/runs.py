@@ -35,6 +35,7 @@ _MAY_CHANGE = (
     "resume",
     "teacher",
     "teacher_labels",
+    "teacher_scores",
     "frames",
     "mean",
     "std",
@@ -42,6 +43,7 @@ _MAY_CHANGE = (
     "layers",
     "heads",
     "stride",
+    "mel_bins",
 )
 
 
@@ -252,8 +254,11 @@ def _next_commands(root: Path, corpus: CorpusArguments, folds: Sequence[int | No
     named = [corpus.corpus, *place, *(["--fold", corpus.fold] if corpus.fold and len(folds) == 1 else [])]
     if json.loads((model / "config.json").read_text())["model_type"] != FastASTConfig.model_type:
         return [f"fastast distill --corpus {shlex.join(named)} --teacher {shlex.quote(str(root))}", "fastast push"]
+    classify = f"fastast classify RECORDING --model {shlex.quote(str(model))}"
+    if corpus.corpus == "unlabelled":
+        return [classify]
     return [
-        f"fastast classify RECORDING --model {shlex.quote(str(model))}",
+        classify,
         f"fastast evaluate {shlex.join(named)} --model {shlex.quote(str(root))}",
     ]
 

@@ -20,7 +20,7 @@ from .initialisation import initialised
 logger = logging.getLogger(__name__)
 
 
-_SIZES = {"hidden_size": 192, "layers": 12, "heads": 3, "stride": 10}  # of a model from nothing
+_SIZES = {"hidden_size": 192, "layers": 12, "heads": 3, "stride": 10, "mel_bins": 128}  # of a model from nothing
 
 
 @dataclass
@@ -52,6 +52,7 @@ class ModelArguments:
     stride: int | None = field(
         default=None, metadata={"help": "frames from patch to patch of a new model (default: 10)"}
     )
+    mel_bins: int | None = field(default=None, metadata={"help": "of a model from nothing (default: 128)"})
 
     def __post_init__(self) -> None:
         # Empty where it was not given: sizes ask for a new model as well.
@@ -69,7 +70,7 @@ class ModelArguments:
             raise ValueError(f"std is {self.std}: give the standard deviation of the log-mel values, above 0")
 
     def of_new(self, size: str) -> int:
-        """`hidden_size`, `layers`, `heads` or `stride` of a model from nothing."""
+        """`hidden_size`, `layers`, `heads`, `stride` or `mel_bins` of a model from nothing."""
         given: int | None = getattr(self, size)
         return _SIZES[size] if given is None else given
 
@@ -108,6 +109,7 @@ def build_model(
             intermediate_size=4 * settings.of_new("hidden_size"),
             frequency_stride=settings.of_new("stride"),
             time_stride=settings.of_new("stride"),
+            num_mel_bins=settings.of_new("mel_bins"),
             layer_norm_eps=1e-6,
             problem_type=problem,
             **settings.merging,
@@ -147,6 +149,7 @@ def _sizes(config: FastASTConfig) -> dict[str, int]:
         "layers": config.num_hidden_layers,
         "heads": config.num_attention_heads,
         "stride": config.time_stride,
+        "mel_bins": config.num_mel_bins,
     }
 
 
@@ -155,7 +158,7 @@ def extractor_of(settings: ModelArguments) -> FastASTFeatureExtractor:
     sizes: dict[str, Any] = {} if settings.frames is None else {"max_length": settings.frames}
     if settings.model is not None and not settings.model.startswith("timm/"):
         return FastASTFeatureExtractor.from_pretrained(settings.model, **sizes)
-    return FastASTFeatureExtractor(**sizes)
+    return FastASTFeatureExtractor(**sizes, num_mel_bins=settings.of_new("mel_bins"))
 
 
 def build_extractor(

@@ -77,7 +77,7 @@ def augmented(
     smoothing: float,
 ) -> View:
     """A batch with its waveforms and targets changed as `settings` say, its labels smoothed by `smoothing`."""
-    waveforms, targets = view.waveforms, view.targets
+    waveforms, num_samples, targets = view.waveforms, view.num_samples, view.targets
     weights, partners = torch.ones(len(waveforms), 1, device=waveforms.device), inputs.get("partner_clip")
     if settings.mixup > 0:
         others, samples, other_targets = _partners(inputs, settings.mixup)
@@ -89,17 +89,20 @@ def augmented(
         waveforms = augmentation.mixup(waveforms, inputs["num_samples"], others, samples, weights)
         targets = torch.where(samples.unsqueeze(1) > 0, weights * targets + (1 - weights) * other_targets, targets)
     if settings.speed != 1:
-        waveforms = augmentation.random_speed(waveforms, view.num_samples, 1 / settings.speed, settings.speed)
+        waveforms = augmentation.random_speed(waveforms, num_samples, 1 / settings.speed, settings.speed)
     if settings.shift:
         waveforms = augmentation.random_shift(waveforms, int(settings.shift * sampling_rate))
+    if settings.overlay > 0:
+        for share in (settings.overlay, settings.overlay / 2):
+            waveforms, num_samples, targets = augmentation.overlay(waveforms, num_samples, targets, share, -10.0, 10.0)
     if settings.noise > 0:
         assert noise is not None  # checked when the trainer was made
-        waveforms = augmentation.add_noise(waveforms, view.num_samples, noise.to(waveforms), settings.noise, 0.0, 30.0)
+        waveforms = augmentation.add_noise(waveforms, num_samples, noise.to(waveforms), settings.noise, 0.0, 30.0)
     if settings.gain:
         waveforms = augmentation.random_gain(waveforms, -settings.gain, settings.gain)
     targets = targets * (1 - smoothing) + smoothing / targets.shape[1]
     mixture = None if partners is None else Mixture(inputs["clip"], partners, weights)
-    return replace(view, waveforms=waveforms, targets=targets, mixture=mixture)
+    return replace(view, waveforms=waveforms, num_samples=num_samples, targets=targets, mixture=mixture)
 
 
 def _partners(inputs: dict[str, Tensor], share: float) -> tuple[Tensor, Tensor, Tensor]:

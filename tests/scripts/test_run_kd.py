@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 import torch
+from released_efficientat import released_weights, write_released
 from running_scripts import CPU, SMALL, STATISTICS, check_killed_equals_whole, run, run_in_two
 from safetensors.torch import load_file
-from small_corpora import write_audioset, write_esc50, write_speech_commands
+from small_corpora import write_audioset, write_esc50, write_speech_commands, write_tone
 from torch import Tensor
 
-from fastast_hf import FastASTForAudioClassification
+from fastast_hf import FastASTForAudioClassification, load_audio
+from fastast_hf.distillation.teachers.released import load_released
 
 pytestmark = pytest.mark.slow
 
@@ -176,3 +178,36 @@ def test_a_run_killed_in_mid_epoch_ends_with_the_same_weights(distilling: list[A
     # Of 24 steps, in the third epoch of 4.
     whole, killed = check_killed_equals_whole("run_kd.py", settings, killed_at=9, folder=tmp_path)
     assert logged(whole / "checkpoint-24") == logged(killed / "checkpoint-24")
+
+
+def test_unlabelled_sound_is_learned_from_a_released_teacher_stopped_or_not(tmp_path: Path) -> None:
+    for split, count in (("train", 12), ("test", 4)):
+        for number in range(count):
+            write_tone(tmp_path / "sounds" / split / "package" / f"{number}.wav", 200 * 1.3**number)
+    names = ["Speech", "Dog", "Rain", "Bell", "Engine", "Music"]
+    rows = [f"{index},/m/{index},{name}" for index, name in enumerate(names)]
+    (tmp_path / "labels.csv").write_text("\n".join(["index,mid,display_name", *rows]) + "\n")
+    teacher = write_released(tmp_path / "mn01_as.pt")
+    # Its weights are random, but half of the clips to test on shall have each label, which takes 0.3.
+    model, extractor = load_released(str(teacher))
+    clips = [load_audio(file, 32000) for file in sorted((tmp_path / "sounds" / "test").rglob("*.wav"))]
+    with torch.no_grad():
+        logits = model(extractor(clips, sampling_rate=32000, return_tensors="pt").input_values).logits
+    weights = released_weights()
+    weights["classifier.5.bias"] += torch.logit(torch.tensor(0.3)) - logits.mean(dim=0)
+    torch.save(weights, teacher)
+    settings = ["--corpus", "unlabelled", "--data", tmp_path / "sounds", "--teacher", teacher, "--lam", 0, *SMALL]
+    settings += ["--teacher_labels", tmp_path / "labels.csv", "--teacher_scores", tmp_path / "scores"]
+    settings += ["--balanced_sampling", "--overlay", 0.5, "--noise", 0.5, "--gain", 6, "--train_r", 0, 4]
+    settings += ["--max_steps", 4, "--save_strategy", "steps", "--save_steps", 2]
+    whole, _ = check_killed_equals_whole("run_kd.py", settings, 2, tmp_path)
+    results = json.loads((whole / "results.json").read_text())
+    assert set(results["test"]["last"]) >= {"mean_average_precision", "top1_agreement", "classes"}
+    assert results["settings"]["teacher"] == "mn01_as.pt" and "teacher_knows" not in results["settings"]
+    model = FastASTForAudioClassification.from_pretrained(whole)
+    assert list(model.config.id2label.values()) == names
+    assert sorted(file.name for file in (tmp_path / "scores").iterdir()) == [
+        "teacher_test.safetensors", "teacher_train.safetensors",
+    ]  # fmt: skip
+    refused = run("run_kd.py", *settings, "--output_dir", tmp_path / "other", "--lam", 0.1)
+    assert refused.returncode == 2 and "unlabelled sound has no ground truth: give --lam 0" in refused.stderr

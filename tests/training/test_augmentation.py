@@ -10,9 +10,11 @@ from torch import Tensor
 
 from fastast_hf.training.augmentation import (
     add_noise,
+    coloured_noise,
     draw_feature_noise,
     draw_roll,
     mixup,
+    overlay,
     random_gain,
     random_shift,
     random_speed,
@@ -210,3 +212,35 @@ def test_spec_augment_takes_limits_beyond_the_spectrogram() -> None:
     outputs = spec_augment(torch.ones(50, 6, 4), max_frequency=40, max_time=60)
     assert set(outputs.unique().tolist()) <= {0.0, 1.0}
     assert (outputs == 0).all(dim=(1, 2)).any()
+
+
+def test_an_overlay_is_whole_at_its_level_and_brings_its_labels() -> None:
+    torch.manual_seed(0)
+    samples = torch.tensor([4000, 1000])
+    clips = noise(2, 4000) * (torch.arange(4000) < samples[:, None]) * torch.tensor([[1.0], [9.0]])
+    while True:  # until each has the other
+        laid, ends, targets = overlay(clips, samples, torch.eye(2), 1.0, 6.0, 6.0)
+        if (targets == 1).all():
+            break
+    added = (laid - clips)[0]
+    heard = added.nonzero().flatten()
+    assert len(heard) >= 990 and heard[-1] - heard[0] < 1000
+    power = clips[0].square().mean() / (added.square().sum() / 1000)
+    assert abs(10 * power.log10() - 6.0) < 0.1
+    assert ends.tolist() == [4000, 4000]
+
+
+def test_an_overlay_reaches_its_share_of_the_clips() -> None:
+    torch.manual_seed(0)
+    clips = noise(1000, 50)
+    laid, _, targets = overlay(clips, whole(clips), torch.eye(1000), 0.3, -10.0, 10.0)
+    changed = (laid != clips).any(dim=1)
+    assert 0.25 < changed.float().mean() < 0.35
+    assert torch.equal(targets.sum(dim=1) == 2, changed)
+
+
+def test_computed_noise_goes_from_white_to_brown() -> None:
+    power = torch.fft.rfft(coloured_noise(50, 16000)).abs().square()
+    fall = 10 * (power[:, 100:200].mean(dim=1) / power[:, 4000:8000].mean(dim=1)).log10()
+    assert fall.min() < 6 and fall.max() > 24
+    assert torch.equal(coloured_noise(2, 100), coloured_noise(2, 100))

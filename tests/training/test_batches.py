@@ -47,6 +47,13 @@ def test_items_are_padded_or_cut_with_one_hot_targets(rows: list[dict[str, Any]]
         assert item["labels"].tolist() == [float(index % 3 == label) for label in range(3)]
 
 
+def test_a_row_may_be_an_excerpt(rows: list[dict[str, Any]]) -> None:
+    item = ClipDataset([rows[2] | {"start": 0.05}], 3, 16000, 1000)[0]
+    assert item["num_samples"] == 1000
+    assert np.array_equal(item["waveforms"], load_audio(rows[2]["audio"]["path"])[800:1800])
+    assert ClipDataset([rows[2] | {"start": 0.2}], 3, 16000, 1000)[0]["unreadable"] == 0  # behind its end
+
+
 def test_clips_may_have_several_labels(rows: list[dict[str, Any]]) -> None:
     several = [
         {"audio": row["audio"], "labels": labels} for row, labels in zip(rows, ([0, 2], [], [1], [2]), strict=True)

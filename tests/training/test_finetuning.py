@@ -9,7 +9,7 @@ import pytest
 import soundfile
 import timm
 import torch
-from small_corpora import write_esc50, write_speech_commands, write_tone
+from small_corpora import write_audioset, write_esc50, write_speech_commands, write_tone
 from transformers import ASTConfig, ASTForAudioClassification, EarlyStoppingCallback, TrainingArguments
 
 from fastast_hf import FastASTFeatureExtractor
@@ -132,6 +132,18 @@ def test_noise_comes_from_the_silence_of_the_training_clips(tmp_path: Path) -> N
     expected, _ = soundfile.read(Path(data) / "_silence_" / "0_nohash_0.wav", dtype="float32")
     assert trainer.noise.shape[0] == 4
     assert any(torch.equal(row[: len(expected)], torch.from_numpy(expected)) for row in trainer.noise)
+
+
+def test_noise_is_computed_where_there_is_no_class_of_silence(tmp_path: Path) -> None:
+    data = str(write_audioset(tmp_path / "audioset"))
+    trainer = build(CorpusArguments(corpus="audioset", data=data), tmp_path, noise=0.5)
+    assert trainer.noise.shape[1] == FastASTFeatureExtractor(max_length=64).samples_of(64) and trainer.noise.any()
+
+
+def test_a_new_model_has_the_mel_bins_asked_for(tmp_path: Path) -> None:
+    data = str(write_audioset(tmp_path / "audioset"))
+    trainer = build(CorpusArguments(corpus="audioset", data=data), tmp_path, mel_bins=64)
+    assert trainer.model.config.num_mel_bins == trainer.extractor.num_mel_bins == 64
 
 
 def test_extra_clips_join_the_training_clips_alone(tmp_path: Path) -> None:

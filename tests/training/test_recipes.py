@@ -100,7 +100,7 @@ def test_recipes_hold_asts_published_settings(name: str, expected: dict[str, Any
 
 
 def test_every_recipe_is_checked_here() -> None:
-    names = {name for name, _ in PUBLISHED} | set(EXTENDING) | set(TEACHERS)
+    names = {name for name, _ in PUBLISHED} | set(EXTENDING) | set(TEACHERS) | {"general_tagger"}
     assert {path.stem for path in (scripts_folder() / "recipes").glob("*.yaml")} == names
 
 
@@ -112,6 +112,16 @@ def test_distillation_is_the_corpus_recipe_with_a_teacher(name: str, base: str) 
     *_, distillation, args = parse_with_recipe(RecipeParser(classes), ["--recipe", name, "--use_cpu"])
     assert (distillation.lam, distillation.tau) == (0.1, 1.0)
     assert args.learning_rate == recipes[0]["learning_rate"]
+
+
+def test_the_general_tagger_learns_from_its_teacher_alone() -> None:
+    classes = (*CLASSES[:-1], DistillationArguments, TrainingArguments)
+    corpus, model, *_, distillation, args = parse_with_recipe(
+        RecipeParser(classes), ["--recipe", "general_tagger", "--use_cpu"]
+    )
+    assert (corpus.corpus, corpus.balanced_sampling, distillation.lam) == ("unlabelled", True, 0.0)
+    assert (model.stride, model.hidden_size, model.layers, model.mel_bins, model.frames) == (16, 192, 12, 128, 1024)
+    assert 0 in model.train_r and args.save_steps == 100  # a stop costs minutes
 
 
 @pytest.mark.parametrize(("name", "expected"), TEACHERS.items())

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +19,8 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from ...training.views import SpectrogramDraws, View, spectrograms
+from .scorer import ScorerTeacher
 from .teacher import Teacher, teacher_probabilities
-
-logger = logging.getLogger(__name__)
 
 
 class LogitCache:
@@ -34,7 +32,7 @@ class LogitCache:
     @classmethod
     def of(
         cls,
-        teacher: Teacher,
+        teacher: Teacher | ScorerTeacher,
         clips: Any,
         extractor: Any,
         file: Path,
@@ -51,7 +49,6 @@ class LogitCache:
             batch_size: Clips at once.
             device: Where to compute.
         """
-        logger.info("the teacher hears each clip once, as it is: this is not consistent teaching")
         stamp = _stamp(teacher, clips, extractor)
         try:
             kept = load_file(file)
@@ -84,7 +81,7 @@ class LogitCache:
         return torch.where(mixture.partners.unsqueeze(1) >= 0, mixed, own)
 
 
-def _stamp(teacher: Teacher, clips: Any, extractor: Any) -> bytes:
+def _stamp(teacher: Teacher | ScorerTeacher, clips: Any, extractor: Any) -> bytes:
     """Of all that the logits depend on."""
     heard = [clips.identity(index) for index in range(len(clips))]
     return hashlib.sha256(json.dumps([heard, extractor.to_json_string(), teacher.fingerprint()]).encode()).digest()

@@ -82,12 +82,7 @@ class Teacher:
 
     def check_rate(self, sampling_rate: int) -> None:
         """Raise a ValueError unless it can hear what a student hears at `sampling_rate`: a multiple of its rate."""
-        own = self.extractor.sampling_rate
-        if own % sampling_rate:
-            raise ValueError(
-                f"the teacher takes {own} Hz and the student hears {sampling_rate} Hz: choose a teacher at "
-                f"{sampling_rate} Hz, or at a multiple of it"
-            )
+        check_rate(self.extractor.sampling_rate, sampling_rate)
 
     def check_hearing(self, student: FastASTFeatureExtractor) -> None:
         """Try it on a silent clip as long as a student's; a warning says where it hears the clip's beginning alone.
@@ -190,6 +185,15 @@ def load_teacher(checkpoint: str, own_labels: Sequence[str] | None = None) -> tu
             f"{checkpoint} lacks {len(missing)} weights, {missing[0]} among them: give one trained to classify"
         )
     return model, extractor
+
+
+def check_rate(own: int, student: int) -> None:
+    """Raise a ValueError unless a teacher's sampling rate is a multiple of the student's, both in Hz."""
+    if own % student:
+        raise ValueError(
+            f"the teacher takes {own} Hz and the student hears {student} Hz: choose a teacher at "
+            f"{student} Hz, or at a multiple of it"
+        )
 
 
 def as_batched(extractor: Any) -> Any:

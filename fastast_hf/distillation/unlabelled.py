@@ -1,0 +1,83 @@
+"""Unlabelled sound with the labels that a teacher gives it: to draw training clips in balance, and to test by."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import EvalPrediction
+
+from ..corpora import Corpus, label_names
+from ..corpora.corpus import label_feature
+from ..model.feature_extraction_fastast import FastASTFeatureExtractor
+from ..training.batches import ClipDataset
+from .teachers.logit_cache import LogitCache
+from .teachers.teacher import Teacher, teacher_probabilities
+
+logger = logging.getLogger(__name__)
+
+# The probability from which on a clip has a label. Few sounds are likely to a teacher: training draws on faint ones.
+DRAWN, TESTED = 0.1, 0.3
+
+
+def labelled_by(
+    teacher: Teacher, corpus: Corpus, sampling_rate: int, folder: Path, batch_size: int, device: torch.device
+) -> tuple[Corpus, Tensor, Tensor]:
+    """Have a teacher hear every clip once, as it is.
+
+    Args:
+        teacher: In the order of the corpus' labels.
+        corpus: Of [`load_unlabelled`].
+        sampling_rate: The student's, in Hz.
+        folder: For the teacher's logits, which are read again by the next run.
+        batch_size: Clips at once.
+        device: Where to compute.
+
+    Returns:
+        The corpus with labels, the teacher's likeliest label (clips,) of each test clip, and its mean probability
+        (classes,) over the training clips.
+    """
+    names, splits = label_names(corpus), {}
+    likeliest, mean = torch.empty(0, dtype=torch.long), torch.empty(0)
+    front_end = FastASTFeatureExtractor(sampling_rate=sampling_rate)
+    for split, rows in corpus.items():
+        clips = ClipDataset(rows, len(names), sampling_rate, front_end.samples_of(front_end.max_length))
+        file = folder / f"teacher_{split}.safetensors"
+        logger.info("what the teacher says of %d clips of %s is kept in %s", len(clips), split, file)
+        scores = teacher_probabilities(
+            LogitCache.of(teacher, clips, front_end, file, batch_size, device).logits, "bce"
+        )
+        least = DRAWN if split == "train" else TESTED
+        labels = [row.nonzero().flatten().tolist() for row in scores >= least]
+        if split == "train":  # what is like nothing is drawn by what it is likest to
+            labels = [own or [top] for own, top in zip(labels, scores.argmax(dim=1).tolist(), strict=True)]
+            mean = scores.mean(dim=0)
+        else:
+            likeliest = scores.argmax(dim=1)
+        column = label_feature(names, multi_label=True)
+        splits[split] = rows.remove_columns("labels").add_column("labels", labels, feature=column)
+    return Corpus(splits, corpus.missing), likeliest, mean
+
+
+def with_agreement(
+    compute_metrics: Callable[[EvalPrediction], dict[str, float]], likeliest: Tensor
+) -> Callable[[EvalPrediction], dict[str, float]]:
+    """Metrics, and `top1_agreement`: the share of clips whose likeliest label is the teacher's, too.
+
+    Example:
+        >>> prediction = EvalPrediction(np.eye(2), np.eye(2))
+        >>> with_agreement(lambda _: {}, torch.tensor([0, 0]))(prediction)
+        {'top1_agreement': 0.5}
+    """
+
+    def computed(prediction: EvalPrediction) -> dict[str, Any]:
+        first = prediction.predictions[0] if isinstance(prediction.predictions, tuple) else prediction.predictions
+        agreed = np.asarray(first).argmax(axis=1) == likeliest.numpy()
+        return {**compute_metrics(prediction), "top1_agreement": float(agreed.mean())}
+
+    return computed
