@@ -81,7 +81,7 @@ def test_every_way_has_a_row_over_the_clips_of_the_folds_that_are_there(
 def test_presets_are_scored_as_a_user_gets_them(precision: ModuleType, model: Path, corpus: Path) -> None:
     settings = precision.corpus_arguments(
         precision.argparse.Namespace(
-            corpus="esc50", data=str(corpus), hub_id=None, fold="2", classes=35, subset="balanced", label_file=None
+            corpus="esc50", data=str(corpus), hub_id=None, fold="2", classes=None, subset=None, label_file=None
         )
     )
     results = precision.scored(settings, str(model), "test")

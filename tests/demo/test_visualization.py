@@ -99,7 +99,7 @@ def test_by_default_three_layers_with_the_models_own_r(tagger: Tagger) -> None:
 
 REFUSED = [
     ((CLIP, -1), ValueError, "tome_r is -1"),
-    ((CLIP, R, [12]), ValueError, "indices of its layers"),
+    ((CLIP, R, [12]), ValueError, "a list of their indices"),
     ((CLIP.with_name("gone.wav"),), AudioError, "no such file"),
     ((([0.0] * 9, 16000),), AudioError, "too short"),
 ]
