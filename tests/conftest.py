@@ -20,6 +20,7 @@ from transformers.utils import hub as transformers_hub
 from transformers.utils import logging
 
 from fastast_hf.model.configuration_fastast import FastASTConfig
+from fastast_hf.model.feature_extraction_fastast import FastASTFeatureExtractor
 from fastast_hf.model.modeling_fastast import FastASTForAudioClassification
 
 # 4 x 12 patches and two prefix tokens: 50 tokens. A head of 16 dimensions.
@@ -89,6 +90,17 @@ def make_fastast() -> Callable[..., FastASTForAudioClassification]:
         return randomise(FastASTForAudioClassification(config), seed).eval()
 
     return make
+
+
+@pytest.fixture
+def checkpoint(make_fastast: Callable[..., FastASTForAudioClassification], tmp_path: Path) -> Path:
+    """A FastAST with `tome_r = 4` and its front end."""
+    folder = tmp_path / "tiny"
+    make_fastast(
+        num_labels=2, id2label={0: "dog", 1: "rain"}, label2id={"dog": 0, "rain": 1}, tome_r=4
+    ).save_pretrained(folder)
+    FastASTFeatureExtractor(max_length=128, num_mel_bins=48).save_pretrained(folder)
+    return folder
 
 
 @pytest.fixture

@@ -110,7 +110,7 @@ def endpoint_files(folder: Path, repo_id: str) -> Content:
     Raises:
         ValueError: The folder holds another one, which somebody wrote or an older version made.
     """
-    handler = Path(__file__).parent / "handler.py"
+    handler = Path(__file__).parents[1] / "serving" / "handler.py"
     made = {handler.name: handler.read_text(encoding="utf-8"), "requirements.txt": REQUIREMENTS}
     for name, text in made.items():
         own = folder / name

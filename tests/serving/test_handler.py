@@ -21,7 +21,7 @@ from huggingface_hub.errors import HfHubHTTPError
 
 from fastast_hf import FastASTFeatureExtractor, FastASTForAudioClassification, Tagger
 from fastast_hf.hub.contents import model_files
-from fastast_hf.hub.handler import EndpointHandler
+from fastast_hf.serving.handler import EndpointHandler
 
 
 def encoded(
@@ -145,8 +145,8 @@ def test_parameters_may_be_text(handler: EndpointHandler) -> None:
 def test_more_bytes_than_a_request_may_have_are_not_decoded(
     handler: EndpointHandler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fastast_hf.hub.handler.MOST_BYTES", 2**20)
-    monkeypatch.setattr("fastast_hf.hub.handler._Stream", None)  # it is not opened
+    monkeypatch.setattr("fastast_hf.serving.handler.MOST_BYTES", 2**20)
+    monkeypatch.setattr("fastast_hf.serving.handler._Stream", None)  # it is not opened
     for large in (b"x" * (2**20 + 1), "x" * (2**21), io.BytesIO(b"x" * 2**21)):
         with pytest.raises(ValueError, match="inputs is larger than 1 MiB"):
             handler({"inputs": large})
