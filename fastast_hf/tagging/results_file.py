@@ -88,7 +88,7 @@ class Output:
             OSError: Nothing can be written here.
         """
         held = self.open(resume)
-        done = {record.name for path in held for record in records(path) if not record.failed}
+        done = {record.name for path in held for record in read_file(path)[1] if not record.failed}
         if any(path.stat().st_size for path in held):
             self._check(settings)
         partial = self.settings_path.with_suffix(".partial")
@@ -117,7 +117,8 @@ class Output:
             OSError: A name of the order has no row: somebody removed what was written.
         """
         parts = self.parts()
-        found = [record for path in (self.path, *parts) if path.is_file() for record in records(path)]
+        files = [read_file(path) for path in (self.path, *parts)]
+        found = [record for _, records in files for record in records]
         rows: dict[str, Record] = {}
         for record in found:
             if record.name not in rows or rows[record.name].failed:  # else it was labelled before
@@ -130,10 +131,9 @@ class Output:
         places = {name: place for place, name in enumerate(order)}
         sorted_rows = sorted(rows.values(), key=lambda record: places.get(record.name, -1))
         if parts or sorted_rows != found:
-            whole = next((header for path in (self.path, *parts) if (header := _header(path))), b"")
             partial = self.path.with_name(f"{self.path.name}.partial")
             with partial.open("wb") as file:
-                file.write(whole)
+                file.write(max(header for header, _ in files))  # of a file without rows it may be missing
                 file.writelines(record.raw for record in sorted_rows)
             partial.replace(self.path)  # which is whole before any of its parts goes
             for path in parts:
@@ -173,15 +173,14 @@ class Appender:
 
     def __init__(self, path: Path, kind: str, labels: int) -> None:
         self._kind, self._path, self._labels = kind, path, labels
-        header = _header(path)
         columns = [f"{column}_{k}" for k in range(1, labels + 1) for column in ("label", "score")]
         wanted = _csv_line(["file", *columns, "error"]) if kind == ".csv" else b""
+        header, rows = read_file(path)
         if header not in (b"", wanted):
             raise ValueError(f"{path} has other columns than are written now: give another file")
-        whole = len(header) + sum(len(record.raw) for record in records(path)) if path.is_file() else 0
         # No buffer: a row is in the file before the next one is computed.
         self._file = path.open("ab", buffering=0)
-        self._file.truncate(whole)
+        self._file.truncate(len(header) + sum(len(row.raw) for row in rows))
         if not header:
             self._write(wanted)
 
@@ -232,32 +231,16 @@ def json_line(name: str, result: Result) -> str:
     )
 
 
-def records(path: Path) -> Iterator[Record]:
-    """The whole rows of a file, up to a cut one, which a killed run leaves at the end.
+def read_file(path: Path) -> tuple[bytes, list[Record]]:
+    """The header and the whole rows of a file, up to a cut one, which a killed run leaves at the end; or nothing.
 
     Raises:
         ValueError: Something else is in there.
     """
-    rows = _rows(path)
-    if _kind(path) == ".csv":
-        next(rows, None)  # the header
-    yield from rows
-
-
-def _header(path: Path) -> bytes:
-    """The line ahead of the rows; empty where there is none."""
-    if _kind(path) != ".csv" or not path.is_file():
-        return b""
-    return next((row.raw for row in _rows(path)), b"")
-
-
-def _kind(path: Path) -> str:
-    return path.suffix if path.suffix in FORMATS else Path(path.stem).suffix  # of results.csv, or of its .part0
-
-
-def _rows(path: Path) -> Iterator[Record]:
+    rows: list[Record] = []
     raw: list[bytes] = []
     ended = False
+    kind = path.suffix if path.suffix in FORMATS else Path(path.stem).suffix  # of results.csv, or of its .part0
 
     def lines() -> Iterator[str]:
         nonlocal ended
@@ -268,22 +251,25 @@ def _rows(path: Path) -> Iterator[Record]:
             yield line.decode("utf-8", errors="surrogateescape")
         ended = True
 
+    if not path.is_file():
+        return b"", []
     with path.open("rb") as file:
         try:
-            if _kind(path) == ".csv":
-                for number, (name, *cells) in enumerate(csv.reader(lines(), strict=True)):
-                    if number == 0 and name != "file":
+            if kind == ".csv":
+                for name, *cells in csv.reader(lines(), strict=True):
+                    if not rows and name != "file":
                         raise ValueError
-                    yield Record(name, b"".join(raw), failed=not any(cells[:-1]))
+                    rows.append(Record(name, b"".join(raw), failed=not any(cells[:-1])))
                     raw.clear()
             else:
                 for line in lines():
                     row = json.loads(line)
-                    yield Record(row["file"], raw.pop(), failed="error" in row)
+                    rows.append(Record(row["file"], raw.pop(), failed="error" in row))
         except (csv.Error, ValueError, KeyError, TypeError):
-            if ended and _kind(path) == ".csv":  # within a name of two lines
-                return
-            raise ValueError(f"{path} holds something else than fastast's results: give another file") from None
+            if not ended or kind != ".csv":  # else it was cut within a name of two lines
+                raise ValueError(f"{path} holds something else than fastast's results: give another file") from None
+    header = rows.pop(0).raw if kind == ".csv" and rows else b""
+    return header, rows
 
 
 def _csv_line(cells: Sequence[str]) -> bytes:

@@ -27,7 +27,7 @@ from fastast_hf.onnx.export import export_onnx
 from fastast_hf.tagging import tagger as tagging
 from fastast_hf.tagging.int8 import int8_works
 from fastast_hf.tagging.processes import Processes
-from fastast_hf.tagging.results_file import Output, records
+from fastast_hf.tagging.results_file import Output, read_file
 from fastast_hf.tagging.tagger import BUNDLED_CHECKPOINT
 
 SPEECH = Path(__file__).parents[1] / "data" / "speech"
@@ -430,7 +430,7 @@ def test_two_processes_killed_half_way_go_on(classify: Classify, tmp_path: Path)
     for process in both:
         process.send_signal(signal.SIGKILL)
     assert [code for code, _, _ in finish(both)] == [-signal.SIGKILL] * 2
-    done = {record.name for part in parts if part.is_file() for record in records(part)}
+    done = {record.name for part in parts for record in read_file(part)[1]}
     assert 0 < len(done) < 240 and not out.exists()
     (code, printed, errors), (other, _, _) = finish(start_two(many, "-o", out, "--batch-size", 1, "--resume"))
     assert (code, other, errors) == (0, 0, "")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from full_disk import room_for
 
-from fastast_hf.tagging.results_file import Appender, Output, records
+from fastast_hf.tagging.results_file import Appender, Output, read_file
 
 KINDS = [".csv", ".jsonl"]
 NAMES = ["a.wav", "été 雨.wav", "two\nlines.wav", 'quo"te, comma\\.wav', "byte\udcff.wav", "re\rturn.wav"]
@@ -43,7 +43,7 @@ def write(path: Path, names: list[str], kind: str) -> bytes:
 
 
 def names_in(path: Path) -> list[str]:
-    return [record.name for record in records(path)]
+    return [record.name for record in read_file(path)[1]]
 
 
 @pytest.mark.parametrize("kind", KINDS)

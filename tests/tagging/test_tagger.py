@@ -266,6 +266,23 @@ def test_scores_that_are_not_finite_are_an_error_and_no_labels(make_tagger: Make
     ] * 2
 
 
+def test_a_tagger_shows_what_it_was_made_of() -> None:
+    shown = repr(Tagger(tome_r=8, device="cpu"))
+    assert shown.startswith("Tagger('") and shown.endswith(
+        "speech-commands-tiny', labels=12, r=8, preset='exact', dtype='float32', device='cpu')"
+    )
+
+
+def test_scores_and_labels_of_windows_are_the_taggers(make_tagger: Make) -> None:
+    tagger, (clip,) = make_tagger(), noises([50000])
+    windows = list(tagger.windows(clip))
+    scores = tagger.scores(windows)
+    assert (len(windows), tuple(scores.shape)) == (3, (3, 5))
+    assert tagger.labels(scores) == tagger(clip)
+    assert tagger.labels(tagger.scores(windows, tome_r=0)) == make_tagger(tagger.model, tome_r=0)(clip)
+    assert torch.equal(tagger.scores(windows, model=tagger.model, tome_r=6), scores)
+
+
 def test_silence_is_labelled_with_a_warning(make_tagger: Make, caplog: pytest.LogCaptureFixture) -> None:
     results = make_tagger()([(np.zeros(50000), 16000), *noises([4000])])
     assert [len(result) for result in results] == [5, 5]
