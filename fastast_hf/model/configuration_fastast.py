@@ -203,7 +203,7 @@ def check_place(checkpoint: str | os.PathLike[str], subfolder: str = "") -> None
     if path.is_dir() and not (path / subfolder / "config.json").is_file():
         raise OSError(f"{path} has no config.json: give a checkpoint's folder, or a model id of the Hub (owner/name)")
     if path.suffix.lower() == ".onnx" and path.is_file():
-        raise OSError(f"{path} is a model exported for ONNX Runtime: give the checkpoint it was made from")
+        raise OSError(f"{path} is a model exported for ONNX Runtime: give the checkpoint that it was exported from")
     if path.is_file() and path.suffix != ".json":
         raise OSError(f"{path} is a file: give a checkpoint's folder, or a model id of the Hub (owner/name)")
 

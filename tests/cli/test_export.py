@@ -113,7 +113,7 @@ def test_an_exported_file_where_a_checkpoint_is_needed_is_one_line(
     capsys.readouterr()
     assert main([*command, "--model", "model.onnx"]) == 2
     out, err = capsys.readouterr()
-    assert out == "" and err.count("\n") == 1 and "give the checkpoint that it was made of" in err
+    assert out == "" and err.count("\n") == 1 and "give the checkpoint that it was exported from" in err
 
 
 def test_a_damaged_file_is_one_line(checkpoint: str, capfd: pytest.CaptureFixture[str]) -> None:
