@@ -216,12 +216,13 @@ class Tagger:
 
     def _result(self, source: Any, recording: _Recording, scores: Tensor) -> list[Label] | AudioError:
         """The labels of a recording whose first windows have these scores, or why it has none."""
+        parts = [scores]
         while rest := recording.read(self.batch_size * READ_AHEAD_BATCHES):
-            scores = torch.cat([scores, self.scores(rest)])
+            parts.append(self.scores(rest))
         if recording.error is not None:
             return recording.error
         try:
-            return self.labels(scores, source)
+            return self.labels(torch.cat(parts), source)
         except AudioError as error:
             return error
 
