@@ -186,6 +186,25 @@ def test_a_teacher_with_the_students_front_end_gets_the_very_tensor_that_the_stu
     assert len(seen) == 2 and seen[0] is seen[1]
 
 
+class Half:
+    """A teacher that is no model, and of two minds."""
+
+    def scores(self, waveforms: Any) -> list[list[float]]:
+        return [[0.5, 0.5]] * len(waveforms)
+
+
+def test_anything_with_scores_teaches_and_its_scores_can_be_kept(make_trainer: Make, tmp_path: Path) -> None:
+    plain = AugmentationArguments()
+    for kept in (None, tmp_path / "scores.safetensors"):
+        trainer = make_trainer(augment=plain, teaching={"teacher": Half(), "lam": 0.0, "cache_file": kept})
+        trainer.train()
+        logged = trainer.state.log_history[-1]
+        assert math.isfinite(logged["train_loss"])
+    assert (tmp_path / "scores.safetensors").is_file()
+    with pytest.raises(ValueError, match="knows no overlay: leave out --cache-teacher"):
+        make_trainer(augment=AugmentationArguments(overlay=0.5), teaching={"teacher": Half(), "cache_file": kept})
+
+
 def test_what_is_logged_are_both_losses_and_how_often_they_agree(make_trainer: Make) -> None:
     trainer = make_trainer(logging_steps=1)
     trainer.train()
