@@ -71,7 +71,7 @@ def check_killed_equals_whole(
     done = run(script, *settings, "--output_dir", whole)
     assert done.returncode == 0, done.stderr
     # Of all that is in a checkpoint it is written last.
-    run_until(killed / f"checkpoint-{killed_at}" / "trainer_state.json", script, *settings, "--output_dir", killed)
+    run_until(killed / f"checkpoint-{killed_at}" / "complete.json", script, *settings, "--output_dir", killed)
     assert not (killed / "results.json").is_file()
     resumed = run(script, *settings, "--output_dir", killed, "--resume")
     assert resumed.returncode == 0, resumed.stderr

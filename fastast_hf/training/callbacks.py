@@ -176,5 +176,7 @@ class EpochLines(TrainerCallback):
             }
             scores = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in shown.items())
             seconds, self.began = time.monotonic() - self.began, time.monotonic()
-            epochs = f"epoch {state.epoch or 0:.3g} of {args.num_train_epochs:g}"
-            tqdm.write(f"{epochs}: {scores}, {seconds:.1f} s, r {self.trainer.merging}")
+            place = f"epoch {state.epoch or 0:.3g} of {args.num_train_epochs:g}"
+            if args.max_steps > 0:
+                place = f"step {state.global_step} of {args.max_steps}"
+            tqdm.write(f"{place}: {scores}, {seconds:.1f} s, r {self.trainer.merging}")

@@ -233,7 +233,7 @@ def run_folds(
     if args.should_save:
         if len(folds) > 1:
             summarise_folds(root, folds)
-        print(f"next: {' or '.join(_next_commands(root, corpus_settings, folds))}")
+        print("next:", *_next_commands(root, corpus_settings, folds), sep="\n  ")
 
 
 def _what_is_trained(trainer: FastASTTrainer, corpus: Any, corpus_settings: CorpusArguments, fold: int | None) -> str:
@@ -253,7 +253,10 @@ def _next_commands(root: Path, corpus: CorpusArguments, folds: Sequence[int | No
     place = ["--data", corpus.data] if corpus.data else ["--hub-id", str(corpus.hub_id)]
     named = [corpus.corpus, *place, *(["--fold", corpus.fold] if corpus.fold and len(folds) == 1 else [])]
     if json.loads((model / "config.json").read_text())["model_type"] != FastASTConfig.model_type:
-        return [f"fastast distill --corpus {shlex.join(named)} --teacher {shlex.quote(str(root))}", "fastast push"]
+        return [
+            f"fastast distill --corpus {shlex.join(named)} --teacher {shlex.quote(str(root))} --model CHECKPOINT",
+            f"fastast push {shlex.quote(str(model))} USER/NAME",
+        ]
     classify = f"fastast classify RECORDING --model {shlex.quote(str(model))}"
     if corpus.corpus == "unlabelled":
         return [classify]
