@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise ValueError(f"lam is {distillation.lam}, and unlabelled sound has no ground truth: give --lam 0")
         if corpus_settings.streaming:
             raise ValueError("a stream can't be labelled by its teacher beforehand: leave out --streaming")
-        corpus_settings.teacher_knows = distillation.knows()
+        corpus_settings.teacher_knows = distillation.knows() if distillation.teacher else None
     check_teachers(distillation, corpus_settings, extractor_of(model_settings))
 
     def build(corpus: Corpus | StreamingCorpus, fold: int | None) -> FastASTTrainer:

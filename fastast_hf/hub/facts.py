@@ -36,7 +36,7 @@ _ROW = (
 )
 # Settings of a run that a card tells of elsewhere, or that say nothing to others.
 _TOLD = {"corpus", "data", "hub_id", "streaming", "extra_data", "label_file", "imagenet_weights", "model", "teacher"}
-_TOLD |= {"frames", "mean", "std", "resume", "cache_teacher"}
+_TOLD |= {"frames", "mean", "std", "resume", "cache_teacher", "teacher_labels", "teacher_scores"}
 
 
 class Corpus(NamedTuple):
