@@ -24,7 +24,7 @@ from typing import NamedTuple
 import numpy as np
 import soundfile
 
-from fastast_hf.audio import load_audio
+from fastast_hf.audio import AudioError, load_audio
 from fastast_hf.corpora import CorpusError, label_names, load_corpus
 from fastast_hf.corpora.esc50 import FOLDS
 from fastast_hf.errors import one_line
@@ -164,6 +164,8 @@ def read_clip(file: str) -> np.ndarray:
         AudioError: It can't be decoded, or is silent.
     """
     wave = load_audio(file, RATE)
+    if not wave.any():
+        raise AudioError(f"{file}: the clip is silent, so no level can be set; leave it out")
     return wave / np.abs(wave).max()
 
 
