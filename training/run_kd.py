@@ -23,7 +23,7 @@ from fastast_hf.training.arguments import AugmentationArguments, ScheduleArgumen
 from fastast_hf.training.finetuning import CorpusArguments, LearningArguments, build_trainer
 from fastast_hf.training.recipes import RecipeParser, RunArguments, parse_with_recipe
 from fastast_hf.training.runs import run_folds
-from fastast_hf.training.student import ModelArguments, build_extractor, build_model, extractor_of
+from fastast_hf.training.start.student import ModelArguments, build_extractor, build_model, extractor_of
 from fastast_hf.training.trainer import FastASTTrainer
 
 PARTS = (CorpusArguments, ModelArguments, DistillationArguments, LearningArguments, AugmentationArguments)

@@ -24,7 +24,7 @@ from ..distillation.teachers.teacher import Teacher
 from ..distillation.trainer import cmkd_loss
 from ..model.feature_extraction_fastast import FastASTFeatureExtractor
 from ..model.modeling_fastast import FastASTForAudioClassification
-from ..training.views import View, draw_for_spectrograms
+from ..training.inputs.views import View, draw_for_spectrograms
 from .candidates import noise_clips
 from .rows import DistillationRow, TrainingRow
 from .training_step import TrainingStep

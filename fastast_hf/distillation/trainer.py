@@ -17,9 +17,9 @@ from ..corpora.audioset import read_labels
 from ..loading.devices import DTYPES
 from ..model.feature_extraction_fastast import FastASTFeatureExtractor
 from ..training.finetuning import CorpusArguments, known_labels
+from ..training.inputs.views import View
 from ..training.results import check_fold
 from ..training.trainer import FastASTTrainer, clip_losses
-from ..training.views import View
 from .teachers.logit_cache import LogitCache
 from .teachers.released import is_released
 from .teachers.scorer import ScorerTeacher

@@ -15,7 +15,7 @@ from transformers import EvalPrediction
 from ..corpora import Corpus, label_names
 from ..corpora.corpus import label_feature
 from ..model.feature_extraction_fastast import FastASTFeatureExtractor
-from ..training.batches import ClipDataset
+from ..training.inputs.batches import ClipDataset
 from .teachers.logit_cache import LogitCache
 from .teachers.teacher import Teacher, teacher_probabilities
 

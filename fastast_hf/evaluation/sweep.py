@@ -28,7 +28,7 @@ from ..metrics import UNREADABLE
 from ..model.feature_extraction_fastast import FastASTFeatureExtractor
 from ..model.modeling_fastast import FastASTForAudioClassification
 from ..model.token_merging import merges_per_layer
-from ..training.batches import ClipDataset
+from ..training.inputs.batches import ClipDataset
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from transformers import ProgressCallback, TrainerCallback
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
 from .checkpoints import is_whole
-from .streaming import ClipStream, steps_per_epoch
+from .inputs.streaming import ClipStream, steps_per_epoch
 
 if TYPE_CHECKING:
     from .trainer import FastASTTrainer

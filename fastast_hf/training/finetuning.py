@@ -20,9 +20,9 @@ from ..metrics import compute_metrics_for
 from ..model.configuration_fastast import check_place
 from ..model.feature_extraction_fastast import FastASTFeatureExtractor
 from .arguments import OF_ONE_CORPUS, AugmentationArguments, ScheduleArguments
-from .augmentation import coloured_noise
-from .batches import ClipDataset, balanced_weights
-from .streaming import ClipStream, count_epochs_in_steps
+from .inputs.augmentation import coloured_noise
+from .inputs.batches import ClipDataset, balanced_weights
+from .inputs.streaming import ClipStream, count_epochs_in_steps
 from .trainer import FastASTTrainer
 from .weight_averaging import WeightAverage
 

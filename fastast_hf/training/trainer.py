@@ -20,12 +20,12 @@ from transformers import PrinterCallback, ProgressCallback, TrainingArguments
 from ..metrics import UNREADABLE
 from ..model.feature_extraction_fastast import FastASTFeatureExtractor
 from .arguments import AugmentationArguments, ScheduleArguments, decay_factor
-from .batches import ClipSampler
 from .callbacks import Bar, EpochLines, Epochs, Stopping
 from .checkpoints import COMPLETE, check_same_run, mark_complete
 from .hub_trainer import HubTrainer
-from .streaming import ClipStream, steps_per_epoch
-from .views import SpectrogramDraws, View, augmented, draw_for_spectrograms, spectrograms
+from .inputs.batches import ClipSampler
+from .inputs.streaming import ClipStream, steps_per_epoch
+from .inputs.views import SpectrogramDraws, View, augmented, draw_for_spectrograms, spectrograms
 from .weight_averaging import WeightAverage
 
 logger = logging.getLogger(__name__)

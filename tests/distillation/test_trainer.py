@@ -21,7 +21,7 @@ from fastast_hf.distillation.teachers.logit_cache import LogitCache
 from fastast_hf.distillation.teachers.teacher import Teacher
 from fastast_hf.distillation.trainer import CMKDTrainer, DistillationArguments, build_distillation, cmkd_loss
 from fastast_hf.training.arguments import AugmentationArguments
-from fastast_hf.training.batches import ClipDataset
+from fastast_hf.training.inputs.batches import ClipDataset
 from fastast_hf.training.trainer import FastASTTrainer
 
 Make = Callable[..., Any]

@@ -18,7 +18,7 @@ from fastast_hf.corpora.statistics import corpus_statistics
 from fastast_hf.training import finetuning
 from fastast_hf.training.arguments import AugmentationArguments, ScheduleArguments
 from fastast_hf.training.finetuning import CorpusArguments, LearningArguments, build_trainer
-from fastast_hf.training.student import ModelArguments, build_extractor, build_model
+from fastast_hf.training.start.student import ModelArguments, build_extractor, build_model
 
 
 def save_ast(folder: Path, names: list[str], **fields: Any) -> ASTForAudioClassification:

@@ -17,7 +17,7 @@ from fastast_hf.distillation.teachers.teacher import load_teacher
 from fastast_hf.training.arguments import AugmentationArguments, ScheduleArguments
 from fastast_hf.training.finetuning import CorpusArguments, LearningArguments, build_trainer
 from fastast_hf.training.runs import Run, run_folds
-from fastast_hf.training.student import ModelArguments, build_extractor, build_model
+from fastast_hf.training.start.student import ModelArguments, build_extractor, build_model
 
 
 def trained(tmp_path: Path, teacher: bool = False, **settings: Any) -> Any:

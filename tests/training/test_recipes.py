@@ -15,7 +15,7 @@ from fastast_hf.distillation.trainer import DistillationArguments
 from fastast_hf.training.arguments import AugmentationArguments, ScheduleArguments
 from fastast_hf.training.finetuning import CorpusArguments, LearningArguments
 from fastast_hf.training.recipes import RecipeParser, find_recipe, parse_with_recipe, read_recipe, scripts_folder
-from fastast_hf.training.student import ModelArguments
+from fastast_hf.training.start.student import ModelArguments
 
 CLASSES = (
     CorpusArguments,

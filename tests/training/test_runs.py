@@ -31,7 +31,7 @@ from fastast_hf.training.checkpoints import mark_complete, newest_checkpoint
 from fastast_hf.training.finetuning import CorpusArguments, LearningArguments, build_trainer
 from fastast_hf.training.results import summarise_folds, write_json, written_settings
 from fastast_hf.training.runs import Run, is_disk_full
-from fastast_hf.training.student import ModelArguments, build_extractor, build_model
+from fastast_hf.training.start.student import ModelArguments, build_extractor, build_model
 
 Make = Callable[..., Any]
 

@@ -15,7 +15,7 @@ from transformers import ASTForAudioClassification, TrainerCallback, TrainingArg
 from fastast_hf import FastASTFeatureExtractor
 from fastast_hf.metrics import compute_metrics_for
 from fastast_hf.training.arguments import AugmentationArguments, ScheduleArguments, decay_factor
-from fastast_hf.training.batches import UNREADABLE, ClipDataset
+from fastast_hf.training.inputs.batches import UNREADABLE, ClipDataset
 from fastast_hf.training.trainer import FastASTTrainer
 from fastast_hf.training.weight_averaging import WeightAverage
 
@@ -247,8 +247,8 @@ def test_noise_comes_after_normalising_and_the_roll_takes_it_along(
     trainer = make_trainer(augment=AugmentationArguments(roll=True))
     inputs = batch_of(trainer)
     noise = torch.rand(4, trainer.extractor.max_length, 48, generator=torch.Generator().manual_seed(0)) / 10
-    monkeypatch.setattr("fastast_hf.training.augmentation.draw_feature_noise", lambda grid: noise)
-    monkeypatch.setattr("fastast_hf.training.augmentation.draw_roll", lambda grid: torch.full((4, 1), 5))
+    monkeypatch.setattr("fastast_hf.training.inputs.augmentation.draw_feature_noise", lambda grid: noise)
+    monkeypatch.setattr("fastast_hf.training.inputs.augmentation.draw_roll", lambda grid: torch.full((4, 1), 5))
     plain = trainer.features(trainer.view(inputs))
     changed = trainer.features(trainer.view(inputs, augment=True))
     torch.testing.assert_close(changed, (plain + noise).roll(5, dims=1), atol=1e-6, rtol=0)
@@ -276,7 +276,7 @@ def test_each_setting_does_what_it_is_named_after(
         calls.append(args)
         return marked
 
-    monkeypatch.setattr(f"fastast_hf.training.augmentation.{changed}", mark)
+    monkeypatch.setattr(f"fastast_hf.training.inputs.augmentation.{changed}", mark)
     assert torch.equal(trainer.view(inputs, augment=True).waveforms, marked)
     numbers = [arg for arg in calls[0][1:] if isinstance(arg, (int, float))]
     rate = 16000

@@ -10,7 +10,7 @@ from ...corpora import Corpus, StreamingCorpus, is_multi_label, label_names, wit
 from ...corpora.statistics import corpus_statistics
 from ...errors import refuse_contradictions
 from ...model.feature_extraction_fastast import FastASTFeatureExtractor
-from ...training.initialisation import initialised
+from ...training.start.initialisation import initialised
 from .cnn import CNNConfig, CNNForAudioClassification, cnn_from_imagenet
 from .efficientat import EfficientATConfig
 from .passt import PasstConfig, PasstForAudioClassification

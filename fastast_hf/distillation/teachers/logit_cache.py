@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
-from ...training.views import SpectrogramDraws, View, spectrograms
+from ...training.inputs.views import SpectrogramDraws, View, spectrograms
 from .scorer import ScorerTeacher
 from .teacher import Teacher, teacher_probabilities
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...training.deit import LAYER_MODULES, MODULES, create_deit, deit_sizes, name_of, why_not_plain
+from ...training.start.deit import LAYER_MODULES, MODULES, create_deit, deit_sizes, name_of, why_not_plain
 from .passt import PasstConfig, PasstForAudioClassification
 from .psla import read_weights
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ...model.feature_extraction_fastast import FastASTFeatureExtractor
-from ...training.views import View
+from ...training.inputs.views import View
 from .teacher import check_rate, upsample
 
 _SMALLEST = 1e-6  # probabilities are kept this far from 0 and 1, where their logits are infinite

@@ -17,7 +17,7 @@ from transformers import ASTFeatureExtractor, AutoConfig, AutoFeatureExtractor, 
 from ...errors import UNREADABLE_WEIGHTS, weights_readable
 from ...model.configuration_fastast import check_place
 from ...model.feature_extraction_fastast import FastASTFeatureExtractor
-from ...training.views import SpectrogramDraws, View, spectrograms, spectrograms_for_another
+from ...training.inputs.views import SpectrogramDraws, View, spectrograms, spectrograms_for_another
 from .released import is_released, load_released
 
 logger = logging.getLogger(__name__)

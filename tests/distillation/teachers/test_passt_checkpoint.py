@@ -13,10 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fastast_hf.distillation.teachers.passt import PasstForAudioClassification
-from fastast_hf.distillation.teachers.passt_checkpoint import (
-    passt_from_checkpoint,
-    passt_from_deit,
-)
+from fastast_hf.distillation.teachers.passt_checkpoint import passt_from_checkpoint, passt_from_deit
 
 # Stride, frames, depth: the settings of small networks in the released layout.
 RELEASED = [(10, 998, 2), (12, 998, 1), (14, 998, 1), (16, 998, 3)]

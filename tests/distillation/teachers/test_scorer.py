@@ -11,7 +11,7 @@ import torch
 from fastast_hf import FastASTFeatureExtractor
 from fastast_hf.distillation.teachers.scorer import ScorerTeacher
 from fastast_hf.distillation.teachers.teacher import teacher_probabilities
-from fastast_hf.training.views import SpectrogramDraws, View
+from fastast_hf.training.inputs.views import SpectrogramDraws, View
 
 STUDENT = FastASTFeatureExtractor(max_length=64)
 

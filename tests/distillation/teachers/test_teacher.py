@@ -27,7 +27,7 @@ from transformers import (
 from fastast_hf import FastASTFeatureExtractor, PasstConfig, PasstFeatureExtractor, PasstForAudioClassification
 from fastast_hf.distillation.teachers.cnn import CNNConfig, CNNForAudioClassification
 from fastast_hf.distillation.teachers.teacher import Teacher, fast_length, label_order, upsample
-from fastast_hf.training.views import SpectrogramDraws, View, spectrograms
+from fastast_hf.training.inputs.views import SpectrogramDraws, View, spectrograms
 
 NAMES = ["dog", "rain", "bell"]
 LABELS: dict[str, Any] = {"id2label": {0: "rain", 1: "bell", 2: "dog"}, "label2id": {"rain": 0, "bell": 1, "dog": 2}}

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..model.configuration_fastast import FastASTConfig
-from ..model.modeling_fastast import FastASTForAudioClassification
-from ..model.patch_grid import resize_position_embeddings
+from ...model.configuration_fastast import FastASTConfig
+from ...model.modeling_fastast import FastASTForAudioClassification
+from ...model.patch_grid import resize_position_embeddings
 
 _WANTED = "FastAST starts from a plain DeiT or ViT of timm, such as 'deit_base_distilled_patch16_384'"
 _EMBEDDINGS = ("cls_token", "pos_embed")

@@ -8,13 +8,13 @@ from typing import Any
 
 from transformers.models.audio_spectrogram_transformer.modeling_audio_spectrogram_transformer import ASTMLPHead
 
-from ..corpora import Corpus, StreamingCorpus, is_multi_label, label_names, with_label_order
-from ..corpora.statistics import corpus_statistics
-from ..errors import refuse_contradictions, weights_readable
-from ..loading.checkpoint import check_weights
-from ..model.configuration_fastast import FastASTConfig
-from ..model.feature_extraction_fastast import FastASTFeatureExtractor
-from ..model.modeling_fastast import FastASTForAudioClassification
+from ...corpora import Corpus, StreamingCorpus, is_multi_label, label_names, with_label_order
+from ...corpora.statistics import corpus_statistics
+from ...errors import refuse_contradictions, weights_readable
+from ...loading.checkpoint import check_weights
+from ...model.configuration_fastast import FastASTConfig
+from ...model.feature_extraction_fastast import FastASTFeatureExtractor
+from ...model.modeling_fastast import FastASTForAudioClassification
 from .initialisation import initialised
 
 logger = logging.getLogger(__name__)

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Sampler
 
-from ..audio import AudioError, load_audio
-from ..metrics import UNREADABLE
+from ...audio import AudioError, load_audio
+from ...metrics import UNREADABLE
 
 if TYPE_CHECKING:
     import datasets

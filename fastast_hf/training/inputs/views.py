@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ..model.feature_extraction_fastast import FastASTFeatureExtractor
+from ...model.feature_extraction_fastast import FastASTFeatureExtractor
+from ..arguments import AugmentationArguments
 from . import augmentation
-from .arguments import AugmentationArguments
 
 _NOT_THE_GRID = ("mean", "std", "auto_map")  # statistics, and where a saved one has its code
 

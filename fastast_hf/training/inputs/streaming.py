@@ -13,7 +13,7 @@ import numpy as np
 from torch.utils.data import IterableDataset, get_worker_info
 from transformers import TrainingArguments
 
-from ..audio import AudioError
+from ...audio import AudioError
 from .batches import decoded
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fastast_hf.training.augmentation import (
+from fastast_hf.training.inputs.augmentation import (
     add_noise,
     coloured_noise,
     draw_feature_noise,

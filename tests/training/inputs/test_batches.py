@@ -13,7 +13,7 @@ import torch
 from torch.utils.data import default_collate
 
 from fastast_hf import AudioError, load_audio
-from fastast_hf.training.batches import UNREADABLE, ClipDataset, ClipSampler, balanced_weights
+from fastast_hf.training.inputs.batches import UNREADABLE, ClipDataset, ClipSampler, balanced_weights
 
 SAMPLES = [900, 1600, 2000, 800]
 

@@ -25,14 +25,14 @@ from transformers import TrainerCallback, TrainingArguments
 
 from fastast_hf import AudioError, FastASTFeatureExtractor
 from fastast_hf.corpora.corpus import Clip, build_corpus, stream
-from fastast_hf.training import streaming
 from fastast_hf.training.arguments import AugmentationArguments, ScheduleArguments
 from fastast_hf.training.finetuning import CorpusArguments, LearningArguments, build_trainer
-from fastast_hf.training.streaming import ClipStream, clip_number, count_epochs_in_steps, steps_per_epoch
-from fastast_hf.training.student import ModelArguments, build_extractor, build_model
+from fastast_hf.training.inputs import streaming
+from fastast_hf.training.inputs.streaming import ClipStream, clip_number, count_epochs_in_steps, steps_per_epoch
+from fastast_hf.training.start.student import ModelArguments, build_extractor, build_model
 from fastast_hf.training.trainer import FastASTTrainer
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 CLASSES = 5
 Make = Callable[..., Any]
 

@@ -19,9 +19,15 @@ from fastast_hf import FastASTConfig, FastASTFeatureExtractor, FastASTForAudioCl
 from fastast_hf.corpora import load_corpus
 from fastast_hf.distillation.teachers.teacher import upsample
 from fastast_hf.training.arguments import AugmentationArguments
-from fastast_hf.training.batches import ClipDataset
+from fastast_hf.training.inputs.batches import ClipDataset
+from fastast_hf.training.inputs.views import (
+    SpectrogramDraws,
+    View,
+    on_another_grid,
+    spectrograms,
+    spectrograms_for_another,
+)
 from fastast_hf.training.trainer import FastASTTrainer
-from fastast_hf.training.views import SpectrogramDraws, View, on_another_grid, spectrograms, spectrograms_for_another
 
 Make = Callable[..., Any]
 FRAMES = 200  # 2 s

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from fastast_hf.model.configuration_fastast import FastASTConfig
 from fastast_hf.model.modeling_fastast import FastASTForAudioClassification
-from fastast_hf.training.deit import fastast_from_deit
+from fastast_hf.training.start.deit import fastast_from_deit
 
 DISTILLED = "deit_tiny_distilled_patch16_224"
 PLAIN = "deit_tiny_patch16_224"

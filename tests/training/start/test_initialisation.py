@@ -7,7 +7,7 @@ import torch
 
 from fastast_hf import FastASTConfig, FastASTForAudioClassification
 from fastast_hf.distillation.teachers.passt import PasstConfig, PasstForAudioClassification
-from fastast_hf.training.initialisation import initialised
+from fastast_hf.training.start.initialisation import initialised
 
 SIZES = {
     "hidden_size": 48,
