@@ -233,7 +233,7 @@ def run_folds(
     if args.should_save:
         if len(folds) > 1:
             summarise_folds(root, folds)
-        print("next:", *_next_commands(root, corpus_settings, folds), sep="\n  ")
+        print("next:", *next_commands(root, corpus_settings, folds), sep="\n  ")
 
 
 def _what_is_trained(trainer: FastASTTrainer, corpus: Any, corpus_settings: CorpusArguments, fold: int | None) -> str:
@@ -247,11 +247,14 @@ def _what_is_trained(trainer: FastASTTrainer, corpus: Any, corpus_settings: Corp
     )
 
 
-def _next_commands(root: Path, corpus: CorpusArguments, folds: Sequence[int | None]) -> list[str]:
+def next_commands(root: Path, corpus: CorpusArguments, folds: Sequence[int | None]) -> list[str]:
     """Two commands that use what was trained."""
     model = root if len(folds) == 1 else root / f"fold-{folds[0]}"
     place = ["--data", corpus.data] if corpus.data else ["--hub-id", str(corpus.hub_id)]
     named = [corpus.corpus, *place, *(["--fold", corpus.fold] if corpus.fold and len(folds) == 1 else [])]
+    for option in ("classes", "subset", "label_file"):
+        if getattr(corpus, option) is not None:
+            named += [f"--{option.replace('_', '-')}", str(getattr(corpus, option))]
     if json.loads((model / "config.json").read_text())["model_type"] != FastASTConfig.model_type:
         return [
             f"fastast distill --corpus {shlex.join(named)} --teacher {shlex.quote(str(root))} --model CHECKPOINT",
@@ -262,7 +265,7 @@ def _next_commands(root: Path, corpus: CorpusArguments, folds: Sequence[int | No
         return [classify]
     return [
         classify,
-        f"fastast evaluate {shlex.join(named)} --model {shlex.quote(str(root))}",
+        f"fastast evaluate {shlex.join([*named, '--model', str(root), '--output', str(root / 'results')])}",
     ]
 
 

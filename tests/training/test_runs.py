@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import re
+import shlex
 import shutil
 import signal
 from collections.abc import Callable
@@ -19,7 +20,8 @@ import torch
 from small_corpora import write_audioset, write_esc50
 from transformers import TrainerCallback, TrainingArguments, set_seed
 
-from fastast_hf import FastASTFeatureExtractor, FastASTForAudioClassification
+from fastast_hf import FastASTConfig, FastASTFeatureExtractor, FastASTForAudioClassification
+from fastast_hf.cli.main import build_parser
 from fastast_hf.errors import one_line_errors
 from fastast_hf.evaluation.rows import INFERENCE, merging_rows
 from fastast_hf.evaluation.sweep import Method, Sweep
@@ -30,7 +32,7 @@ from fastast_hf.training.callbacks import Stopped
 from fastast_hf.training.checkpoints import mark_complete, newest_checkpoint
 from fastast_hf.training.finetuning import CorpusArguments, LearningArguments, build_trainer
 from fastast_hf.training.results import summarise_folds, write_json, written_settings
-from fastast_hf.training.runs import Run, is_disk_full
+from fastast_hf.training.runs import Run, is_disk_full, next_commands
 from fastast_hf.training.start.student import ModelArguments, build_extractor, build_model
 
 Make = Callable[..., Any]
@@ -395,6 +397,25 @@ def test_other_errors_are_not_taken_for_a_full_disk(make_run: Make, monkeypatch:
     monkeypatch.setattr(trainer, "training_step", lambda *_: (_ for _ in ()).throw(RuntimeError("shapes")))
     with pytest.raises(RuntimeError, match="shapes"):
         run.train(trainer, corpus, parts)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"corpus": "speech_commands", "data": "my words", "classes": 12},
+        {"corpus": "audioset", "hub_id": "me/sounds", "subset": "full", "label_file": "labels.csv"},
+        {"corpus": "esc50", "data": "ESC-50", "fold": "2"},
+        {"corpus": "unlabelled", "data": "sounds"},
+    ],
+)
+def test_the_next_commands_are_taken_as_they_are_printed(settings: dict[str, Any], tmp_path: Path) -> None:
+    FastASTConfig().save_pretrained(tmp_path)
+    for command in next_commands(tmp_path, CorpusArguments(**settings), [None]):
+        program, *arguments = shlex.split(command)
+        told = vars(build_parser().parse_args(arguments))
+        assert program == "fastast" and told["model"] == str(tmp_path)
+        if told["command"] == "evaluate":
+            assert {key: told[key] for key in settings} == settings
 
 
 def test_folds_are_averaged_at_the_best_shared_epoch_and_the_last(tmp_path: Path) -> None:
