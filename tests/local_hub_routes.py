@@ -176,15 +176,6 @@ def info(hub: LocalHub, asked: Request, kind: str, repo: str, revision: str = "m
     raise Answer(200, {**said, **tagged, "siblings": siblings, "tags": [], "downloads": 0, "likes": 0})
 
 
-def commits(hub: LocalHub, asked: Request, kind: str, repo: str, revision: str) -> NoReturn:
-    history = repository_of(hub, asked, kind, repo).branches[revision]
-    listed = [
-        {"id": c.sha, "title": c.title, "message": "", "authors": [], "date": "2026-01-01T00:00:00.000Z"}
-        for c in reversed(history)
-    ]
-    raise Answer(200, listed)
-
-
 def refs(hub: LocalHub, asked: Request, kind: str, repo: str) -> NoReturn:
     branches = repository_of(hub, asked, kind, repo).branches
     listed = [
@@ -243,7 +234,6 @@ ROUTES: list[tuple[str, str, Callable[..., NoReturn]]] = [
     ("POST", rf"{API}/preupload/{REVISION}", preupload),
     ("POST", rf"{API}/commit/{REVISION}", make_commit),
     ("POST", rf"{API}/branch/{REVISION}", branch),
-    ("GET", rf"{API}/commits/{REVISION}", commits),
     ("GET", rf"{API}/refs", refs),
     ("GET", rf"{API}/tree/{REVISION}(?:/(?P<under>.+))?", tree),
     ("GET", rf"{API}(?:/revision/{REVISION})?", info),

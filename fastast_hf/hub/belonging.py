@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from ..loading.saved_weights import INDEX, WHOLE, tensors_by_file
 from .facts import RESULTS, TABLES
 
 CARD = "README.md"
 SAMPLES = "samples"  # a folder of clips that the Hub's page offers to try
-WEIGHTS = ("model.safetensors", "model-*-of-*.safetensors", "model.safetensors.index.json")
 CLIPS = tuple(f"{SAMPLES}/*{ending}" for ending in (".wav", ".flac", ".mp3", ".ogg"))
-TABLES_READ = (f"{TABLES}/*.json", f"{TABLES}/*.csv")
-PICTURES = (f"{TABLES}/*.png",)
-BESIDE_TABLES = (f"{TABLES}/*.csv", *PICTURES)
-MADE = ("config.json", "preprocessor_config.json", CARD, RESULTS, "handler.py", "requirements.txt")
+BESIDE_TABLES = (f"{TABLES}/*.csv", f"{TABLES}/*.png")
+MEASURED = (RESULTS, f"{TABLES}/*.json", *BESIDE_TABLES)
+MADE = ("config.json", "preprocessor_config.json", CARD, "handler.py", "requirements.txt")
 # Known, and of no use to others.
 STAYING = (f"{TABLES}/*.md", f"{TABLES}/predictions/*")
-# In a repository that has new weights, these are of the old ones unless they are pushed with them.
-OF_OLD_WEIGHTS = (*WEIGHTS, *TABLES_READ, *PICTURES, RESULTS)
-# And these, in whichever folder: pickles, and weights of other libraries.
+# In a repository that gets new weights, these are of the old ones unless they are pushed with them.
+OF_OLD_WEIGHTS = (WHOLE, "model-*-of-*.safetensors", INDEX, *MEASURED)
+# And these, in any folder: pickles, and weights of other libraries.
 PICKLED = ("*.bin", "*.bin.index.json", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.ckpt", "*.h5")
 
 
@@ -50,9 +50,9 @@ def is_outdated(name: str) -> bool:
 
 
 def names(folder: Path) -> Iterator[str]:
-    """Files of a folder and the folders in it, relative to it."""
+    """Files of a folder and the folders in it, relative to it; a link to a folder counts as a file."""
     for path in sorted(folder.rglob("*")):
-        if path.is_file():
+        if path.is_file() or path.is_symlink():
             yield path.relative_to(folder).as_posix()
 
 
@@ -61,56 +61,28 @@ def uploaded(folder: Path, patterns: Sequence[str]) -> list[str]:
     return [name for name in names(folder) if matches(name, patterns) and _is_of_a_table(folder, name)]
 
 
-def check_checkpoint(folder: Path) -> None:
-    """Raise a FileNotFoundError for what is no checkpoint's folder."""
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder} is no folder: give one that holds a checkpoint")
-    for name in ("config.json", "preprocessor_config.json"):
-        if not (folder / name).is_file():
-            raise FileNotFoundError(
-                f"{folder} has no {name}: give a folder that training wrote, or save_pretrained of model and front end"
-            )
+def weight_files(folder: Path) -> list[str]:
+    """The files that transformers loads the weights from."""
+    files = [file.name for file in tensors_by_file(folder)]
+    return files if files == [WHOLE] else [INDEX, *files]
 
 
 def check_files(folder: Path, only_model: bool, code: Sequence[str] = ()) -> None:
-    """Refuse a folder with files that do not belong to a checkpoint: optimizer states, keys, caches.
+    """Raise a ValueError for files that do not belong to a checkpoint: optimizer states, keys, caches.
 
     With `only_model` they are left out instead. `code` are the names of modules that belong to it.
-
-    Raises:
-        ValueError: There are such files, or one that belongs is a link to somewhere else.
     """
-    known = (*WEIGHTS, *CLIPS, *TABLES_READ, *PICTURES, *MADE, *STAYING, *code)
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder).as_posix()
-        belongs = name in (SAMPLES, TABLES) or matches(name, known)
-        if belongs and path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
-            raise ValueError(f"{folder / name} is a link that leads out of the folder: put there what it leads to")
-    belonging = set(uploaded(folder, known))
+    belonging = set(uploaded(folder, (*weight_files(folder), *CLIPS, *MEASURED, *MADE, *STAYING, *code)))
     strange = [name for name in names(folder) if name not in belonging]
-    # A folder of nothing that belongs by its own name; one of ours by what is in it.
-    parts = ((name, *name.partition("/")) for name in strange)
-    others = list(
-        dict.fromkeys(name if not slash or top in (SAMPLES, TABLES) else f"{top}/" for name, top, slash, _ in parts)
-    )
+    # A folder that is none of ours is named as a whole.
+    ours = f"{SAMPLES}/", f"{TABLES}/"
+    others = list(dict.fromkeys(name if name.startswith(ours) else re.sub("/.*", "/", name) for name in strange))
     if others and not only_model:
         listed = ", ".join(others[:5]) + (f" and {len(others) - 5} more" if len(others) > 5 else "")
         raise ValueError(
             f"{folder} holds files that do not belong to a checkpoint: {listed}. Remove them, or add --only-model to "
             "push the checkpoint without them"
         )
-
-
-def check_clips(folder: Path) -> None:
-    """Raise a ValueError for a clip of a folder that is no audio, whatever it is called."""
-    import soundfile
-
-    for name in uploaded(folder, CLIPS):
-        try:
-            soundfile.info(folder / name)
-        except soundfile.SoundFileError as error:
-            said = str(getattr(error, "error_string", error)).rstrip(".")
-            raise ValueError(f"{folder / name} is no audio ({said}): remove it, or put a clip there") from error
 
 
 def _is_of_a_table(folder: Path, name: str) -> bool:

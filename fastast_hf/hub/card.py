@@ -32,15 +32,14 @@ def render_card(folder: Path, repo_id: str | None = None, license_id: str | None
 
     Raises:
         OSError: A file that is needed is not there.
-        ValueError: A file can't be read, lacks something or is of other weights; the card that is there has broken
-            markers or front matter; or the Hub has no such license.
+        ValueError: A file can't be read, lacks something or is of other weights; or the Hub has no such license.
     """
     old = card_in(folder)
     licensed = _licensed(old, license_id)
     facts = CardFacts.read(folder, repo_id, licensed.get("license_name") or licensed["license"])
     scored = [_eval_result(table, facts.own_row(table)) for table in facts.tables.values()]
     corpora = {corpus_of(table["corpus"]) for table in facts.tables.values()} | {facts.corpus or corpus_of("")}
-    data = _metadata(
+    data = metadata(
         license=licensed["license"],
         base_model=facts.base_model,
         datasets=sorted(corpus.hub_id for corpus in corpora if corpus.hub_id),
@@ -65,10 +64,6 @@ def write_recipe_card(
     """Write the card of what a recipe, of this name and these settings, would make: without a measured number.
 
     The license is the one given, or the card's own, or the corpus' where it has one.
-
-    Raises:
-        ValueError: There is a checkpoint in the folder, the recipe's corpus is none that the Hub has, the old card's
-            markers or front matter are broken, or the Hub has no such license.
     """
     if (folder / "config.json").is_file():
         raise ValueError(f"{folder} holds a checkpoint: leave out --recipe, its card is made of its own files")
@@ -79,7 +74,7 @@ def write_recipe_card(
     licensed = _licensed(old, license_id, corpus.license)
     shown = licensed.get("license_name") or licensed["license"]
     facts = CardFacts(repo_id, shown, recipe=recipe, settings=settings)
-    data = _metadata(license=licensed["license"], base_model=facts.base_model, datasets=[corpus.hub_id])
+    data = metadata(license=licensed["license"], base_model=facts.base_model, datasets=[corpus.hub_id])
     card = merged_card(fill("card", facts, data), old, facts.title)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CARD).write_text(card, encoding="utf-8")
@@ -87,11 +82,7 @@ def write_recipe_card(
 
 
 def fill(template: str, card: CardFacts | Mapping[str, Any], data: ModelCardData) -> str:
-    """Fill `TEMPLATE.md.jinja`.
-
-    Raises:
-        ValueError: A file of the checkpoint has something of another kind in a place that is shown.
-    """
+    """Fill `TEMPLATE.md.jinja`; a ValueError where a file of the checkpoint has something of another kind."""
     given: dict[str, Any] = {function.__name__: function for function in (text, code, named, quoted, shell, value)}
     given |= {"percent": percent, "merges": merges, "corpus_of": corpus_of, "METRICS": METRICS}
     given |= {"card": card, "requirement": REQUIREMENTS.partition("\n")[0]}
@@ -100,6 +91,12 @@ def fill(template: str, card: CardFacts | Mapping[str, Any], data: ModelCardData
         return f"{ModelCard.from_template(data, template_str=source, **given)}\n"
     except (TypeError, AttributeError, jinja2.UndefinedError) as error:
         raise ValueError(f"a file of the checkpoint has a value of the wrong kind ({error}): write it anew") from error
+
+
+def metadata(tags: list[str] = TAGS, **fields: Any) -> ModelCardData:
+    """A card's fields; those that are empty are left out."""
+    given = {key: field for key, field in fields.items() if field}
+    return ModelCardData(pipeline_tag="audio-classification", library_name="transformers", tags=tags, **given)
 
 
 def text(given: Any) -> str:
@@ -164,14 +161,6 @@ def _licensed(old: str, license_id: str | None, default: str | None = None) -> d
         fields["license_name"] = own.get("license_name")
     check_license(fields)
     return fields
-
-
-def _metadata(**fields: Any) -> ModelCardData:
-    base = fields.get("base_model")
-    if not isinstance(base, str) or not re.fullmatch(r"(?!timm/)[\w.-]+/[\w.-]+", base):  # timm's are no models here
-        fields["base_model"] = None
-    given = {key: field for key, field in fields.items() if field}
-    return ModelCardData(pipeline_tag="audio-classification", library_name="transformers", tags=TAGS, **given)
 
 
 def _eval_result(table: Mapping[str, Any], row: Mapping[str, Any]) -> EvalResult:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi, ModelCard
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError
+from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 from huggingface_hub.utils import validate_repo_id
 
 from .belonging import CARD, is_outdated
@@ -20,11 +19,7 @@ Content = dict[str, "bytes | Path"]
 
 
 def client(token: str | bool | None = None) -> HfApi:
-    """The Hub's client.
-
-    Raises:
-        ValueError: The token can't be sent; the client's own error would show it.
-    """
+    """The Hub's client; a ValueError for a token that can't be sent, which the client's own error would show."""
     if isinstance(token, str) and not (token.isascii() and token.isprintable() and " " not in token):
         raise ValueError("the token has characters that no token has: log in with `hf auth login`")
     return HfApi(token=token, library_name="fastast-hf")
@@ -32,10 +27,7 @@ def client(token: str | bool | None = None) -> HfApi:
 
 def check_name(repo_id: str) -> None:
     """Raise a ValueError for what is no `USER/NAME`."""
-    try:
-        validate_repo_id(repo_id)
-    except HFValidationError as error:
-        raise ValueError(f"{repo_id!r} is no name of a repository: {error}") from error
+    validate_repo_id(repo_id)
     if "/" not in repo_id:
         raise ValueError(f"{repo_id!r} has no owner: give USER/NAME")
 
@@ -54,11 +46,6 @@ def commit(
 
     Files of a model's old weights go, and pickles; and a Space's that earlier pushes wrote and this one does not. A
     repository or branch that is not there is made; `message` is what huggingface_hub's `create_commit` takes.
-
-    Raises:
-        OSError: The Hub can't be reached, or refuses.
-        ValueError: The Hub does not take the card, the card that is there can't be read, or a Space's files were
-            changed there.
     """
     sdk = "gradio" if repo_type == "space" else None
     with _told_in_words(api, repo_id):
@@ -73,12 +60,10 @@ def commit(
         else:
             old = {file.rfilename for file in there.siblings or ()}
             stale = {name for name in old - set(content) if is_outdated(name)}
-            if locked := sorted(name for name in stale if {".cache", ".git"} & set(name.split("/"))):
-                raise ValueError(
-                    f"the Hub's client can't remove {locked[0]} from {repo_id}: remove it there, with git"
-                )
             if CARD in old:
-                content = content | {CARD: _merged_card(api, repo_id, content[CARD], there.sha)}
+                theirs = Path(api.hf_hub_download(repo_id, CARD, revision=there.sha)).read_text(encoding="utf-8")
+                title, place = repo_id.rpartition("/")[2], f"the card of {repo_id} on the Hub"
+                content = content | {CARD: merged_card(_text(content[CARD]), theirs, title, place).encode()}
         operations: list[CommitOperationAdd | CommitOperationDelete] = [
             *(CommitOperationAdd(name, value) for name, value in sorted(content.items())),
             *(CommitOperationDelete(name, is_folder=False) for name in sorted(stale)),
@@ -96,50 +81,37 @@ def check_space(api: HfApi, repo_id: str, content: Content) -> None:
         with_hub_space(api, repo_id, content, str(there.sha))
 
 
-@contextmanager
-def _told_in_words(api: HfApi, repo_id: str) -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:
-        told = _in_words(error, repo_id, api.endpoint)
-        if told is None:
-            raise
-        raise told from error
-
-
-def _merged_card(api: HfApi, repo_id: str, card: bytes | Path, sha: str | None) -> bytes:
-    with TemporaryDirectory() as folder:
-        old = Path(api.hf_hub_download(repo_id, CARD, revision=sha, local_dir=folder)).read_text(encoding="utf-8")
-    try:
-        return merged_card(_text(card), old, repo_id.rpartition("/")[2]).encode()
-    except ValueError as error:
-        raise ValueError(f"on the Hub, {error}") from error
-
-
 def _text(content: bytes | Path) -> str:
     return content.decode() if isinstance(content, bytes) else content.read_text(encoding="utf-8")
 
 
-def _in_words(error: Exception, repo_id: str, endpoint: str) -> OSError | ValueError | None:
-    """What a person can do about it; None for an error that is neither the Hub's nor the network's."""
-    causes = list(_causes(error))
-    refused = next((e for e in causes if isinstance(e, HfHubHTTPError) and e.response is not None), None)
-    if refused is not None:
-        status = refused.response.status_code
-        if status in (401, 403):
-            return OSError(f"the Hub does not let you write to {repo_id}: log in with `hf auth login`")
-        if status == 412:
-            return OSError(f"{repo_id} was changed while this was pushed; it is as it was changed: run it again")
-        if isinstance(error, ValueError):  # about the card: the client puts the Hub's reasons into it
-            return ValueError(f"the Hub does not take the card of {repo_id}: {' '.join(str(error).split())}")
-        return OSError(f"the Hub refused {repo_id}: {refused.server_message or str(refused).splitlines()[0]}")
-    # The client's own, under another name in each series; uploads of large files wrap it.
-    broken = next((cause for cause in causes if type(cause).__module__.startswith("httpx")), None)
-    if broken is None:
-        return None
-    if "ConnectError" in {kind.__name__ for kind in type(broken).__mro__}:
-        return OSError(f"the Hub at {endpoint} can't be reached ({broken}): try again when it can")
-    return OSError(f"the push of {repo_id} was cut off ({broken}); the repository is as it was: run it again")
+@contextmanager
+def _told_in_words(api: HfApi, repo_id: str) -> Iterator[None]:
+    """Errors of the Hub and of the network, with what a person can do about them."""
+    try:
+        yield
+    except Exception as error:
+        causes = list(_causes(error))
+        # The client's own errors have another name in each series; uploads of large files wrap them.
+        broken = next((cause for cause in causes if type(cause).__module__.startswith("httpx")), None)
+        refused = next((e for e in causes if isinstance(e, HfHubHTTPError) and e.response is not None), None)
+        if refused is not None:
+            raise _refusal(error, refused, repo_id) from error
+        if broken is not None:
+            raise OSError(
+                f"the connection to the Hub at {api.endpoint} failed ({broken}); {repo_id} is as it was: run it again"
+            ) from error
+        raise
+
+
+def _refusal(error: Exception, refused: HfHubHTTPError, repo_id: str) -> OSError | ValueError:
+    if refused.response.status_code in (401, 403):
+        return OSError(f"the Hub does not let you write to {repo_id}: log in with `hf auth login`")
+    if refused.response.status_code == 412:
+        return OSError(f"{repo_id} was changed while this was pushed; it is as it was changed: run it again")
+    if isinstance(error, ValueError):  # about the card: the client puts the Hub's reasons into it
+        return ValueError(f"the Hub does not take the card of {repo_id}: {' '.join(str(error).split())}")
+    return OSError(f"the Hub refused {repo_id}: {refused.server_message or str(refused).splitlines()[0]}")
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

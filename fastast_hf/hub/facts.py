@@ -6,34 +6,22 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..loading.places import is_here
 from ..loading.saved_weights import count_parameters, digest_of_folder
-from ..model.feature_extraction_fastast import HOP_SECONDS
-from ..tagging.tagger import BUNDLED_CHECKPOINT
+from ..model.configuration_fastast import FastASTConfig
+from ..model.feature_extraction_fastast import HOP_SECONDS, FastASTFeatureExtractor
+from ..tagging import BUNDLED_CHECKPOINT
 
 RESULTS = "results.json"  # of the training run
 TABLES = "results"  # the folder of what `fastast evaluate` wrote
 METRICS = {"accuracy": "accuracy", "mean_average_precision": "mAP"}  # as they are written
-_CONFIG = ("hidden_size", "num_hidden_layers", "id2label")
-_EXTRACTOR = ("max_length", "sampling_rate", "num_mel_bins", "mean", "std")
-_TRAINING = ("settings", "training", "clips", "metric", "test")
+# What a card needs of a run's results, of a table and of each of its rows.
+_RUN = ("settings", "training", "clips", "metric", "test")
 _TABLE = ("corpus", "classes", "split", "dtype", "level", "batch_size", "rows")
-_ROW = (
-    "method",
-    "schedule",
-    "tome_r",
-    "tokens_in",
-    "tokens_out",
-    "gmacs",
-    "mac_ratio",
-    "metric",
-    "score",
-    "low",
-    "high",
-)
+_MERGING = ("method", "schedule", "tome_r", "tokens_in", "tokens_out", "gmacs", "mac_ratio")
+_ROW = (*_MERGING, "metric", "score", "low", "high", "clips")
 # Settings of a run that a card tells of elsewhere, or that say nothing to others.
 _TOLD = {"corpus", "data", "hub_id", "streaming", "extra_data", "label_file", "imagenet_weights", "model", "teacher"}
 _TOLD |= {"frames", "mean", "std", "resume", "cache_teacher", "teacher_labels", "teacher_scores"}
@@ -57,61 +45,39 @@ CORPORA = {
 
 @dataclass(frozen=True)
 class CardFacts:
-    """What a card is made of.
+    """What a card is made of."""
 
-    Attributes:
-        place: What loads the checkpoint: `USER/NAME`, or a folder's name.
-        license: That is shown.
-        config: `config.json`.
-        extractor: `preprocessor_config.json`.
-        training: `results.json` of the training run; empty where there is none.
-        tables: What `fastast evaluate` wrote into `results/`, by file name.
-        parameters: Their number.
-        weights: Their digest, by which rows of tables are known to be theirs; empty where no file has one.
-        bundled: Whether it is the checkpoint that comes with the package, which no name loads.
-        recipe: The name of the recipe that is to make the checkpoint; None for one that is there.
-        settings: Of the recipe, or of the training run.
-    """
-
-    place: str
+    place: str  # what loads the checkpoint: `USER/NAME`, or a folder's name
     license: str | None = None
-    config: Mapping[str, Any] = field(default_factory=dict)
-    extractor: Mapping[str, Any] = field(default_factory=dict)
-    training: Mapping[str, Any] = field(default_factory=dict)
-    tables: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    parameters: int = 0
-    weights: str = ""
-    bundled: bool = False
-    recipe: str | None = None
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)  # of the model
+    extractor: Mapping[str, Any] = field(default_factory=dict)  # config of the front end
+    training: Mapping[str, Any] = field(default_factory=dict)  # results of the run; empty where there are none
+    tables: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # of `fastast evaluate`, by file name
+    parameters: int = 0  # their number
+    weights: str = ""  # their digest, by which a table's rows are known to be theirs; empty where no file has one
+    bundled: bool = False  # whether it comes with the package
+    recipe: str | None = None  # the name of the one that is to make the checkpoint; None for one that is there
+    settings: Mapping[str, Any] = field(default_factory=dict)  # of the recipe, or of the training run
 
     @classmethod
     def read(cls, folder: Path, repo_id: str | None = None, license_id: str | None = None) -> CardFacts:
-        """The facts of a checkpoint's folder.
-
-        Raises:
-            OSError: A file of a checkpoint is not there.
-            ValueError: A file is not JSON, lacks something, or holds results of other weights; the message names it.
-        """
-        config, extractor = read_json(folder / "config.json"), read_json(folder / "preprocessor_config.json")
-        _check(folder / "config.json", config, _CONFIG)
-        _check(folder / "preprocessor_config.json", extractor, _EXTRACTOR)
-        training = read_results(folder / RESULTS) if (folder / RESULTS).is_file() else {}
+        """The facts of a checkpoint's folder; an OSError or ValueError names the file that is not as it should be."""
+        training = read_json(folder / RESULTS) if (folder / RESULTS).is_file() else {}
         if training:
-            _check(folder / RESULTS, training, _TRAINING)
+            _check(folder / RESULTS, training, _RUN)
             _check(folder / RESULTS, training["settings"], ("corpus",))
             for scores in training["test"].values():
                 _check(folder / RESULTS, scores, (training["metric"],))
-        tables = {path.name: read_results(path) for path in sorted((folder / TABLES).glob("[!.]*.json"))}
+        tables = {path.name: read_json(path) for path in sorted((folder / TABLES).glob("[!.]*.json"))}
         for name, table in tables.items():
             _check(folder / TABLES / name, table, _TABLE)
             for row in table["rows"]:
-                _check(folder / TABLES / name, row, (*_ROW, "high", "clips"))
+                _check(folder / TABLES / name, row, _ROW)
         return cls(
             place=repo_id or folder.resolve().name,
             license=license_id,
-            config=config,
-            extractor=extractor,
+            config=FastASTConfig.from_pretrained(folder.resolve()).to_dict(),
+            extractor=FastASTFeatureExtractor.from_dict(read_json(folder / "preprocessor_config.json")).to_dict(),
             training=training,
             tables=tables,
             parameters=count_parameters(folder),
@@ -154,10 +120,11 @@ class CardFacts:
 
     @property
     def base_model(self) -> str | None:
-        """What training began from, unless it was a folder: as the run wrote down or, of an older one, as it looks."""
+        """The Hub's name of what training began from."""
         start = self.settings.get("model")
-        local = "model" in self.training["local"] if "local" in self.training else is_here(start)
-        return None if local else start
+        local = "model" in self.training.get("local", ())
+        is_name = isinstance(start, str) and re.fullmatch(r"(?!timm/)[\w.-]+/[\w.-]+", start)  # timm's are others
+        return start if is_name and not local else None
 
     @property
     def shown_settings(self) -> dict[str, Any]:
@@ -189,12 +156,7 @@ def corpus_of(name: str) -> Corpus:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A file's content.
-
-    Raises:
-        OSError: No such file.
-        ValueError: It is not a JSON object.
-    """
+    """A file's content; an OSError where there is none, a ValueError where it is not a JSON object."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not there: give a folder that save_pretrained or a training run wrote")
     try:
@@ -203,26 +165,11 @@ def read_json(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is not a JSON object ({error}): write it anew") from error
 
 
-def read_results(path: Path) -> dict[str, Any]:
-    """[`read_json`] of results: paths, which older versions wrote down, are cut to their last part."""
-    content = read_json(path)
-    for key in ("settings", "checkpoints"):
-        if isinstance(content.get(key), dict):
-            content[key] = {name: _last_part(value) for name, value in content[key].items()}
-    return content
-
-
 def check_weights(folder: Path, results: Mapping[str, Mapping[str, Any]]) -> str:
-    """Refuse results that were measured with other weights: before the model was trained again, say.
+    """The digest of the folder's weights, empty where no results have one; a ValueError for results of others.
 
     A table may compare several checkpoints: the folder's has to be one of them. Results without a digest, written by
     hand or by an older version, are accepted. `results` has the files by their names in the folder.
-
-    Returns:
-        The digest of the folder's weights; empty where no results have one.
-
-    Raises:
-        ValueError: A file is of other weights.
     """
     own = ""
     for name, content in results.items():
@@ -244,8 +191,3 @@ def _check(path: Path, content: Any, keys: Iterable[str]) -> None:
             raise ValueError(f"{path} has no {key!r}: write it anew, or remove it for a card without it")
     if "metric" in content and content["metric"] not in METRICS:
         raise ValueError(f"{path} has the metric {content['metric']!r}: one of {', '.join(METRICS)} is wanted")
-
-
-def _last_part(value: Any) -> Any:
-    is_path = isinstance(value, str) and re.match(r"[/\\~.]|[A-Za-z]:[/\\]", value)
-    return PureWindowsPath(value).name if is_path else value

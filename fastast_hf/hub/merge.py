@@ -17,7 +17,6 @@ from .belonging import SAMPLES
 
 AT_R = ", tome_r = "  # in the name of a generated result's metric, by which it is known again
 LISTS = ("datasets", "metrics", "tags")  # fields of which a person's entries stay beside the generated ones
-_MARKER = re.compile(r"^<!-- (?:generated:|end of) (\w+) -->$", re.MULTILINE)
 _SECTION = r"<!-- generated: (?P<name>\w+) -->\n(?:(?!<!-- (?:generated:|end of) ).*\n)*<!-- end of (?P=name) -->$"
 # A section, or else a paragraph: lines without an empty one between them, but for those of fenced code.
 _PIECE = re.compile(
@@ -25,10 +24,9 @@ _PIECE = re.compile(
     r"|(?:(?!<!-- generated: )(?:[ \t]*(?P<fence>```+|~~~+)(?:.*\n)*?[ \t]*(?P=fence)|.*\S.*)(?:\n|\Z))+)",
     re.MULTILINE,
 )
-_OLD_HEADING = re.compile(r"^## (?:Use|Results|Training|Citations)\n+(?=<!-- generated: )", re.MULTILINE)
 
 
-def merged_card(new: str, old: str, title: str) -> str:
+def merged_card(new: str, old: str, title: str, place: str = "the card") -> str:
     r"""The new card with what a person wrote into the old one.
 
     Paragraphs and fields that only the old card has stay. Where both have a field, the new one counts; datasets,
@@ -38,15 +36,17 @@ def merged_card(new: str, old: str, title: str) -> str:
         new: To be written or pushed.
         old: That is there already.
         title: That cards are generated with; a person's stays.
+        place: Of the old card, for an error about it.
 
     Raises:
-        ValueError: The old card's front matter can't be read, or its markers do not come in pairs.
+        ValueError: The old card's front matter can't be read.
 
     Example:
         >>> merged_card("---\ntags: [a]\n---\n# tiny\n\nNew.\n", "# tiny\n\nMine.\n", "tiny").splitlines()
         ['---', 'tags:', '- a', '---', '# tiny', '', 'Mine.', '', 'New.']
     """
-    return with_front_matter(_merged_data(data_of(new), data_of(old)), merged_text(text_of(new), text_of(old), title))
+    data = _merged_data(data_of(new), data_of(old, place))
+    return with_front_matter(data, merged_text(text_of(new), text_of(old), title))
 
 
 def with_front_matter(data: CardData, text: str) -> str:
@@ -63,19 +63,15 @@ def with_fields(card: str, **fields: Any) -> str:
     return with_front_matter(data, text_of(card))
 
 
-def data_of(card: str) -> ModelCardData:
-    """The front matter of a card; empty where there is none.
-
-    Raises:
-        ValueError: It can't be read.
-    """
+def data_of(card: str, place: str = "the card") -> ModelCardData:
+    """The front matter of a card; a ValueError where it can't be read."""
     if not card.startswith("---"):
         return ModelCardData()
     try:
         return cast(ModelCardData, ModelCard(card).data)
     except (yaml.YAMLError, ValueError, KeyError, TypeError) as error:
         told = " ".join(str(error).split())
-        raise ValueError(f"the card's front matter can't be read ({told}): mend or remove it") from error
+        raise ValueError(f"the front matter of {place} can't be read ({told}): mend or remove it") from error
 
 
 def text_of(card: str) -> str:
@@ -84,19 +80,9 @@ def text_of(card: str) -> str:
 
 
 def merged_text(new: str, old: str, title: str) -> str:
-    """[`merged_card`] of texts without front matter.
-
-    Raises:
-        ValueError: The old text's markers are swapped, doubled, nested or half gone.
-    """
-    ours, theirs = _pieces(new), _pieces(_OLD_HEADING.sub("", old))
+    """[`merged_card`] of texts without front matter. A section with half a marker counts as a person's."""
+    ours, theirs = _pieces(new), _pieces(old)
     named = [key for key, text in theirs if key != text]
-    left = [marker[1] for marker in _MARKER.finditer(re.sub(f"^{_SECTION}", "", old, flags=re.MULTILINE))]
-    for name in [*left, *(name for name in named if named.count(name) > 1)]:
-        raise ValueError(
-            f"the card's markers of its section {name!r} are not one pair: have one line <!-- generated: {name} --> "
-            f"above it and one line <!-- end of {name} --> below, or neither, and it is written anew"
-        )
     made = dict(ours)
     theirs = [(key, made.get(key, text)) for key, text in theirs if key in made or key not in named]
     for one, other in ((ours, theirs), (theirs, ours)):  # one title, and a person's rather than ours
@@ -123,9 +109,7 @@ def _merged_data(new: ModelCardData, old: ModelCardData) -> ModelCardData:
     for key in LISTS:
         fields[key] = sorted({*_listed(ours.get(key)), *_listed(theirs.get(key))}, key=str) or None
     fields["widget"] = _joined(new.get("widget"), old.get("widget"), _is_sample)
-    results = _joined(new.eval_results, old.eval_results, is_generated) or []
-    generated = {_place(result) for result in results if is_generated(result)}
-    fields["eval_results"] = [r for r in results if is_generated(r) or _place(r) not in generated] or None
+    fields["eval_results"] = _joined(new.eval_results, old.eval_results, is_generated)
     fields["model_name"] = fields.get("model_name") if fields["eval_results"] else None
     return ModelCardData(**{key: fields[key] for key in sorted(fields)})
 
@@ -143,10 +127,6 @@ def is_generated(result: EvalResult) -> bool:
 def _is_sample(example: Any) -> bool:
     ours = rf"https://huggingface\.co/[^/]+/[^/]+/resolve/main/{SAMPLES}/[^/]+"
     return isinstance(example, dict) and re.fullmatch(ours, str(example.get("src"))) is not None
-
-
-def _place(result: EvalResult) -> tuple[Any, ...]:
-    return result.dataset_type, result.dataset_config, result.dataset_split, result.metric_type
 
 
 def _listed(value: str | Sequence[str] | None) -> list[str]:

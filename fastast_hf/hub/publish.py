@@ -13,10 +13,10 @@ from transformers import AutoFeatureExtractor
 
 from ..loading.saved_weights import digest_of_folder
 from ..model.modeling_fastast import FastASTForAudioClassification
-from .belonging import CARD, CLIPS, PICTURES, TABLES_READ, check_checkpoint, check_clips, check_files, uploaded
+from .belonging import CARD, CLIPS, MEASURED, check_files, uploaded
 from .commit import check_name, check_space, client, commit
 from .contents import code_files, model_files, plain_files, teacher_files
-from .facts import RESULTS, CardFacts, read_json
+from .facts import CardFacts, read_json
 from .space import space_files
 
 
@@ -71,8 +71,8 @@ def push(
             a wrong name or license; or a file of the Space was changed there.
     """
     check_name(repo_id)
-    check_checkpoint(folder)
-    is_teacher = str(read_json(folder / "config.json").get("model_type")).startswith("fastast_")
+    config, _ = (read_json(folder / name) for name in ("config.json", "preprocessor_config.json"))
+    is_teacher = str(config.get("model_type")).startswith("fastast_")
     if is_teacher and (space or plain):
         raise ValueError(f"{folder} holds a teacher, which has no Space and no twin: leave --space and --plain out")
     check_files(folder, only_model, [path.name for path in code_files()])
@@ -143,14 +143,8 @@ def _same_weights(one: Path, other: Path) -> bool:
 
 
 def _copy_known(source: Path, folder: Path) -> None:
-    """Copy what a checkpoint's folder holds beside the model: card, results, tables and samples.
-
-    Raises:
-        ValueError: One of them is a link that leads out of the folder, of other weights, or no audio.
-    """
-    check_files(source, only_model=True)
+    """Copy what a checkpoint's folder holds beside the model: card, results, tables and samples."""
     CardFacts.read(source)  # what is wrong with its results is told of them, and not of their copies
-    check_clips(source)
-    for name in uploaded(source, (CARD, RESULTS, *TABLES_READ, *PICTURES, *CLIPS)):
+    for name in uploaded(source, (CARD, *MEASURED, *CLIPS)):
         (folder / name).parent.mkdir(exist_ok=True)
         shutil.copyfile(source / name, folder / name)

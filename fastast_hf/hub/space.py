@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
 
-from huggingface_hub import CardData, HfApi, RepoCard
+from huggingface_hub import CardData, HfApi
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils.sha import git_hash
-from yaml import YAMLError
 
-from .merge import merged_text, text_of, with_front_matter
+from .merge import data_of, merged_text, text_of, with_front_matter
 
 PACKAGE = Path(__file__).parents[1]
 # In an installed package, or in its repository.
@@ -26,9 +23,7 @@ WRITTEN = ".fastast-push.json"
 PAGE = "README.md"
 TITLE = "FastAST"  # of the page
 _NOT_SHOWN = ("checkpoints", "scripts", "space")  # folders of an installed package that the page does not need
-# Fields of the page that belong to its code; a person's are the others.
-_OF_CODE = ("sdk", "sdk_version", "app_file")
-_JOINED = ("models", "tags")
+_OF_CODE = ("sdk", "sdk_version", "app_file")  # fields of the page; a person's are the others
 _OF_THE_HUB = "Check out the configuration reference at"  # the text that every new Space is made with
 
 
@@ -54,77 +49,46 @@ def with_hub_space(
 ) -> tuple[dict[str, bytes | Path], set[str]]:
     """What to commit to a Space, and the files of earlier pushes that are to go.
 
-    The page keeps what a person wrote into it, see [`merged_page`]; other files of a person's own are left alone.
-
-    Raises:
-        OSError: The Hub can't be reached.
-        ValueError: A file that is to be replaced or removed was changed there, or it is another kind of Space.
+    The page keeps what a person wrote into it, see [`merged_page`]; other files of a person's own are left alone. A
+    ValueError tells of a file that is to be replaced or removed and was changed there.
     """
-    with TemporaryDirectory() as folder:
 
-        def read(name: str) -> bytes:
-            path = api.hf_hub_download(repo_id, name, repo_type="space", revision=sha, local_dir=folder)
-            return Path(path).read_bytes()
+    def read(name: str) -> bytes:
+        return Path(api.hf_hub_download(repo_id, name, repo_type="space", revision=sha)).read_bytes()
 
-        tree = api.list_repo_tree(repo_id, repo_type="space", revision=sha, recursive=True)
-        there = {entry.path: entry.blob_id for entry in tree if isinstance(entry, RepoFile)}
-        written = _read_list(repo_id, read(WRITTEN)) if WRITTEN in there else {}
-        new = {name: git_hash(_bytes(part)) for name, part in content.items()}
-        theirs = {name for name, found in there.items() if found not in (written.get(name), new.get(name))}
-        if changed := sorted(theirs & (written.keys() | new.keys()) - {PAGE}):
-            raise ValueError(
-                f"files of the Space {repo_id} were changed there, or are not from a push: {', '.join(changed)}. "
-                "Keep a copy of what you changed, remove them there and push again, or push without --space"
-            )
-        made = {**content, WRITTEN: (json.dumps(new, indent=2, sort_keys=True) + "\n").encode()}
-        if PAGE in theirs:
-            made[PAGE] = merged_page(_bytes(content[PAGE]).decode(), read(PAGE).decode(), repo_id).encode()
+    tree = api.list_repo_tree(repo_id, repo_type="space", revision=sha, recursive=True)
+    there = {entry.path: entry.blob_id for entry in tree if isinstance(entry, RepoFile)}
+    written = json.loads(read(WRITTEN)) if WRITTEN in there else {}
+    new = {name: git_hash(_bytes(part)) for name, part in content.items()}
+    theirs = {name for name, found in there.items() if found not in (written.get(name), new.get(name))}
+    if changed := sorted(theirs & (written.keys() | new.keys()) - {PAGE}):
+        raise ValueError(
+            f"files of the Space {repo_id} were changed there, or are not from a push: {', '.join(changed)}. "
+            "Keep a copy of what you changed, remove them there and push again, or push without --space"
+        )
+    made = {**content, WRITTEN: (json.dumps(new, indent=2, sort_keys=True) + "\n").encode()}
+    if PAGE in theirs:
+        made[PAGE] = merged_page(_bytes(content[PAGE]).decode(), read(PAGE).decode(), repo_id).encode()
     return made, {name for name in written.keys() & there.keys() - new.keys() if name != PAGE}
 
 
 def merged_page(page: str, old: str, repo_id: str) -> str:
     r"""A Space's README with what a person wrote into the one on the Hub.
 
-    Their fields count, but for those that belong to the code; models and tags are those of both.
-
-    Raises:
-        ValueError: Theirs can't be read, or is of a Space that is no gradio app.
+    Their fields count, but for those that belong to the code.
 
     Example:
         >>> merged_page("---\nsdk: gradio\n---\n# FastAST\n", "---\ntitle: Dogs\n---\nMine.\n", "me/a").splitlines()
         ['---', 'title: Dogs', 'sdk: gradio', '---', 'Mine.', '', '# FastAST']
     """
-    ours, theirs = _fields(page, repo_id), _fields(old, repo_id)
+    theirs = data_of(old, f"the README of the Space {repo_id}").to_dict()
     if theirs.get("sdk", "gradio") != "gradio":
         raise ValueError(f"the Space {repo_id} is of another kind ({theirs['sdk']}): push to another name")
+    ours = data_of(page).to_dict()
     fields = theirs | {key: value for key, value in ours.items() if key not in theirs or key in _OF_CODE}
-    for key in _JOINED:
-        if both := list(dict.fromkeys([*(theirs.get(key) or []), *(ours.get(key) or [])])):
-            fields[key] = both
     old = "\n".join(line for line in old.splitlines() if not line.startswith(_OF_THE_HUB))
     return with_front_matter(CardData(**fields), merged_text(text_of(page), text_of(old), TITLE))
 
 
 def _bytes(content: bytes | Path) -> bytes:
     return content if isinstance(content, bytes) else content.read_bytes()
-
-
-def _read_list(repo_id: str, held: bytes) -> dict[str, str]:
-    try:
-        return dict(json.loads(held).items())
-    except (ValueError, AttributeError) as error:
-        raise ValueError(
-            f"{WRITTEN} of the Space {repo_id} can't be read: bring back the one that a push wrote"
-        ) from error
-
-
-def _fields(page: str, repo_id: str) -> dict[str, Any]:
-    if not page.startswith("---"):
-        return {}
-    try:
-        return RepoCard(page, ignore_metadata_errors=True).data.to_dict()
-    except (ValueError, TypeError, YAMLError) as error:
-        told = " ".join(str(error).split())
-        raise ValueError(
-            f"the metadata of the README of the Space {repo_id} can't be read ({told}): mend it"
-        ) from error

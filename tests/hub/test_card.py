@@ -67,20 +67,15 @@ def test_its_metadata_is_what_the_hub_reads(measured: Path) -> None:
 
 STARTS = [
     ({"local": ["model"]}, "stage1", None, "**Start:** the local checkpoint `stage1`\n"),
-    ({"local": ["model"]}, "runs/stage1", None, "the local checkpoint `runs/stage1`\n"),
-    ({"local": []}, "me/here", "me/here", "**Start:** `me/here`\n"),  # a folder that came later
-    ({}, "me/here", None, "**Start:** `me/here`\n"),  # of a run that did not write it down
-    ({}, "me/gone", "me/gone", "**Start:** `me/gone`\n"),
+    ({"local": []}, "me/base", "me/base", "**Start:** `me/base`\n"),
     ({"local": []}, "timm/deit", None, "**Start:** `timm/deit`\n"),
 ]
 
 
 @pytest.mark.parametrize(("written", "start", "base", "said"), STARTS)
 def test_a_base_model_is_one_of_the_hub_and_no_folder(
-    written: dict[str, Any], start: str, base: str | None, said: str, measured: Path, monkeypatch: pytest.MonkeyPatch
+    written: dict[str, Any], start: str, base: str | None, said: str, measured: Path
 ) -> None:
-    monkeypatch.chdir(measured)
-    (measured / "me" / "here").mkdir(parents=True)
     (measured / "results.json").write_text(json.dumps(changed(TRAINING, "settings.model", start) | written))
     card = render_card(measured)
     assert data_of(card).base_model == base and said in card
@@ -101,18 +96,6 @@ def test_what_was_not_measured_is_said_to_be_so(checkpoint: Path) -> None:
     assert data_of(card).eval_results is None
 
 
-def test_a_cell_that_nothing_stands_in_has_a_dash(measured: Path) -> None:
-    untimed = [ROWS[0] | {"samples_per_sec": None}, ROWS[1]]
-    (measured / "results" / "esc50-test.json").write_text(json.dumps(TABLE | {"rows": untimed}))
-    card = render_card(measured)
-    assert "| 0 | – | 50 → 50 | 0.415 | 1.00× | 81.2 | 77.0 to 85.0 | – |" in card and "|  |" not in card
-
-
-def test_a_card_says_which_way_of_loading_needs_another_program_and_what_to_do_without(measured: Path) -> None:
-    (line,) = re.findall(r"^pipe\(.*$", render_card(measured, "me/tiny"), re.MULTILINE)
-    assert line.endswith("  # opens files with the program ffmpeg")
-
-
 def test_a_persons_sections_and_fields_stay_and_the_generated_ones_are_renewed(measured: Path) -> None:
     path = write_card(measured, "me/tiny", "cc-by-4.0")
     text = path.read_text().replace("# tiny\n", "# My own title\n\nAbout 42 dogs.\n")
@@ -127,14 +110,6 @@ def test_a_persons_sections_and_fields_stay_and_the_generated_ones_are_renewed(m
     assert write_card(measured, "me/tiny").read_text() == renewed
 
 
-def test_a_card_is_renewed_without_a_second_title(checkpoint: Path) -> None:
-    write_card(checkpoint)
-    text = write_card(checkpoint).read_text()
-    assert text.count("\n# ") == 1
-    (checkpoint / "README.md").write_text(text.replace("# tiny", "# My dogs"))
-    assert "\n# My dogs\n" in write_card(checkpoint, "me/third").read_text()
-
-
 def test_the_command_writes_it_and_says_where(measured: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["card", str(measured), "--repo-id", "me/tiny"]) == 0
     assert capsys.readouterr().out == f"{measured / 'README.md'}\n"
@@ -143,47 +118,9 @@ def test_the_command_writes_it_and_says_where(measured: Path, capsys: pytest.Cap
     assert "results.json is not a JSON object" in capsys.readouterr().err
 
 
-def test_a_persons_fields_are_joined_with_the_generated_ones(measured: Path) -> None:
-    mine = {"type": "audio-classification"}, {"type": "me/dogs", "name": "Dogs"}, [{"type": "f1", "value": 0.6}]
-    old = {"task": mine[0], "dataset": {"type": "ashraq/esc50", "name": "ESC-50, old", "split": "validation"}}
-    old |= {"metrics": [{"type": "accuracy", "value": 0.1, "name": "accuracy, tome_r = 4"}]}
-    results = [dict(zip(("task", "dataset", "metrics"), mine, strict=True)), old]
-    own = {"datasets": ["me/dogs"], "metrics": ["f1"], "tags": ["dogs"], "language": "en", "license": "mit"}
-    own |= {"model-index": [{"name": "mine", "results": results}], "widget": [{"src": "https://x.org/a.wav"}]}
-    (measured / "README.md").write_text(f"---\n{json.dumps(own)}\n---\n# mine\n")
-    for _ in range(2):  # the second time, of its own card
-        data = data_of(write_card(measured, "me/tiny").read_text())
-        assert (data.datasets, data.metrics) == (["ashraq/esc50", "me/dogs"], ["accuracy", "f1"])
-        assert {"dogs", "fastast"} < set(data.tags) and (data.language, data.license) == ("en", "mit")
-        assert [(one.dataset_type, one.metric_value) for one in data.eval_results] == [
-            ("ashraq/esc50", 0.79),
-            ("me/dogs", 0.6),
-        ]
-        assert data.widget == own["widget"]
-
-
-BEGIN, END = "<!-- generated: results -->", "<!-- end of results -->"
-MARKERS = {
-    "swapped": (f"{END}\n1\n{BEGIN}", "results"),
-    "half gone": (f"{BEGIN}\n1\n", "results"),
-    "the other half": (f"1\n{END}\n", "results"),
-    "doubled": (f"{BEGIN}\n1\n{END}\n{BEGIN}\n1\n{END}", "results"),
-    "within another": (f"<!-- generated: use -->\n{BEGIN}\n{END}\n<!-- end of use -->", "use"),
-}
-
-
-@pytest.mark.parametrize("case", MARKERS)
-def test_markers_that_are_no_pairs_are_refused_in_a_line(case: str, measured: Path) -> None:
-    text, section = MARKERS[case]
-    (measured / "README.md").write_text(f"# mine\n\n{text}\n")
-    with pytest.raises(ValueError, match=rf"markers of its section '{section}' are not one pair: [^\n]*$"):
-        write_card(measured)
-    assert (measured / "README.md").read_text() == f"# mine\n\n{text}\n"
-
-
 def test_a_front_matter_that_is_no_yaml_is_named(measured: Path) -> None:
     (measured / "README.md").write_text("---\ntags: [\n---\n# mine\n")
-    with pytest.raises(ValueError, match=r"front matter can't be read \([^\n]*$"):
+    with pytest.raises(ValueError, match=r"the front matter of the card can't be read \([^\n]*$"):
         write_card(measured)
 
 
@@ -199,7 +136,6 @@ MAP = {"test": {"last": {"mean_average_precision": 0.4}}, "metric": "mean_averag
 TRAINED: list[tuple[dict[str, Any], str]] = [
     (TRAINING | MAP | {"teacher": {"mean_average_precision": 0.44}}, "`me/teacher`, mAP 44.0 % on the test split."),
     (TRAINING | {"teacher": {"backbone": "b2", "loss": 1.0}}, "`me/teacher` (`b2`). It heard"),
-    (TRAINING | {"missing": None}, "all folds but 3\n"),
     (changed(TRAINING, "missing", None), "all folds but 3\n"),
     (TRAINING | {"earlier_stages": [{"clips": {"train": 7, "extra": 5}}]}, "7 clips and 5 clips of another folder"),
     (changed(TRAINING, "training.learning_rate", 5e-5), "| `learning_rate` | 5e-05 |"),
@@ -216,8 +152,6 @@ def test_a_card_says_what_a_run_did_with_what_its_results_hold(
 
 R = [
     ([0], 4, "none"),
-    (None, 0, "none"),
-    ([8], 4, "`tome_r=8`"),
     (None, 4, "`tome_r=4`"),
     ([8, 4, 0], 4, "`tome_r=[8, 4, 0]`"),
 ]
@@ -235,11 +169,8 @@ def test_a_card_says_whether_a_run_merged_in_training(of_the_run: Any, own: int,
 BROKEN: list[tuple[str, dict[str, Any], str]] = [
     ("results.json", changed(TRAINING, "settings.corpus", None), "has no 'corpus'"),
     ("results.json", TRAINING | {"test": {"last": {"loss": 0.1}}}, "has no 'accuracy'"),
-    ("results.json", TRAINING | {"settings": []}, "has no 'settings'"),
     ("results.json", TRAINING | {"metric": "f1"}, "has the metric 'f1': one of accuracy, mean_average_precision"),
-    ("results/esc50-test.json", TABLE | {"rows": []}, "has no 'rows'"),
     ("results/esc50-test.json", TABLE | {"rows": [changed(ROWS[0], "score", None)]}, "has no 'score'"),
-    ("preprocessor_config.json", {"mean": 0.0}, "has no 'max_length'"),
 ]
 
 
@@ -355,7 +286,7 @@ NASTY = 'a"b`c\n\n# Owned\n\n<img src=x onerror=alert(1)> | [x](http://y) ```\n<
 
 def test_names_with_markdown_html_quotes_or_lines_are_shown_as_they_are(measured: Path) -> None:
     config = json.loads((measured / "config.json").read_text())
-    names = {"id2label": {"0": NASTY, "1": "|"}, "label2id": {NASTY: 0, "|": 1}, "tome_schedule": NASTY}
+    names = {"id2label": {"0": NASTY, "1": "|"}, "label2id": {NASTY: 0, "|": 1}}
     (measured / "config.json").write_text(json.dumps(config | names))
     training = changed(changed(TRAINING, "settings.model", NASTY), "settings.teacher", NASTY)
     training = changed(changed(training, "settings.corpus", NASTY), f"settings.{'x|y`'}", [NASTY])

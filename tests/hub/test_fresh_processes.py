@@ -121,11 +121,3 @@ def test_without_it_remote_code_gives_the_same_and_the_error_says_to_ask_for_it(
     check(made, checkpoint, {"auto"})
     assert re.search(r"pass(ing)? the argument `trust_remote_code=True`", made["error"])
     assert "https://hf.co/me/tiny" in made["error"]  # whose card names the package
-
-
-@pytest.mark.slow
-def test_the_command_pushes_and_prints_the_address_and_no_token(hub: LocalHub, run: Run, checkpoint: Path) -> None:
-    done = run(["-m", "fastast_hf.cli.main", "push", str(checkpoint), "me/tiny"])
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == f"{hub.url}/me/tiny\n" and "hf_local" not in done.stdout + done.stderr
-    assert "model.safetensors" in hub.files("me/tiny")

@@ -14,14 +14,12 @@ from huggingface_hub import CommitOperationAdd, HfApi, ModelCard
 from local_hub import LocalHub
 from local_hub_routes import Answer, Request
 from pushing import change, commits, logits
-from small_results import ROWS
+from small_results import TRAINING
 
 from fastast_hf import FastASTForAudioClassification as Model
 from fastast_hf.cli.main import main
 from fastast_hf.hub.merge import merged_card
 from fastast_hf.hub.publish import push
-
-ROOT = Path(__file__).parents[2]
 
 
 def card(hub: LocalHub, name: str = "me/tiny") -> str:
@@ -32,16 +30,6 @@ def edit(hub: LocalHub, old: str, new: str) -> None:
     text = card(hub)
     assert old in text
     HfApi().upload_file(path_or_fileobj=text.replace(old, new).encode(), path_in_repo="README.md", repo_id="me/tiny")
-
-
-def with_results(checkpoint: Path) -> None:
-    settings = {"corpus": "esc50", "data": "/home/alice/ESC-50", "model": "/home/alice/ast", "teacher": None}
-    settings |= {"lam": 0.1, "tau": 1.0, "tome_r": [4]}
-    training = {"learning_rate": 1e-4, "num_train_epochs": 3, "max_steps": -1, "per_device_train_batch_size": 4}
-    training |= {"gradient_accumulation_steps": 1, "weight_decay": 0.0, "seed": 1, "bf16": False, "fp16": False}
-    results = {"settings": settings, "training": training | {"world_size": 1}, "metric": "accuracy", "fold": 1}
-    results |= {"clips": {"train": 20}, "missing": {}, "test": {"last": {"accuracy": 0.75}}}
-    (checkpoint / "results.json").write_text(json.dumps(results))
 
 
 # Cards
@@ -80,6 +68,9 @@ def test_a_card_of_a_persons_own_gets_the_generated_sections(hub: LocalHub, chec
     assert text.count("\n# ") == 1 and "# Barks\n\nMy dog.\n\n<!-- generated: model -->" in text
 
 
+BEGIN = "<!-- generated: results -->"
+RESULTS = f"{BEGIN}\nNew.\n<!-- end of results -->"
+# The one that is pushed, the one that is there, and what becomes of them.
 MERGES = [
     ("# t\n\na\n\nb\n", "# t\n\na\n\nx\n\nb\n", "# t\n\na\n\nx\n\nb\n"),  # theirs after what it follows
     ("# t\n\na, mended\n", "# t\n\na\n", "# t\n\na\n\na, mended\n"),  # changed on one side: both
@@ -93,31 +84,10 @@ MERGES = [
         "# t\n\nx\n\n```\nx\n\nz\n```\n\n```\nx\n\ny\n```\n",
     ),
     ("# t\n\na\n", "# t\r\n\r\na\r\n\r\nx\r\n", "# t\n\na\n\nx\n"),
+    # Half a marker: what stands below it is a person's.
+    (f"# t\n\n{RESULTS}\n", f"# t\n\n{BEGIN}\n\nPrecious.\n", f"# t\n\nPrecious.\n\n{RESULTS}\n"),
+    (f"# t\n\n{RESULTS}\n", f"# t\n\n{RESULTS}\n\nPrecious.\n", f"# t\n\n{RESULTS}\n\nPrecious.\n"),
 ]
-
-
-def test_weights_of_two_models_in_one_folder_are_refused(hub: LocalHub, checkpoint: Path) -> None:
-    Model.from_pretrained(checkpoint).save_pretrained(checkpoint / "parts", max_shard_size="50KB")
-    for part in (checkpoint / "parts").glob("model*"):
-        part.rename(checkpoint / part.name)
-    with pytest.raises(ValueError, match=r"has weights twice, in model.safetensors and in parts"):
-        push(checkpoint, "me/tiny", only_model=True)
-    assert not hub.repositories
-
-
-def test_a_part_of_other_weights_is_refused(hub: LocalHub, checkpoint: Path) -> None:
-    (checkpoint / "model.safetensors").rename(checkpoint / "model-00001-of-00099.safetensors")
-    Model(Model.config_class.from_pretrained(checkpoint)).save_pretrained(checkpoint / "parts", max_shard_size="50KB")
-    for part in (checkpoint / "parts").glob("model*"):
-        part.rename(checkpoint / part.name)
-    with pytest.raises(ValueError, match=r"has model-00001-of-00099.safetensors, which the index .* does not name"):
-        push(checkpoint, "me/tiny", only_model=True)
-    assert not hub.repositories
-
-
-def test_a_card_on_the_hub_with_half_a_marker_is_refused_and_kept() -> None:
-    with pytest.raises(ValueError, match="the card's markers of its section 'results'"):
-        merged_card("# tiny\n", "# tiny\n\n<!-- generated: results -->\n\nPrecious words.\n", "tiny")
 
 
 @pytest.mark.parametrize(("mine", "theirs", "both"), MERGES)
@@ -161,70 +131,32 @@ def test_a_persons_results_and_examples_on_the_hub_stay_and_generated_ones_are_t
     assert [r.metric_value for r in bare.eval_results] == [0.6, 0.5] and bare.widget == theirs
 
 
-def test_a_persons_results_that_cannot_be_read_are_refused_and_not_lost() -> None:
-    with pytest.raises(ValueError, match=r"^the card's front matter can't be read \([^\n]*mend or remove it$"):
-        merged_card("# tiny\n", "---\nmodel-index:\n- name: a\n  results:\n  - f1: 0.6\n---\n# tiny\n", "tiny")
-
-
 def test_a_model_takes_the_numbers_of_its_folder_along_unless_it_has_changed(hub: LocalHub, checkpoint: Path) -> None:
-    with_results(checkpoint)
+    (checkpoint / "results.json").write_text(json.dumps(TRAINING))
     (checkpoint / "samples").mkdir()
     soundfile.write(checkpoint / "samples" / "dog.wav", [0.0, 0.5], 16000)
     (checkpoint / "README.md").write_text("# Dogs\n\nMy words.\n")
     model = Model.from_pretrained(checkpoint)
     model.push_to_hub("me/tiny")
-    assert "My words." in card(hub) and "75.0" in card(hub) and "samples/dog.wav" in hub.files("me/tiny")
+    assert "My words." in card(hub) and "accuracy 80.0 %" in card(hub) and "samples/dog.wav" in hub.files("me/tiny")
     model.classifier.dense.bias.data += 1
     model.push_to_hub("me/tiny")
-    assert "My words." in card(hub) and "75.0" not in card(hub) and "results.json" not in hub.files("me/tiny")
+    assert (
+        "My words." in card(hub) and "accuracy 80.0 %" not in card(hub) and "results.json" not in hub.files("me/tiny")
+    )
 
 
 # Files
 
 
-STRANGE = ["samples/.env", "samples/deep/optimizer.pt", "samples/notes.txt", "results/deep/secret.json"]
-
-
-@pytest.mark.parametrize("name", [*STRANGE, "results/.hidden.json", "deep/model.safetensors"])
-def test_hidden_and_deeper_files_do_not_belong(name: str, hub: LocalHub, checkpoint: Path) -> None:
-    (checkpoint / name).parent.mkdir(parents=True)
-    (checkpoint / name).write_bytes(b"secret")
-    with pytest.raises(ValueError, match="do not belong"):
-        push(checkpoint, "me/tiny")
-    push(checkpoint, "me/tiny", only_model=True)
-    assert name not in hub.files("me/tiny")
-
-
-@pytest.mark.parametrize("name", ["README.md", "samples/a.wav", "results", "model.safetensors"])
-def test_a_link_out_of_the_folder_is_refused(name: str, hub: LocalHub, checkpoint: Path, tmp_path: Path) -> None:
-    (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "elsewhere" / "secret").write_bytes(b"secret")
-    (checkpoint / name).unlink(missing_ok=True)
-    (checkpoint / name).parent.mkdir(exist_ok=True)
-    (checkpoint / name).symlink_to(tmp_path / "elsewhere" / ("" if name == "results" else "secret"))
-    for only_model in (False, True):
-        with pytest.raises(ValueError, match="a link that leads out of the folder"):
-            push(checkpoint, "me/tiny", only_model=only_model)
-    assert not hub.repositories
-
-
 def test_no_pushed_file_has_a_path_of_this_machine(hub: LocalHub, checkpoint: Path) -> None:
-    with_results(checkpoint)
-    folder = checkpoint / "results"
-    folder.mkdir()
-    bundled = ROOT / "fastast_hf" / "checkpoints" / "speech-commands-tiny" / "results"
-    table = json.loads((bundled / "speech_commands-test.json").read_text())
-    table |= {"checkpoints": {"Inf": str(checkpoint), "home": "~/x/y"}, "rows": ROWS}
-    (folder / "speech_commands-test.json").write_text(json.dumps(table))
-    (folder / "speech_commands-test.md").write_text(f"checkpoints: {checkpoint}\n")
+    config = json.loads((checkpoint / "config.json").read_text())  # as older versions of transformers saved it
+    (checkpoint / "config.json").write_text(json.dumps(config | {"_name_or_path": str(checkpoint)}))
+    (checkpoint / "results").mkdir()
+    (checkpoint / "results" / "esc50-test.md").write_text(f"checkpoints: {checkpoint}\n")
     push(checkpoint, "me/tiny", plain=True)
-    files = {**hub.files("me/tiny"), **{f"ast/{n}": c for n, c in hub.files("me/tiny-ast").items()}}
-    assert json.loads(files["results/speech_commands-test.json"])["checkpoints"] == {"Inf": "tiny", "home": "y"}
-    assert "results/speech_commands-test.md" not in files
-    for name, content in files.items():
-        assert str(checkpoint.parent).encode() not in content and b"alice" not in content and b"bob" not in content, (
-            name
-        )
+    for content in (*hub.files("me/tiny").values(), *hub.files("me/tiny-ast").values()):
+        assert str(checkpoint.parent).encode() not in content
 
 
 def test_new_weights_win_whether_in_one_file_or_in_several(hub: LocalHub, checkpoint: Path) -> None:
@@ -255,11 +187,6 @@ def test_no_pickle_stays_in_a_repository_that_is_pushed_over(hub: LocalHub, chec
     push(checkpoint, "me/tiny")
     names = hub.files("me/tiny")
     assert not set(pickles) & set(names) and set(KEPT) < set(names)
-    names[".cache/x.bin"] = b"\x80old"  # as git can put it there
-    with pytest.raises(
-        ValueError, match=r"client can't remove \.cache/x\.bin from me/tiny: remove it there, with git"
-    ):
-        push(checkpoint, "me/tiny")
 
 
 # Settings

@@ -38,7 +38,7 @@ def test_a_connection_cut_at_any_step_leaves_the_old_revision(
             raise ConnectionError
 
     hub.before = cut_off
-    with pytest.raises(OSError, match="the push of me/tiny was cut off"):
+    with pytest.raises(OSError, match=r"the connection to the Hub at .* failed .* me/tiny is as it was"):
         push(checkpoint, "me/tiny")
     hub.before = lambda method, path: None
     assert hub.files("me/tiny") == before
@@ -96,21 +96,19 @@ def test_a_process_killed_while_it_pushes_leaves_the_old_revision(
 # Keys
 
 TOKEN = "hf_TopSecretTopSecret"
+# Where something fails, and how: a status, or None for a connection that is cut.
 FAILURES = [
-    "/api/repos/create",
-    "/api/models/me/tiny",
-    "/preupload/",
-    "/commit/",
-    "/resolve/",
-    "strange",
-    "wrong name",
+    ("/api/repos/create", 500),
+    ("/api/models/me/tiny", 401),
+    ("/preupload/", None),
+    ("/commit/", 500),
+    ("/resolve/", None),
+    ("strange", None),
+    ("wrong name", None),
 ]
 
 
-CASES = [(where, status) for where in FAILURES for status in (None, 401, 500)]
-
-
-@pytest.mark.parametrize(("where", "status"), [case for case in CASES if case != ("/api/repos/create", 401)])
+@pytest.mark.parametrize(("where", "status"), FAILURES)
 def test_no_error_shows_the_token(
     where: str,
     status: int | None,
