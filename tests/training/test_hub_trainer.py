@@ -99,7 +99,8 @@ def test_training_goes_on_where_a_save_can_not_be_pushed(
 
     hub.before = cut_off
     trained(tmp_path, push_to_hub=True)
-    assert "checkpoint-2 was not pushed, and training goes on: the push of me/trained was cut off" in caplog.text
+    told = "checkpoint-2 was not pushed, and training goes on: the connection to the Hub at"
+    assert told in caplog.text
     assert [commit.title for commit in hub.repository("me/trained").branches["main"][1:]] == ["End of training"]
 
 
