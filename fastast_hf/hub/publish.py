@@ -67,8 +67,8 @@ def push(
 
     Raises:
         OSError: A file of a checkpoint is not there, or the Hub can't be reached or refuses.
-        ValueError: Files that do not belong, or are not what they are called; results of other weights; no FastAST;
-            a wrong name or license; or a file of the Space was changed there.
+        ValueError: Files that do not belong; results of other weights; no FastAST; a wrong name or license; or a file
+            of the Space was changed there.
     """
     check_name(repo_id)
     config, _ = (read_json(folder / name) for name in ("config.json", "preprocessor_config.json"))

@@ -1,4 +1,4 @@
-"""What a file of a folder is, and not only what it is called, decides whether it is pushed."""
+"""Which files of a folder are pushed, and which are refused."""
 
 from __future__ import annotations
 

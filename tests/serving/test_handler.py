@@ -131,14 +131,11 @@ def test_an_r_beyond_all_tokens_merges_as_many_as_can_be(r: int | list[int], han
     )
 
 
-# As an address has them.
-AS_TEXT = {"top_k": "1", "tome_r": "12", "window": "1.0", "hop": "5e-1"}
-
-
-def test_parameters_may_be_text(handler: EndpointHandler) -> None:
+def test_parameters_may_be_text_as_in_an_address_or_null(handler: EndpointHandler) -> None:
     sound = encoded(seconds=4.0)
     numbers = {"top_k": 1, "tome_r": 12, "window": 1.0, "hop": 0.5}
-    assert handler({"inputs": sound, "parameters": AS_TEXT}) == handler({"inputs": sound, "parameters": numbers})
+    texts = {"top_k": "1", "tome_r": "12", "window": "1.0", "hop": "5e-1"}
+    assert handler({"inputs": sound, "parameters": texts}) == handler({"inputs": sound, "parameters": numbers})
     assert handler({"inputs": sound, "parameters": {"top_k": None, "hop": None}}) == handler({"inputs": sound})
 
 
