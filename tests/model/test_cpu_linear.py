@@ -168,10 +168,9 @@ def test_it_is_used_for_bfloat16_with_its_rounding(gelu: bool) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_whether_it_works_does_not_depend_on_the_default_dtype(dtype: torch.dtype) -> None:
     expected = _onednn_works(dtype)
-    _onednn_works.cache_clear()
     torch.set_default_dtype(torch.float16)
     try:
-        assert _onednn_works(dtype) == expected
+        assert _onednn_works.__wrapped__(dtype) == expected  # not the answer that is kept
     finally:
         torch.set_default_dtype(torch.float32)
 
