@@ -31,6 +31,7 @@ MOST_BYTES = 2**28  # of a request's sound
 LEAST_RATE, MOST_RATE = 1000, 768000  # Hz: with others a header is broken, and a second of it may be gigabytes
 MOST_CHANNELS = 64
 MOST_SECONDS_HEARD = 3600  # of a recording: a small FLAC of silence can be days
+MOST_SAMPLES = 2**30  # to decode, of all channels: at 655350 Hz, a FLAC of silence has them in a megabyte or so
 BLOCK = 4096  # frames per read
 PARAMETERS = ("top_k", "tome_r", "window", "hop")
 
@@ -144,15 +145,9 @@ def decoded(inputs: Any, rate: int) -> np.ndarray:
         raise ValueError(f"inputs is {type(inputs).__name__}: give the bytes of an audio file, or base64 of them")
     try:
         with _Stream(io.BytesIO(inputs)) as file:
-            own_rate, blocks = file.samplerate, list(_blocks(file, inputs))
+            samples = np.concatenate([np.zeros(0, np.float32), *_blocks(file, inputs, rate)])
     except (soundfile.LibsndfileError, TypeError):  # TypeError: what it would take for headerless samples
         raise ValueError("inputs is no audio file that can be read: give wav, flac, ogg or mp3") from None
-    samples = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
-    if not len(samples) or not np.isfinite(samples).all():
-        raise ValueError("inputs holds no samples, or some that are no numbers: give a sound")
-    if own_rate != rate:
-        stream = soxr.ResampleStream(own_rate, rate, 1, dtype="float32", quality="HQ")
-        samples = np.concatenate([*map(stream.resample_chunk, blocks), stream.resample_chunk(samples[:0], last=True)])
     if len(samples) < SHORTEST * rate:
         raise ValueError(f"inputs is a sound of {len(samples) / rate:g} s: give {SHORTEST:g} s or more")
     return samples
@@ -165,19 +160,24 @@ class _Stream(soundfile.SoundFile):
         return False
 
 
-def _blocks(file: soundfile.SoundFile, held: bytes | bytearray) -> Iterator[np.ndarray]:
-    """Mono samples of what can be decoded, as the package reads files; nothing before the bounds are known to hold."""
+def _blocks(file: soundfile.SoundFile, held: bytes | bytearray, wanted: int) -> Iterator[np.ndarray]:
+    """Mono samples at the rate `wanted`, resampled as they are decoded; nothing is decoded beyond the bounds."""
     rate, done = file.samplerate, 0
     if not LEAST_RATE <= rate <= MOST_RATE:
         raise ValueError(f"inputs has a rate of {rate} Hz: give {LEAST_RATE} to {MOST_RATE} Hz")
     if file.channels > MOST_CHANNELS:
         raise ValueError(f"inputs has {file.channels} channels: give {MOST_CHANNELS} at most")
+    most = min(MOST_SECONDS_HEARD * rate, MOST_SAMPLES // file.channels)
     # Only these state a length, and a FLAC from a pipe has the largest integer there is.
     states_length = file.format == "FLAC" or (file.format == "MP3" and re.search(b"Xing|Info", held[:65536]))
     stated = file.frames if states_length and file.frames < 2**62 else 0
-    too_long = ValueError(f"inputs is longer than {MOST_SECONDS_HEARD} s: give a part of it")
-    if stated > MOST_SECONDS_HEARD * rate:
+    too_long = ValueError(
+        f"inputs is longer than {most // rate} s, the most at {rate} Hz with {file.channels} channels: give a part "
+        "of it, or a lower rate"
+    )
+    if stated > most:
         raise too_long
+    stream = None if rate == wanted else soxr.ResampleStream(rate, wanted, 1, dtype="float32", quality="HQ")
     while True:
         try:  # what stands behind a FLAC's samples (a tag, say) is no FLAC
             size = min(BLOCK, stated - done) if stated and file.format == "FLAC" else BLOCK
@@ -189,9 +189,16 @@ def _blocks(file: soundfile.SoundFile, held: bytes | bytearray) -> Iterator[np.n
         if not len(block):
             break
         done += len(block)
-        if done > MOST_SECONDS_HEARD * rate:
+        if done > most:
             raise too_long
-        yield block.mean(axis=1)
+        mono = block.mean(axis=1)
+        if not np.isfinite(mono).all():
+            raise ValueError("inputs holds samples that are no numbers: give a sound")
+        yield mono if stream is None else stream.resample_chunk(mono)
+    if not done:
+        raise ValueError("inputs holds no samples: give a sound")
+    if stream is not None:
+        yield stream.resample_chunk(np.zeros(0, np.float32), last=True)
     if done < stated / 2:
         raise ValueError(f"inputs is cut off: {done / rate:.2f} s of {stated / rate:.2f} s can be read; send it again")
 

@@ -7,6 +7,7 @@ import io
 import json
 import re
 import threading
+import tracemalloc
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -21,7 +22,7 @@ from huggingface_hub.errors import HfHubHTTPError
 
 from fastast_hf import FastASTFeatureExtractor, FastASTForAudioClassification, Tagger
 from fastast_hf.hub.contents import model_files
-from fastast_hf.serving.handler import EndpointHandler
+from fastast_hf.serving.handler import EndpointHandler, decoded
 
 
 def encoded(
@@ -149,12 +150,34 @@ def test_more_bytes_than_a_request_may_have_are_not_decoded(
             handler({"inputs": large})
 
 
-def test_a_flac_bomb_is_refused_before_it_is_decoded(handler: EndpointHandler) -> None:
-    bomb = bytearray(encoded(1.0, form="FLAC"))
+@pytest.mark.parametrize(("rate", "channels", "most"), [(16000, 1, 3600), (192000, 8, 699), (655350, 1, 1638)])
+def test_a_flac_bomb_is_refused_before_it_is_decoded(
+    rate: int, channels: int, most: int, handler: EndpointHandler
+) -> None:
+    bomb = bytearray(encoded(0.1, rate, "FLAC", channels))
     stated = int.from_bytes(bomb[18:26], "big")
-    bomb[18:26] = (stated >> 36 << 36 | 2**35).to_bytes(8, "big")  # 24 days in its header
-    with pytest.raises(ValueError, match="inputs is longer than 3600 s"):
+    bomb[18:26] = (stated >> 36 << 36 | (most + 1) * rate).to_bytes(8, "big")  # the length in its header
+    with pytest.raises(ValueError, match=f"inputs is longer than {most} s, the most at {rate} Hz"):
         handler({"inputs": bytes(bomb)})
+
+
+def test_decoding_stops_at_the_most_samples_of_all_channels(
+    handler: EndpointHandler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fastast_hf.serving.handler.MOST_SAMPLES", 2 * 16000)
+    assert handler({"inputs": encoded(1.0, channels=2)})
+    with pytest.raises(ValueError, match="inputs is longer than 0 s, the most at 16000 Hz with 4 channels"):
+        handler({"inputs": encoded(1.0, channels=4)})
+
+
+def test_of_a_high_rate_only_the_models_samples_are_held() -> None:
+    bomb = encoded(10.0, 655350, "FLAC", loudness=0.0)
+    assert len(bomb) < 2**15
+    tracemalloc.start()
+    samples = decoded(bomb, 16000)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert samples.shape == (160000,) and peak < 2**22  # of the 26 MB that the file decodes to
 
 
 TAGGED = encoded(seconds=1.2, form="FLAC") + b"TAG" + bytes(125)
