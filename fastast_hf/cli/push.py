@@ -29,7 +29,7 @@ def add_parser(commands: Any) -> None:
         "--license", metavar="ID", help="license as the Hub names it, such as cc-by-4.0 (default: the card's)"
     )
     push.add_argument("--revision", metavar="BRANCH", help="branch to push to (default: main)")
-    push.add_argument("--message", default="Upload FastAST", metavar="TEXT", help="commit message")
+    push.add_argument("--message", metavar="TEXT", help="commit message (default: Upload FastAST or teacher)")
     push.set_defaults(run=run)
 
 

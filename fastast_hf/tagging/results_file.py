@@ -56,7 +56,7 @@ class Output:
     def __exit__(self, *_: object) -> None:
         if self._lock.is_locked:
             Path(self._lock.lock_file).unlink(missing_ok=True)
-            self._lock.release()
+            self._lock.release(force=True)  # planning and writing acquire it once each
 
     def open(self, resume: bool) -> list[Path]:
         """Keep other runs from writing here, and find the files with earlier results.

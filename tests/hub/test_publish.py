@@ -18,7 +18,13 @@ from pushing import commits, logits
 from small_results import TABLE
 from transformers import ASTForAudioClassification, AutoFeatureExtractor, AutoModel, AutoModelForAudioClassification
 
-from fastast_hf import FastASTFeatureExtractor, FastASTForAudioClassification
+from fastast_hf import (
+    FastASTFeatureExtractor,
+    FastASTForAudioClassification,
+    PasstConfig,
+    PasstFeatureExtractor,
+    PasstForAudioClassification,
+)
 from fastast_hf.cli.main import main
 from fastast_hf.hub.contents import code_files
 from fastast_hf.hub.publish import push
@@ -94,6 +100,16 @@ def test_an_unknown_license_is_refused_before_anything_is_pushed(hub: LocalHub, 
     with pytest.raises(ValueError, match=r"^the Hub knows no license 'apache': did you mean apache-2.0\?$"):
         push(checkpoint, "me/tiny", license_id="apache", plain=True)
     assert not hub.repositories
+
+
+def test_a_teachers_commit_says_so(hub: LocalHub, tmp_path: Path) -> None:
+    config = PasstConfig(
+        hidden_size=24, num_attention_heads=3, num_hidden_layers=1, intermediate_size=24, max_length=64
+    )
+    PasstForAudioClassification(config).save_pretrained(tmp_path)
+    PasstFeatureExtractor(max_length=64).save_pretrained(tmp_path)
+    assert main(["push", str(tmp_path), "me/tiny"]) == 0
+    assert commits(hub)[-1] == "Upload teacher"
 
 
 def test_each_repository_has_its_address_said(

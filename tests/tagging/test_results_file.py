@@ -124,6 +124,13 @@ def test_what_may_not_be_written_to_is_refused_and_stays(
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
+def test_the_lock_goes_at_the_end_though_it_was_taken_twice(tmp_path: Path) -> None:
+    with Output(tmp_path / "out.csv") as output:
+        output.open(resume=False)
+        output.begin(SETTINGS, resume=False)
+    assert not output._lock.is_locked and not (tmp_path / "out.csv.lock").exists()
+
+
 @pytest.mark.parametrize("content", [b"garbage{", b"[1]", b"null"])
 def test_damaged_settings_are_told_from_missing_ones(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "out.csv").write_bytes(CSV + ROW)
