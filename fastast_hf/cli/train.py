@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from ..errors import PROGRAM, OneLineParser, with_hyphens
 
@@ -95,20 +97,28 @@ def launch(script: str, arguments: list[str]) -> int:
 
 @contextlib.contextmanager
 def _signals_passed_on() -> Iterator[None]:
-    """Pass the signals that end this process on to those started within, and wait for them to end."""
+    """Pass the signals that end this process on to those started within, and wait for them to end.
+
+    They have a session of their own, so that a terminal's Ctrl-C reaches them once. Signals that are ignored, as by
+    nohup, stay ignored.
+    """
     import psutil
 
     def pass_on(number: int, frame: Any) -> None:
         children = psutil.Process().children()
         if not children:
             raise SystemExit(128 + number)
-        for child in children if number != signal.SIGINT else ():  # a terminal's Ctrl-C has reached them
+        for child in children:
             with contextlib.suppress(psutil.NoSuchProcess):
                 child.send_signal(number)
 
-    before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+    heard = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, pass_on) for number in heard}
+    in_own_session = functools.partial(subprocess.Popen, start_new_session=True)
     try:
-        yield
+        with mock.patch.object(subprocess, "Popen", in_own_session):  # which accelerate has no option for
+            yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

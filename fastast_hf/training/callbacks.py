@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import signal
 import threading
 import time
@@ -75,16 +76,17 @@ class Stopped(KeyboardInterrupt):
 
 
 class Stopping(TrainerCallback):
-    """Saves a checkpoint and stops where SIGINT or SIGTERM says so, and saves one each ten minutes of a long epoch."""
+    """Saves a checkpoint and stops at SIGINT, SIGTERM or SIGHUP, and saves one each ten minutes of a long epoch."""
 
     def __init__(self, trainer: FastASTTrainer) -> None:
         self.trainer = trainer
         self.number = 0  # of the signal
+        self.process = os.getpid()
         self.saved = time.monotonic()
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Hear the signals within; Python lets the main thread alone do that.
+        """Hear the signals within, but for ignored ones; Python lets the main thread alone do that.
 
         Raises:
             Stopped: One was heard.
@@ -92,8 +94,10 @@ class Stopping(TrainerCallback):
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        self.number, self.saved = 0, time.monotonic()
-        before = {number: signal.signal(number, self._hear) for number in (signal.SIGINT, signal.SIGTERM)}
+        self.number, self.saved, self.process = 0, time.monotonic(), os.getpid()
+        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        heard = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
+        before = {number: signal.signal(number, self._hear) for number in heard}
         try:
             yield
         finally:
@@ -108,6 +112,8 @@ class Stopping(TrainerCallback):
         return Path(self.trainer.args.output_dir) / f"checkpoint-{self.trainer.state.global_step}"
 
     def _hear(self, number: int, frame: Any) -> None:
+        if os.getpid() != self.process:  # a loader's worker, which lives until the trainer ends
+            return
         if self.number or self.trainer.state.global_step == 0:  # asked for twice, or nothing to save yet
             raise Stopped(number)
         self.number = number

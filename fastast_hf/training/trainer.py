@@ -133,7 +133,7 @@ class FastASTTrainer(HubTrainer):
         return f"one of {self.train_r}" if self.train_r else str(getattr(self.model.config, "tome_r", 0))
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
-        """transformers', stopped by SIGINT or SIGTERM after a checkpoint.
+        """transformers', stopped by SIGINT, SIGTERM or SIGHUP after a checkpoint.
 
         Raises:
             Stopped: A signal was heard.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import multiprocessing
 import os
 import re
 import shlex
@@ -290,6 +291,32 @@ def test_a_signal_saves_a_checkpoint_from_which_the_run_ends_as_if_never_stopped
     run, trainer, corpus, parts = make_run(resume=True, save_strategy="no")
     run.train(trainer, corpus, parts)
     assert all(torch.equal(weight, whole[name]) for name, weight in trainer.model.state_dict().items())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_a_signal_that_reaches_the_loaders_workers_too_still_saves_a_checkpoint(make_run: Make, number: int) -> None:
+    def send(args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step == 1:
+            for worker in multiprocessing.active_children():
+                os.kill(worker.pid or 0, number)
+            os.kill(os.getpid(), number)
+
+    run, trainer, corpus, parts = make_run(save_strategy="no", eval_strategy="no", dataloader_num_workers=2)
+    callback = TrainerCallback()
+    callback.on_step_begin = send  # type: ignore[method-assign]
+    trainer.add_callback(callback)
+    with pytest.raises(Stopped, match="checkpoint-2 is saved"):
+        run.train(trainer, corpus, parts)
+
+
+@pytest.mark.parametrize("ignored", [True, False])
+def test_a_hang_up_is_heard_unless_it_is_ignored(ignored: bool, make_run: Make) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL)
+    try:
+        with make_run()[1].stopping.listening():
+            assert (signal.getsignal(signal.SIGHUP) == signal.SIG_IGN) is ignored
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_long_epoch_is_saved_each_ten_minutes(
