@@ -301,7 +301,8 @@ def test_a_signal_that_reaches_the_loaders_workers_too_still_saves_a_checkpoint(
                 os.kill(worker.pid or 0, number)
             os.kill(os.getpid(), number)
 
-    run, trainer, corpus, parts = make_run(save_strategy="no", eval_strategy="no", dataloader_num_workers=2)
+    loading = {"dataloader_num_workers": 2, "per_device_train_batch_size": 1}  # most clips are still to be read
+    run, trainer, corpus, parts = make_run(save_strategy="no", eval_strategy="no", **loading)
     callback = TrainerCallback()
     callback.on_step_begin = send  # type: ignore[method-assign]
     trainer.add_callback(callback)
