@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from .errors import CorpusError
 
@@ -34,6 +35,27 @@ def check_overlap(splits: Mapping[str, Sequence[Path]]) -> None:
             "%d clips of one split have the content of a clip of another, %s that of %s: scores will be too good",
             len(copies), here, there,
         )  # fmt: skip
+
+
+def check_held_out(files: Iterable[Path], held_out: Iterable[Mapping[str, Any]]) -> None:
+    """Refuse files to train on that have the content of a clip to test on, wherever they lie.
+
+    Args:
+        files: To train on.
+        held_out: The undecoded `audio` of the clips to test on.
+
+    Raises:
+        CorpusError: There is such a file.
+    """
+    trained_on: dict[bytes, Path] = {}
+    for file in files:
+        with suppress(OSError):
+            trained_on[hashlib.sha256(file.read_bytes()).digest()] = file
+    for audio in held_out:
+        with suppress(OSError):
+            content = Path(audio["path"]).read_bytes() if audio["bytes"] is None else audio["bytes"]
+            if copy := trained_on.get(hashlib.sha256(content).digest()):
+                raise CorpusError(f"{copy}: has the content of the held-out clip {audio['path']}; give other clips")
 
 
 def _copies(splits: Mapping[Path, str]) -> list[tuple[Path, Path]]:

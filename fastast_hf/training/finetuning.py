@@ -15,6 +15,7 @@ from transformers import AutoConfig, EarlyStoppingCallback, TrainingArguments
 
 from ..audio import find_audio
 from ..corpora import Corpus, StreamingCorpus, is_multi_label, label_names, load_corpus
+from ..corpora.overlap import check_held_out
 from ..corpora.speech_commands import SILENCE, UNKNOWN
 from ..metrics import compute_metrics_for
 from ..model.configuration_fastast import check_place
@@ -28,6 +29,7 @@ from .weight_averaging import WeightAverage
 
 logger = logging.getLogger(__name__)
 
+HELD_OUT = ("validation", "test")
 NOISES = 32  # to draw from, where they are computed
 
 
@@ -125,16 +127,20 @@ class LearningArguments:
     )
 
 
-def extra_clips(folder: str, names: list[str]) -> list[dict[str, Any]]:
+def extra_clips(folder: str, corpus: Corpus) -> list[dict[str, Any]]:
     """Rows for the clips in class-named subfolders; words that are no class are `_unknown_` where there is one.
 
     Raises:
-        ValueError: A subfolder that is no class.
+        ValueError: A subfolder that is no class, or a clip that the corpus holds out.
     """
+    names = label_names(corpus)
     clips = []
     found = find_audio(folder)
     if found.errors:
         raise found.errors[0]
+    if left_out := found.describe_left_out():
+        logger.warning("%s", left_out)
+    check_held_out(found.files, (row["audio"] for split in HELD_OUT for row in corpus.get(split, ())))
     for file in found.files:
         name = file.parent.name
         if name not in names and UNKNOWN not in names:
@@ -203,7 +209,7 @@ def build_trainer(
         classes = list(corpus["train"]["labels" if multi_label else "label"])
         rows: Any = corpus["train"]
         if corpus_settings.extra_data:
-            extra: Any = extra_clips(corpus_settings.extra_data, label_names(corpus))
+            extra: Any = extra_clips(corpus_settings.extra_data, corpus)
             rows, classes = ConcatDataset([rows, extra]), classes + [clip["label"] for clip in extra]
         train = ClipDataset(rows, *shape, substitute=True)
         if corpus_settings.balanced_sampling:
@@ -213,7 +219,7 @@ def build_trainer(
         elif augment.noise > 0:
             silent = label_names(corpus).index(SILENCE)
             noise = noise_clips(ClipDataset(rows, *shape), [i for i, label in enumerate(classes) if label == silent])
-    held_out = {split: ClipDataset(corpus[split], *shape) for split in ("validation", "test") if split in corpus}
+    held_out = {split: ClipDataset(corpus[split], *shape) for split in HELD_OUT if split in corpus}
     if not held_out:
         raise ValueError(
             f"{corpus_settings.corpus}: no clips to test on, only {', '.join(corpus)}: give a test split, or "

@@ -169,6 +169,29 @@ def test_extra_clips_of_no_class_are_refused(esc50: CorpusArguments, tmp_path: P
         build(esc50, tmp_path)
 
 
+def test_extra_clips_that_are_held_out_are_refused(tmp_path: Path) -> None:
+    for index, name in enumerate(("cat", "dog")):
+        for split, hertz in (("train", 400), ("test", 500)):
+            write_tone(tmp_path / "corpus" / split / name / "a.wav", hertz + 200 * index)
+    settings = CorpusArguments(corpus="audiofolder", data=str(tmp_path / "corpus"))
+    copy = tmp_path / "extra" / "dog" / "copy.wav"
+    write_tone(copy, 700)
+    for extra in (tmp_path / "corpus" / "test", tmp_path / "extra"):  # the same files, and a copy
+        settings.extra_data = str(extra)
+        with pytest.raises(ValueError, match=r"has the content of the held-out clip .*a\.wav; give other clips"):
+            build(settings, tmp_path)
+
+
+def test_what_is_left_out_of_the_extra_clips_is_told(
+    esc50: CorpusArguments, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_tone(tmp_path / "extra" / "dog" / "a.wav", 555)
+    (tmp_path / "extra" / "dog" / "b.m4a").write_bytes(b"no wav")
+    esc50.extra_data = str(tmp_path / "extra")
+    build(esc50, tmp_path)
+    assert "left out 1 file of kinds that libsndfile does not read: 1 .m4a" in caplog.text
+
+
 def test_a_checkpoint_without_its_encoder_is_refused(esc50: CorpusArguments, tmp_path: Path) -> None:
     model = save_ast(tmp_path / "ast", ["dog", "rain"])
     state = {name: weight for name, weight in model.state_dict().items() if ".layers.1." not in name}
