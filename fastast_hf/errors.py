@@ -27,7 +27,7 @@ EXTRAS = {
     "gradio": "demo",
 }
 PROGRAM = "FASTAST_PROGRAM"  # environment variable: what a script that `fastast train` launches calls itself
-# What people write for names that do not look like it.
+# What people write instead of names that look different.
 _MEANT = {"lr": "learning-rate", "epochs": "num-train-epochs", "batch-size": "per-device-train-batch-size"}
 
 
@@ -72,14 +72,14 @@ def with_hyphens(arguments: Sequence[str]) -> list[str]:
 
 
 def did_you_mean(name: str, known: Sequence[str], before: str = "") -> str:
-    """A question after the name of nothing, for one that is much like it; empty where there is none.
+    """': did you mean X?' for an unknown name; empty if nothing is close.
 
     Example:
         >>> did_you_mean("learning-rat", ["layers", "learning-rate"], "--")
         ': did you mean --learning-rate?'
     """
-    alike = [_MEANT[name]] if _MEANT.get(name) in known else difflib.get_close_matches(name, known, n=1)
-    return f": did you mean {before}{alike[0]}?" if alike else ""
+    close = [_MEANT[name]] if _MEANT.get(name) in known else difflib.get_close_matches(name, known, n=1)
+    return f": did you mean {before}{close[0]}?" if close else ""
 
 
 def what_to_do(error: BaseException) -> str:
@@ -120,7 +120,7 @@ def weights_readable(checkpoint: Any) -> Iterator[None]:
             "give whole safetensors weights"
         ) from error
     except OSError as error:
-        if "couldn't connect" not in str(error):  # of which transformers says no more than that
+        if "couldn't connect" not in str(error):  # all that transformers says of it
             raise
         raise OSError(
             f"{checkpoint} is no folder here, and the Hub can't be reached: give a checkpoint's folder, or a model id "
@@ -129,12 +129,12 @@ def weights_readable(checkpoint: Any) -> Iterator[None]:
 
 
 def refuse_contradictions(settings: Any, start: str | None, own: Mapping[str, Any]) -> None:
-    """Refuse settings that would have no effect: where training starts from says otherwise.
+    """Refuse settings that would have no effect: the start of training has other values.
 
     Args:
         settings: A dataclass of settings; None for those that were not given.
         start: What training starts from.
-        own: By the settings' names, what that has.
+        own: The values that `start` has, by the settings' names.
 
     Raises:
         ValueError: There is one.

@@ -2,8 +2,8 @@
 
     accelerate launch training/run_teacher.py --recipe teacher_cnn_esc50 --data ESC-50 --output teacher
 
-It is used as run_finetune.py is; with `--fold all` ESC-50 gets a teacher for each fold, none of which has heard the
-clips that its students are tested on.
+Its options are those of run_finetune.py. With `--fold all` ESC-50 gets a teacher for each fold. No teacher has heard
+the clips that its students are tested on.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a benchmark was run with and on: the columns that all rows of one clip length have alike."""
+"""The columns that all rows of one clip length share: the machine, the versions and the settings."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .candidates import for_length
 def shared_columns(
     model: FastASTForAudioClassification, model_name: str | None, num_frames: int, batch_size: int
 ) -> dict[str, Any]:
-    """The columns that all rows of one clip length have alike."""
+    """The columns that all rows of one clip length share."""
     num_parameters = sum(parameter.numel() for parameter in for_length(model, num_frames).parameters())
     return {
         "model": model_name or model.config.name_or_path or "in memory",

@@ -22,9 +22,8 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "benchmark",
         help="time FastAST beside stock AST on this machine",
-        description="Time front end, model and both together, at each r beside stock AST (eager and sdpa) with the "
-        "same weights, in interleaved rounds on clips of noise; or, with --training, whole training steps. Ctrl-C "
-        "keeps the rounds finished so far.",
+        description="Time the front end, the model and both together, on clips of noise. Each r is compared with "
+        "stock AST with the same weights. --training times training steps instead. Ctrl-C keeps the finished rounds.",
     )
     parser.add_argument(
         "--model", metavar="ID", help="checkpoint: folder or Hub id (default: AST-base with random weights)"
@@ -32,14 +31,14 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--training",
         action="store_true",
-        help="time training steps (forward, loss, backward, AdamW) and measure their peak memory instead, beside "
-        "stock AST with sdpa; a --dtype other than float32 is then autocast's",
+        help="time training steps instead (forward, loss, backward, AdamW), and measure their peak memory, beside "
+        "stock AST with sdpa; --dtype is then that of autocast",
     )
     parser.add_argument(
         "--teacher",
         choices=("cnn", "passt"),
-        help="with --training: time steps that distil as well, from a teacher with random weights (cnn: "
-        "EfficientNet-B2), and how much of the throughput is kept that both models' MACs allow",
+        help="with --training: also time steps that distil from a teacher with random weights (cnn: EfficientNet-B2), "
+        "and compare the throughput with what the MACs of both models allow",
     )
     parser.add_argument(
         "--frames", type=int, nargs="+", default=[512, 1024, 128], metavar="T", help="clip lengths in frames of 10 ms"
@@ -53,13 +52,18 @@ def add_parser(commands: Any) -> None:
         nargs="+",
         default=["constant"],
         choices=("constant", "decreasing", "increasing"),
-        help="how r spreads over the layers; more than one are measured side by side (default: constant)",
+        help="how to spread r over the layers; several are timed side by side (default: constant)",
     )
     parser.add_argument(
         "--rounds", type=int, default=10, metavar="N", help="measured rounds, after a warm-up (default: 10)"
     )
     parser.add_argument("--device", help="cpu, cuda, cuda:1 … (default: a GPU where there is one)")
-    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16", "float16"))
+    parser.add_argument(
+        "--dtype",
+        default="float32",
+        choices=("float32", "bfloat16", "float16"),
+        help="what the model computes in (default: float32)",
+    )
     parser.add_argument(
         "--attn",
         default="sdpa",

@@ -28,7 +28,8 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "classify",
         help="label audio files, or all audio in folders",
-        description="Label audio files, and all audio in folders: wav, flac, ogg, opus, mp3, aiff or caf.",
+        description="Label audio files, and all audio in folders: wav, flac, mp3, ogg and whatever else libsndfile "
+        "reads.",
     )
     parser.add_argument("paths", nargs="+", metavar="FILE|FOLDER", help="sounds, folders, or - for a sound on stdin")
     parser.add_argument(
@@ -71,6 +72,8 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Label what was given; 2 if anything in it could not be used, though the rest is still labelled."""
+    if args.top_k < 1:
+        raise ValueError(f"--top-k is {args.top_k}: give 1 or more")
     if args.output is not None:
         return run_to_file(args)
     if args.resume:
@@ -130,7 +133,7 @@ def run_to_file(args: argparse.Namespace) -> int:
 
 
 def plan(args: argparse.Namespace, output: Output) -> tuple[list[Path], int]:
-    """All files once, and how much of what was given can't be listed; before a model is loaded in vain."""
+    """All files once, and how much of what was given can't be listed; before a model is loaded for nothing."""
     found, failed = list_files(args.paths)
     if found:
         output.open(args.resume)
@@ -146,7 +149,7 @@ def begin(args: argparse.Namespace, output: Output, settings: dict[str, Any], fi
 
 
 def runs_on_cpu(args: argparse.Namespace) -> bool:
-    """Whether what is asked for can be had on the CPU alone."""
+    """Whether what is asked for runs on the CPU alone."""
     from ..onnx.runtime import is_onnx_file
 
     return is_onnx_file(args.model) or args.dtype == "int8"
@@ -183,14 +186,14 @@ def stream(tagger: Tagger, files: list[Path], args: argparse.Namespace, progress
     return tagger.stream(sources, on_error="return", progress=progress, workers=args.workers)
 
 
-def list_files(paths: list[str]) -> tuple[list[Path], int]:
+def list_files(paths: list[str], command: str = "classify") -> tuple[list[Path], int]:
     """The audio files in `paths`, and how many folders can't be listed; these and what is left out are reported."""
     from ..audio import find_audio
 
     found = find_audio([file for path in paths for file in matching(path)])
     for line in (*found.errors, found.describe_left_out()):
         if line:
-            print(f"fastast: {line}", file=sys.stderr)
+            print(f"fastast {command}: {line}", file=sys.stderr)
     return found.files, len(found.errors)
 
 
@@ -199,17 +202,24 @@ def matching(path: str) -> list[str]:
     return [path] if os.path.lexists(path) else sorted(glob(path, recursive=True)) or [path]  # noqa: PTH207 - Path has none of absolute ones
 
 
-def print_errors(results: list[Any]) -> int:
+def print_errors(results: list[Any], command: str = "classify") -> int:
     """Report each recording that could not be used, a line each; how many there were."""
     errors = [result for result in results if isinstance(result, Exception)]
     for error in errors:
-        print(f"fastast: {error}", file=sys.stderr)
+        print(f"fastast {command}: {error}", file=sys.stderr)
     return len(errors)
 
 
-def print_results(tagger: Tagger, files: list[Path], results: list[Any], failed: int = 0, table: bool = True) -> int:
+def print_results(
+    tagger: Tagger,
+    files: list[Path],
+    results: list[Any],
+    failed: int = 0,
+    table: bool = True,
+    command: str = "classify",
+) -> int:
     """Print a row per file, and how many were labelled and failed; `failed` before, how many in all is returned."""
-    errors = print_errors(results)
+    errors = print_errors(results, command)
     failed += errors
     if not results:
         return failed
@@ -225,7 +235,7 @@ def print_results(tagger: Tagger, files: list[Path], results: list[Any], failed:
             print(format_table(["file", *places[: len(rows[0]) - 1]], rows) + "\n")
         print(f"{counts}; {describe_merging(tagger)}")
     elif failed:
-        print(f"fastast: {counts}", file=sys.stderr)
+        print(f"fastast {command}: {counts}", file=sys.stderr)
     return failed
 
 

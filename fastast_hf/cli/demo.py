@@ -21,11 +21,11 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "demo",
         help="open a page in the browser to try a model",
-        description="Without clips, open a page in the browser: upload or record a sound, move r, see labels, tokens "
-        "and the merge map (needs gradio). With clips, label them with the bundled checkpoint and time it.",
+        description="Without clips: open a page in the browser to try a model on your own sounds (needs gradio). With "
+        "clips: label them with the bundled checkpoint, and time it.",
     )
     parser.add_argument(
-        "paths", nargs="*", metavar="FILE|FOLDER", help="sounds to label and time instead, best of about a second"
+        "paths", nargs="*", metavar="FILE|FOLDER", help="sounds to label and time, best of about a second each"
     )
     parser.add_argument(
         "--model", metavar="ID", help="checkpoint for the page: folder or Hub id (default: the bundled checkpoint)"
@@ -61,12 +61,12 @@ def run(args: argparse.Namespace) -> int:
     from ..benchmarking.inference import quick_speedups
     from ..tagging.tagger import Tagger
 
-    files, failed = classify.list_files(args.paths)
+    files, failed = classify.list_files(args.paths, "demo")
     if not files:
         return 2
     tagger = Tagger(top_k=3)
     results = tagger(files, on_error="return")
-    failed = classify.print_results(tagger, files, results, failed)
+    failed = classify.print_results(tagger, files, results, failed, command="demo")
 
     clips: list[np.ndarray] = []
     for file, result in zip(files, results, strict=True):

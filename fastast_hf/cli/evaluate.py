@@ -19,10 +19,10 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "evaluate",
         help="score checkpoints on a corpus at several r",
-        description="Score one checkpoint at each r (Inf), a checkpoint trained at each r (Train+Inf), or one trained "
-        "with r at random, with 95 % bootstrap intervals, tokens, MACs and clips a second: the paper's Table 1. Or, "
-        "with --compare, checkpoints trained in different ways, with and without a teacher say, in accuracy and mAP: "
-        "its Table 2. What is scored is kept in the output folder: run it again and it goes on where it stopped.",
+        description="Score a checkpoint at several r: accuracy or mAP with 95 % intervals, tokens, MACs and clips per "
+        "second (the paper's Table 1). --trained scores checkpoints that were trained at each r. --compare compares "
+        "checkpoints, such as with and without a teacher (Table 2). Scores are kept in --output: run the command "
+        "again to resume.",
     )
     add_corpus_options(parser)
     parser.add_argument("--model", metavar="ID", help="a checkpoint, scored at each r, or a folder of fold-1 … fold-5")
@@ -32,7 +32,7 @@ def add_parser(commands: Any) -> None:
         "--compare",
         nargs="+",
         metavar="NAME=ID",
-        help="checkpoints to compare, the first with each other one, such as FastAST=plain 'FastAST + KD=distilled'; "
+        help="checkpoints to compare with the first, such as FastAST=plain 'FastAST + KD=distilled'; "
         "{r} and {schedule} in an ID are filled in",
     )
     parser.add_argument(
@@ -46,7 +46,11 @@ def add_parser(commands: Any) -> None:
         "--trained-r", type=int, nargs="+", metavar="N", help="the r that --trained has checkpoints for (default: --r)"
     )
     parser.add_argument(
-        "--schedule", nargs="+", default=["constant"], choices=("constant", "decreasing", "increasing")
+        "--schedule",
+        nargs="+",
+        default=["constant"],
+        choices=("constant", "decreasing", "increasing"),
+        help="how to spread r over the layers; several are scored in turn (default: constant)",
     )
     parser.add_argument("--title", metavar="TEXT", help="name of the corpus in tables and pictures (default: its own)")
     parser.add_argument("--split", default="test", help="train, validation or test (default: test)")
@@ -59,7 +63,7 @@ def add_parser(commands: Any) -> None:
         type=Path,
         required=True,
         metavar="DIR",
-        help="folder for results; run again, it goes on where it stopped",
+        help="folder for results; run again to resume",
     )
     parser.set_defaults(run=run)
 

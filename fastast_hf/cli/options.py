@@ -46,7 +46,7 @@ def add_corpus_options(parser: argparse.ArgumentParser) -> None:
     """Add the corpus and where it is."""
     # The names in a tuple of its own: corpora import datasets, which takes a second.
     names = ("esc50", "speech_commands", "audioset", "audiofolder")
-    parser.add_argument("corpus", choices=names, help="audiofolder: any folder with a subfolder for each class")
+    parser.add_argument("corpus", choices=names, help="audiofolder: any folder with one subfolder for each class")
     place = parser.add_mutually_exclusive_group(required=True)
     place.add_argument("--data", metavar="FOLDER", help="the folder that the corpus is in")
     place.add_argument("--hub-id", metavar="ID", help="a parquet copy on the Hub, instead of --data")

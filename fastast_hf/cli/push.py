@@ -22,7 +22,7 @@ def add_parser(commands: Any) -> None:
     push.add_argument(
         "--plain",
         action="store_true",
-        help="also push them as a stock AST to USER/NAME-ast, for the Hub's widget",
+        help="also push the weights as a stock AST, to USER/NAME-ast",
     )
     push.add_argument("--only-model", action="store_true", help="leave out files that do not belong to a checkpoint")
     push.add_argument(

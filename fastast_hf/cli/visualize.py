@@ -14,8 +14,8 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "visualize",
         help="draw which parts of a clip's spectrogram were merged",
-        description="Draw the spectrogram of a recording's start, as long as the model's input, with its labels, and "
-        "after some layers its patches, coloured by the token they ended in. Needs matplotlib.",
+        description="Draw the spectrogram of a recording with its labels, and the patches after some layers. Patches "
+        "of one colour were merged into one token. A long recording is cut to the model's input. Needs matplotlib.",
     )
     parser.add_argument("file", type=Path, metavar="FILE", help="the recording")
     parser.add_argument("--model", metavar="ID", help="checkpoint: folder or Hub id (default: the bundled checkpoint)")

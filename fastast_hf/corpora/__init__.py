@@ -47,7 +47,7 @@ def load_corpus(
 ) -> Corpus | StreamingCorpus:
     """Load a corpus from its official folder or from a parquet copy on the Hub.
 
-    Every split has the columns `id` (string), `audio` (undecoded: `{"bytes": ..., "path": ...}`, of which one may be
+    Every split has the columns `id` (string), `audio` (undecoded: `{"bytes": ..., "path": ...}`; one may be
     None) and `label` (`ClassLabel`) or, where clips have several, `labels` (a list of them). Files are matched to the
     corpus' lists by name without extension; clips that are listed and not there are left out and counted in `missing`.
 

@@ -59,7 +59,7 @@ def load_audiofolder(root: Path | None = None, hub_id: str | None = None) -> Cor
         if unknown:
             raise CorpusError(
                 f"{given[split]}: unknown label {', '.join(map(repr, unknown[:5]))}, which {given['train']} lacks; "
-                "name the folders alike, or add clips to train on"
+                "give both the same folders, or add clips to train on"
             )
     clips = {
         split: [

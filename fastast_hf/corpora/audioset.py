@@ -34,7 +34,7 @@ def load_audioset(
 ) -> Corpus | StreamingCorpus:
     """Load AudioSet: `train` is the balanced or the full training set, `test` the evaluation set.
 
-    Clips are no longer all to be had, and `missing` says how many are not there: an mAP computed without them cannot
+    Some clips are no longer available, and `missing` counts them: an mAP computed without them cannot
     be compared to a published one. A Hub copy is compared to the published sizes. Classes are display names in the
     official order.
 

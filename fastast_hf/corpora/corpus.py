@@ -38,8 +38,8 @@ class Corpus(DatasetDict):
     """The splits of a corpus, each with `id`, `audio` (undecoded: bytes or path) and `label` or `labels`.
 
     Attributes:
-        missing: For each split, the clips that the corpus' lists name and that are not there. Splits of which the size
-            is not known, as of a stream, are not in it. What `map` and its like return is a plain `DatasetDict`.
+        missing: For each split, the clips that the corpus' lists name and that are not there. Splits of unknown
+            size, such as streams, are not in it. What `map` and its like return is a plain `DatasetDict`.
     """
 
     def __init__(self, splits: Mapping[str, Dataset], missing: Mapping[str, int]):

@@ -68,17 +68,17 @@ def with_label_order(corpus: AnyCorpus, names: Sequence[str]) -> AnyCorpus:
     return type(corpus)({split: replace_labels(data, ids, names) for split, data in corpus.items()}, corpus.missing)
 
 
-def check_label_names(names: Sequence[str], own: Sequence[str]) -> None:
-    """Raise a [`CorpusError`] for names that are not those of a corpus' own classes, in whatever order."""
+def check_label_names(names: Sequence[str], own: Sequence[str], checkpoint: str = "the checkpoint") -> None:
+    """Raise a [`CorpusError`] if a checkpoint's names are not those of a corpus' own classes, in any order."""
     if len(set(names)) < len(names):
         twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
-        raise CorpusError(f"labels with {_listed(twice)} twice; give each class once")
+        raise CorpusError(f"{checkpoint} has the label {_listed(twice)} twice; give each class once")
     if set(names) != set(own):
         lacked, foreign = [name for name in own if name not in names], [name for name in names if name not in own]
-        differ = [f"no {_listed(lacked)}"] * bool(lacked) + [f"{_listed(foreign)} besides"] * bool(foreign)
+        differ = [f"lacks {_listed(lacked)}"] * bool(lacked) + [f"adds {_listed(foreign)}"] * bool(foreign)
         raise CorpusError(
-            f"{len(names)} labels for a corpus of {len(own)} classes, with {', and '.join(differ)}; give the corpus "
-            "that the checkpoint was trained on, or train a new head"
+            f"{checkpoint} knows {len(names)} labels, the corpus has {len(own)}: it {' and '.join(differ)}; give the "
+            "corpus that the checkpoint was trained on, or train a new head"
         )
 
 

@@ -31,7 +31,7 @@ _ARCHIVE_ENDINGS = (".tar.gz", ".tgz")
 def load_speech_commands(root: Path | None = None, hub_id: str | None = None, classes: int = 35) -> Corpus:
     """Load Speech Commands V2 in its official splits: `train`, `validation` and `test`.
 
-    `validation_list.txt` and `testing_list.txt` name their clips, of which the absent ones are counted; all others are
+    `validation_list.txt` and `testing_list.txt` name their clips. Absent clips are counted. All others are
     for training. A clip's `id` is its word and file name, `bed/0a7c2a8d_nohash_0`: speakers say several words.
 
     The 12 classes are the ten commands, `_unknown_` for every other word and for a folder of that name, and
@@ -112,7 +112,7 @@ def unpack(archive: Path) -> Path:
 
 
 def _class_of(word: str, classes: int, where: str) -> str | None:
-    """The class of a word or folder name; None where it is none of this variant's."""
+    """The class of a word or folder name; None if this variant has no such class."""
     if word in WORDS:
         return word if classes == 35 or word in COMMANDS else UNKNOWN
     if word.startswith("_") and word.endswith("_"):

@@ -86,7 +86,10 @@ def excerpt_starts(seconds: float) -> list[float]:
 
 
 def length_of(file: Path) -> float:
-    """Seconds of a recording by its header; 0 of what has none, of which reading it says what is wrong."""
+    """Seconds of a recording by its header.
+
+    0 if the header can't be read; the error comes when the file is decoded.
+    """
     try:
         return float(soundfile.info(str(file)).duration)
     except (soundfile.SoundFileError, OSError):

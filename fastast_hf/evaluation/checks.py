@@ -34,8 +34,8 @@ def check_checkpoints(
         split: That is scored: checkpoints trained on a fold's test clips are refused.
 
     Raises:
-        ValueError: A checkpoint is no AST, or was trained on what it would be tested on. The message, as that of the
-            next, begins with the method's name.
+        ValueError: A checkpoint is no AST, or was trained on what it would be tested on. The message begins with
+            the method's name.
         OSError: There is no such checkpoint.
     """
     known: Configs = {}
@@ -72,10 +72,9 @@ def default_r(methods: Sequence[Method], known: Mapping[tuple[str, str], FastAST
 
 
 def check_classes(known: Mapping[tuple[str, str], FastASTConfig], own: Sequence[str]) -> None:
-    """Raise a ValueError, which begins with the method's name, for a checkpoint of other classes than the corpus'."""
-    for (name, checkpoint), config in known.items():
-        with _named(name, checkpoint):
-            check_label_names([config.id2label[index] for index in range(config.num_labels)], own)
+    """Raise a ValueError for a checkpoint whose classes are not those of the corpus."""
+    for (_, checkpoint), config in known.items():
+        check_label_names([config.id2label[index] for index in range(config.num_labels)], own, checkpoint)
 
 
 @contextmanager

@@ -74,7 +74,7 @@ def check_files(folder: Path, only_model: bool, code: Sequence[str] = ()) -> Non
     """
     belonging = set(uploaded(folder, (*weight_files(folder), *CLIPS, *MEASURED, *MADE, *STAYING, *code)))
     strange = [name for name in names(folder) if name not in belonging]
-    # A folder that is none of ours is named as a whole.
+    # A foreign folder is named as a whole.
     ours = f"{SAMPLES}/", f"{TABLES}/"
     others = list(dict.fromkeys(name if name.startswith(ours) else re.sub("/.*", "/", name) for name in strange))
     if others and not only_model:

@@ -16,7 +16,7 @@ from huggingface_hub import CardData, EvalResult, ModelCard, ModelCardData
 from .belonging import SAMPLES
 
 AT_R = ", tome_r = "  # in the name of a generated result's metric, by which it is known again
-LISTS = ("datasets", "metrics", "tags")  # fields of which a person's entries stay beside the generated ones
+LISTS = ("datasets", "metrics", "tags")  # a person's entries stay beside the generated ones
 _SECTION = r"<!-- generated: (?P<name>\w+) -->\n(?:(?!<!-- (?:generated:|end of) ).*\n)*<!-- end of (?P=name) -->$"
 # A section, or else a paragraph: lines without an empty one between them, but for those of fenced code.
 _PIECE = re.compile(

@@ -104,8 +104,8 @@ def front_end_of(config: ASTConfig, checkpoint: str | os.PathLike[str] | None = 
         if checkpoint is None and _lacks_front_end(place):
             return new
         raise OSError(
-            f"the front end of {place} can't be had ({one_line(error)}): fetch or save its {FEATURE_EXTRACTOR_NAME} "
-            "anew, or give a feature_extractor"
+            f"the front end of {place} can't be loaded ({one_line(error)}): fetch or save its "
+            f"{FEATURE_EXTRACTOR_NAME} anew, or give a feature_extractor"
         ) from error
     if saved.num_mel_bins != config.num_mel_bins:
         raise ValueError(

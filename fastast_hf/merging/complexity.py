@@ -197,7 +197,7 @@ def clip_frames(config: ASTConfig, num_frames: int | None = None, seconds: float
 
 
 def _layers(config: FastASTConfig, num_tokens: int, merges: Sequence[int]) -> tuple[LayerComplexity, ...]:
-    """The cost of each layer, of which `merges` are asked."""
+    """The cost of each layer, if it is asked to merge `merges`."""
     hidden, intermediate = config.hidden_size, config.intermediate_size
     head_dim = getattr(config, "head_dim", hidden // config.num_attention_heads)  # as ASTAttention has it
     width = config.num_attention_heads * head_dim

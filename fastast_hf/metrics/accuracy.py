@@ -15,7 +15,7 @@ def accuracy(predictions: ArrayLike, references: ArrayLike) -> dict[str, float]:
     """Share of the clips whose class is predicted.
 
     Args:
-        predictions: (N,) class ids, or (N, C) scores, of which the highest (the first of equal ones) is predicted.
+        predictions: (N,) class ids, or (N, C) scores: the highest is predicted, the first of equal ones.
         references: (N,) class ids.
 
     Returns:

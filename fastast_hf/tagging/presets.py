@@ -58,7 +58,7 @@ def resolved_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtyp
     """A dtype by its name, `torch.int8` for linear layers in 8 bits.
 
     Raises:
-        ValueError: An unknown dtype, or int8 is asked for where it can't be had.
+        ValueError: An unknown dtype, or int8 is asked for where it can't run.
 
     Example:
         >>> resolved_dtype("float16", torch.device("cpu"))
@@ -70,9 +70,9 @@ def resolved_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtyp
             raise ValueError(f"dtype is {dtype!r}: choose one of {', '.join(names)}")
         dtype = torch.int8 if dtype == INT8 else DTYPES[dtype]
     if dtype is torch.int8 and device.type != "cpu":
-        raise ValueError(f"int8 can't be had on {device}: give the device cpu (--device cpu), or another dtype")
+        raise ValueError(f"int8 is not available on {device}: give the device cpu (--device cpu), or another dtype")
     if dtype is torch.int8 and not has_int8(device):
-        raise ValueError(f"int8 can't be had on {device} here; it needs an x86 processor with VNNI: try bfloat16")
+        raise ValueError(f"int8 is not available on {device} here; it needs an x86 processor with VNNI: try bfloat16")
     return dtype
 
 
@@ -89,7 +89,7 @@ def fast_dtype(preset: Preset, device: torch.device) -> torch.dtype:
 
 
 def has_int8(device: torch.device) -> bool:
-    """Whether linear layers in 8 bits can be had on a device."""
+    """Whether a device can run linear layers in 8 bits."""
     return device.type == "cpu" and int8_works()
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .tagger import Tagger
 
-# Of settings that are remembered as digests, which tell a person nothing, what is said where they differ.
+# Shown instead of a digest when that setting differs.
 DIGESTS = {"weights": "other weights", "config": "another config", "front_end": "another front end"}
 # Of a config or front end, what no score depends on, and what is remembered under its own name.
 LEFT_OUT = {
@@ -71,7 +71,7 @@ def digest_of(content: bytes) -> str:
 
 
 def check_same(settings: list[dict[str, Any]]) -> None:
-    """Refuse processes that would not give the same scores: on machines of which one alone has int8, say.
+    """Refuse processes that would not give the same scores: for example if only one machine has int8.
 
     Raises:
         ValueError: There are such.

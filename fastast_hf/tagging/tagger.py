@@ -296,7 +296,7 @@ class Tagger:
         """The best `top_k` labels of a recording.
 
         Args:
-            scores: (windows, labels), of which the mean is taken.
+            scores: (windows, labels); their mean over windows is used.
             source: The recording, for the message.
 
         Raises:

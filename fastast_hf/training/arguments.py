@@ -1,10 +1,10 @@
-"""Settings of training that transformers' TrainingArguments have not: augmentation, and AST's learning rates."""
+"""Training settings that transformers' TrainingArguments lack: augmentation, and AST's learning rates."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-# Settings that one corpus alone takes notice of.
+# Settings that only one corpus uses.
 OF_ONE_CORPUS = {"fold": "esc50", "classes": "speech_commands", "subset": "audioset", "label_file": "audioset"}
 
 
@@ -13,16 +13,17 @@ class AugmentationArguments:
     """What happens to training clips. AST uses `mixup`, the two masks and `roll`; the rest helps where data is few."""
 
     mixup: float = field(default=0.0, metadata={"help": "share of clips that are mixed with another"})
-    mixup_beta: float = field(default=10.0, metadata={"help": "how evenly two are mixed: Beta(this, this)"})
+    mixup_beta: float = field(default=10.0, metadata={"help": "how evenly two clips are mixed: Beta(X, X)"})
     frequency_mask: int = field(default=0, metadata={"help": "SpecAugment: widest masked band, in mel bins"})
     time_mask: int = field(default=0, metadata={"help": "SpecAugment: longest masked stretch, in frames"})
     roll: bool = field(default=False, metadata={"help": "add noise and roll the spectrogram by up to 10 frames"})
-    speed: float = field(default=1.0, metadata={"help": "play at 1/this to this times the speed"})
+    speed: float = field(default=1.0, metadata={"help": "change the speed by a random factor from 1/X to X"})
     shift: float = field(default=0.0, metadata={"help": "shift by up to this many seconds"})
     gain: float = field(default=0.0, metadata={"help": "change the loudness by up to this many dB"})
-    overlay: float = field(default=0.0, metadata={"help": "share of clips that get another laid over them, or two"})
+    overlay: float = field(default=0.0, metadata={"help": "share of clips that get one or two others laid over them"})
     noise: float = field(
-        default=0.0, metadata={"help": "share of clips that get noise, of class _silence_ or else computed"}
+        default=0.0,
+        metadata={"help": "share of clips that get noise, from class _silence_ or else computed"},
     )
 
     def __post_init__(self) -> None:
@@ -37,7 +38,7 @@ class AugmentationArguments:
 class ScheduleArguments:
     """AST's learning rates: down by a factor after epochs, up in stairs before (Gong et al. 2021, §3.1)."""
 
-    decay: float | None = field(default=None, metadata={"help": "multiply the learning rate by this at each decay"})
+    decay: float | None = field(default=None, metadata={"help": "multiply the learning rate by X at each decay"})
     decay_start: int = field(default=5, metadata={"help": "epochs before the first decay"})
     decay_every: int = field(default=1, metadata={"help": "epochs between decays"})
     decay_end: int | None = field(default=None, metadata={"help": "epoch after which it stays"})

@@ -37,7 +37,12 @@ NOISES = 32  # to draw from, where they are computed
 class CorpusArguments:
     """What to train on."""
 
-    corpus: str = field(default="", metadata={"help": "esc50, speech_commands, audioset, audiofolder or unlabelled"})
+    corpus: str = field(
+        default="",
+        metadata={
+            "help": "esc50, speech_commands, audioset, audiofolder (one subfolder for each class) or unlabelled"
+        },
+    )
     data: str | None = field(default=None, metadata={"help": "the corpus' folder"})
     hub_id: str | None = field(default=None, metadata={"help": "a parquet copy on the Hub, instead of --data"})
     streaming: bool = field(default=False, metadata={"help": "read clips as they are used; needs --max-steps"})
@@ -46,7 +51,7 @@ class CorpusArguments:
     subset: str | None = field(default=None, metadata={"help": "AudioSet: balanced or full (default: balanced)"})
     label_file: str | None = field(default=None, metadata={"help": "AudioSet: class_labels_indices.csv"})
     extra_data: str | None = field(
-        default=None, metadata={"help": "more training clips: a folder with a subfolder a class"}
+        default=None, metadata={"help": "more training clips: a folder with one subfolder for each class"}
     )
     balanced_sampling: bool = field(
         default=False, metadata={"help": "draw clips of rare and common classes equally often"}
@@ -57,11 +62,9 @@ class CorpusArguments:
 
     def __post_init__(self) -> None:
         for name, corpus in OF_ONE_CORPUS.items():
-            if (given := getattr(self, name)) is not None and self.corpus not in ("", corpus):
-                raise ValueError(
-                    f"{name} is {given!r}, and {self.corpus} has no such setting, only {corpus} has: "
-                    f"leave it out, or give --{name.replace('_', '-')} none where a recipe has it"
-                )
+            if getattr(self, name) is not None and self.corpus not in ("", corpus):
+                option = f"--{name.replace('_', '-')}"
+                raise ValueError(f"{option} is for {corpus}: leave it out (if a recipe sets it: {option} none)")
         if self.corpus == "speech_commands":
             self.classes = self.classes or 35
         if self.corpus == "audioset":
@@ -121,7 +124,7 @@ class LearningArguments:
     average_from: int | None = field(
         default=None, metadata={"help": "average the weights of the epochs from this one"}
     )
-    average_to: int | None = field(default=None, metadata={"help": "to this one (default: the last)"})
+    average_to: int | None = field(default=None, metadata={"help": "last epoch of that average (default: the last)"})
     early_stopping: int | None = field(
         default=None, metadata={"help": "stop after this many epochs without improvement"}
     )

@@ -20,7 +20,7 @@ RESUMING = (HubStrategy.CHECKPOINT, HubStrategy.ALL_CHECKPOINTS)
 class HubTrainer(Trainer):
     """transformers' Trainer that pushes its model as [`hub.publish.push`] does.
 
-    With `hub_strategy="end"` that happens once, after training. With `every_save`, and alike with `checkpoint` and
+    With `hub_strategy="end"` that happens once, after training. With `every_save`, `checkpoint` and
     `all_checkpoints`, the model of each checkpoint is pushed when it is saved, too, while training waits. What a run
     is resumed from stays in the output folder whatever the strategy: much of it is pickles, which nobody should load
     from a stranger.

@@ -1,4 +1,4 @@
-"""Settings from a recipe's yaml file, each of which the command line can replace."""
+"""Settings from a recipe's yaml file. The command line can replace each."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SHOWN = {
     "dataloader_num_workers": "processes that read clips",
     "report_to": "where to log: tensorboard, wandb …, or none",
     "push_to_hub": "upload the trained model to the Hub",
-    "seed": "seed of all that is random",
+    "seed": "random seed",
     "use_cpu": "train on the CPU even if there is a GPU",
 }
 METAVARS: dict[Any, str] = {int: "N", float: "X", str: "TEXT"}
@@ -47,7 +47,7 @@ METAVARS: dict[Any, str] = {int: "N", float: "X", str: "TEXT"}
 class RunArguments:
     """How to run."""
 
-    resume: bool = field(default=False, metadata={"help": "go on with the training that was stopped in --output"})
+    resume: bool = field(default=False, metadata={"help": "resume the run in --output"})
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter):
@@ -57,7 +57,7 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
         super().__init__(prog, max_help_position=34)
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        if action.default in (None, "", []) or action.default is False or "default" in (action.help or ""):
+        if action.default in (None, "", [], -1) or action.default is False or "default" in (action.help or ""):
             return action.help
         return super()._get_help_string(action)
 
@@ -73,7 +73,7 @@ class _HelpAll(argparse.Action):
 
 
 class RecipeParser(HfArgumentParser, OneLineParser):
-    """A parser of dataclasses, of which the help shows ours; `none` is a value where None is a default.
+    """A parser of dataclasses whose help shows our settings; `none` stands for a default of None.
 
     Attributes:
         source: Where the arguments are from, for errors.
@@ -149,7 +149,7 @@ def parse_with_recipe(parser: RecipeParser, argv: Sequence[str]) -> tuple[Any, .
         The dataclasses.
 
     Raises:
-        ValueError: The recipe is no yaml, or a setting that there is none of.
+        ValueError: The recipe is no yaml, or has an unknown setting.
         OSError: No such recipe.
     """
     argv = with_hyphens(argv)
@@ -161,7 +161,7 @@ def parse_with_recipe(parser: RecipeParser, argv: Sequence[str]) -> tuple[Any, .
         for key in settings:
             if key not in known:
                 raise ValueError(f"{path}: there is no setting {key!r}{did_you_mean(key, known)}")
-        # As the command line's, so that they are parsed and checked alike; what comes later replaces them.
+        # As the command line's, so that both are parsed and checked in the same way; later ones replace them.
         lists = {action.dest for action in parser._actions if action.nargs in ("+", "*")}
         for key, value in settings.items():
             if isinstance(value, list) and key not in lists:

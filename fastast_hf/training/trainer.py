@@ -63,7 +63,7 @@ class FastASTTrainer(HubTrainer):
         args: transformers' arguments; `label_smoothing_factor` is used.
         extractor: Front end; saved with the model.
         loss: `"cross_entropy"` (softmax) or `"bce"` (sigmoid; AST's for AudioSet and Speech Commands).
-        train_r: `tome_r` is drawn from these at every step, alike on all processes; empty for the model's own.
+        train_r: `tome_r` is drawn from these at every step, the same on all processes; empty for the model's own.
         augment: Augmentation of training clips.
         schedule: AST's learning rates instead of `args.lr_scheduler_type`, where `decay` or `staircase_warmup` is set.
         noise: (M, n) waveforms that `augment.noise` adds.

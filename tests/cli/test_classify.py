@@ -56,7 +56,7 @@ BAD_OPTIONS = [
     (["--speedup", "50"], "no r reaches a speed-up of 50"),
     (["--speedup", "0.5"], "give 1 or more"),
     (["--schedule", "steep"], "invalid choice: 'steep'"),
-    (["--top-k", "0"], "top_k is 0"),
+    (["--top-k", "0"], "--top-k is 0: give 1 or more"),
     (["--batch-size", "0"], "batch_size is 0"),
     (["--device", "toaster"], "device toaster can't be used here"),
     (["--dtype", "int4"], "invalid choice: 'int4'"),
@@ -255,7 +255,9 @@ def test_a_bad_file_is_one_line_and_the_good_one_is_labelled(
     assert failed["file"] == str(file) and said in failed["error"]
     assert labelled["file"] == GOOD and len(labelled["labels"]) == 3
     line, counts = err
-    assert line.startswith("fastast: ") and said in line and counts == "fastast: 1 labelled, 1 failed"
+    assert (
+        line.startswith("fastast classify: ") and said in line and counts == "fastast classify: 1 labelled, 1 failed"
+    )
     code, out, err = classify(str(file))  # nothing good beside it
     assert code == 2 and out[0].startswith("0 labelled, 1 failed; ") and err == [line]
 
@@ -266,7 +268,7 @@ def test_a_folder_without_audio_is_one_line_and_the_rest_is_labelled(classify, t
     (folder / "notes.txt").write_text("no audio")
     code, out, err = classify(str(folder), str(DATA / "computed"), "--json")
     assert code == 2 and len(out) == 5
-    assert len(err) == 2 and "no audio in this folder" in err[0] and err[1] == "fastast: 5 labelled, 1 failed"
+    assert len(err) == 2 and "no audio in this folder" in err[0] and err[1] == "fastast classify: 5 labelled, 1 failed"
     code, out, err = classify(str(folder))
     assert code == 2 and out == [] and len(err) == 1
 
@@ -309,7 +311,7 @@ def test_nothing_but_results_is_printed(tmp_path: Path) -> None:
     done = subprocess.run([*command, "--device", "cpu"], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     gone = f"{tmp_path / 'gone.wav'}: no such file; check the path"
-    assert done.stderr == f"fastast: {gone}\nfastast: 1 labelled, 1 failed\n"
+    assert done.stderr == f"fastast classify: {gone}\nfastast classify: 1 labelled, 1 failed\n"
     labelled, failed = map(json.loads, done.stdout.splitlines())
     assert len(labelled["labels"]) == 3 and failed["error"] == gone
 
@@ -326,8 +328,8 @@ def test_files_of_other_kinds_are_counted_and_an_empty_name_is_refused(
         Path(name).write_text("x")
     code, out, err = classify(".")
     assert code == 0 and out[-1].startswith("1 labelled; ")
-    assert err == ["fastast: left out 3 files of kinds that libsndfile does not read: 2 .txt, 1 .m4a"]
-    assert classify("") == (2, [], ["fastast: '': an empty name; give a file or folder"])
+    assert err == ["fastast classify: left out 3 files of kinds that libsndfile does not read: 2 .txt, 1 .m4a"]
+    assert classify("") == (2, [], ["fastast classify: '': an empty name; give a file or folder"])
 
 
 def test_silence_is_labelled_with_a_warning(tmp_path: Path, checkpoint: Path) -> None:

@@ -196,7 +196,7 @@ def test_a_bad_file_has_a_line_on_stderr_and_is_tried_again(
     bad.write_bytes(b"")
     code, printed, errors = classify(folder, "-o", out)
     assert code == 2 and printed.startswith(f"{out}: 11 labelled, 1 failed; ")
-    assert errors == f"fastast: {bad}: empty file (0 bytes); fetch or export it again\n"
+    assert errors == f"fastast classify: {bad}: empty file (0 bytes); fetch or export it again\n"
     bad.write_bytes(good)
     decoded.clear()
     assert classify(folder, "-o", out, "--resume")[0] == 0

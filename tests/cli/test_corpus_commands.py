@@ -130,7 +130,7 @@ MISTAKES = [
     ),
     (
         ["evaluate", "speech_commands", "--data", "{words}", "--output", "{out}", "--compare", "a b={model}"],
-        "evaluate: a b, ",  # and the classes that differ
+        " knows 2 labels, the corpus has ",
     ),
     (["evaluate", "esc50", "--data", "{esc50}", "--output", "{out}"], "no checkpoint to score: give --model"),
     (["evaluate", "esc50", "--data", "{esc50}", "--trained", "x", "--output", "{out}"], "write {r} where"),
@@ -139,7 +139,7 @@ MISTAKES = [
     (["evaluate", "esc50", "--data", "{words}", "--model", "{model}", "--output", "{out}"], "esc50.csv"),
     (
         ["evaluate", "speech_commands", "--data", "{words}", "--model", "{model}", "--output", "{out}"],
-        "2 labels for a corpus of ",
+        " knows 2 labels, the corpus has ",
     ),
     (
         [

@@ -48,7 +48,7 @@ def test_a_bad_clip_is_one_line_beside_the_tables(tmp_path: Path, capsys: pytest
     gone = tmp_path / "gone.wav"
     assert main(["demo", str(gone), str(CLIPS[0])]) == 2
     out, err = capsys.readouterr()
-    assert err == f"fastast: {gone}: no such file; check the path\n"
+    assert err == f"fastast demo: {gone}: no such file; check the path\n"
     assert str(gone) not in out and str(CLIPS[0]) in out
     assert "The model alone, 1 clip at once" in out
 

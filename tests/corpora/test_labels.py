@@ -14,12 +14,12 @@ from fastast_hf.corpora.corpus import Clip, build_corpus, stream
 NAMES = ["dog", "rain", "wind"]
 REFUSED = [
     # order, what is said
-    (["dog", "rain"], "2 labels for a corpus of 3 classes, with no 'wind'; give"),
-    (["dog", "rain", "wind", "sea"], "4 labels for a corpus of 3 classes, with 'sea' besides; give"),
+    (["dog", "rain"], "knows 2 labels, the corpus has 3: it lacks 'wind'; give"),
+    (["dog", "rain", "wind", "sea"], "knows 4 labels, the corpus has 3: it adds 'sea'; give"),
     (["dog", "rain", "dog"], "'dog' twice"),
     (
         [f"class {i}" for i in range(9)],
-        "no 'dog', 'rain', 'wind', and 'class 0', .*'class 4' and 4 more besides;",
+        "it lacks 'dog', 'rain', 'wind' and adds 'class 0', .*'class 4' and 4 more;",
     ),
 ]
 

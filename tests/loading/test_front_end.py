@@ -76,7 +76,7 @@ def test_only_where_there_is_none_a_model_in_memory_gets_audiosets(checkpoint: P
         extractor = front_end_of(config)
         assert (extractor.max_length, extractor.num_mel_bins) == (128, 48)
         assert extractor.mean == FastASTFeatureExtractor().mean
-    with pytest.raises(OSError, match=r"the front end of .*tiny can't be had"):
+    with pytest.raises(OSError, match=r"the front end of .*tiny can't be loaded"):
         front_end_of(load(checkpoint).config, checkpoint)
 
 
@@ -87,7 +87,7 @@ def test_a_damaged_front_end_is_one_line(damage: str, checkpoint: Path, tmp_path
     (checkpoint / "preprocessor_config.json").write_text(damage)
     for source in (model, stock, checkpoint):
         for use in (Tagger, lambda source: export_onnx(source, tmp_path / "model.onnx")):
-            with pytest.raises(OSError, match=r"^[^\n]*tiny can't be had \([^\n]*preprocessor_config.json[^\n]*$"):
+            with pytest.raises(OSError, match=r"^[^\n]*tiny can't be loaded \([^\n]*preprocessor_config.json[^\n]*$"):
                 use(source)
 
 
@@ -98,7 +98,7 @@ def test_a_checkpoint_out_of_reach_is_one_line(
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     model = make_fastast()
     model.config._name_or_path = place
-    with pytest.raises(OSError, match=rf"^the front end of {place} can't be had [^\n]*give a feature_extractor$"):
+    with pytest.raises(OSError, match=rf"^the front end of {place} can't be loaded [^\n]*give a feature_extractor$"):
         Tagger(model)
     own = FastASTFeatureExtractor(num_mel_bins=48, max_length=128)
     assert torch.equal(Tagger(model, feature_extractor=own).model.classifier.dense.bias, model.classifier.dense.bias)

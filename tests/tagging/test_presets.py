@@ -113,7 +113,7 @@ def test_r_set_later_on_the_model_holds(make_tagger: Make) -> None:
 def test_without_int8_fast_computes_in_half_precision(make_tagger: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(presets, "int8_works", lambda: False)
     assert make_tagger(preset="fast").dtype == half_precision(CPU)
-    with pytest.raises(ValueError, match="int8 can't be had on cpu here; it needs an x86 processor with VNNI"):
+    with pytest.raises(ValueError, match="int8 is not available on cpu here; it needs an x86 processor with VNNI"):
         make_tagger(dtype="int8")
 
 
@@ -125,7 +125,7 @@ def test_half_precision_on_a_cpu_is_only_where_it_is_fast(has_bf16: bool, monkey
 
 
 def test_int8_is_refused_on_a_gpu() -> None:
-    with pytest.raises(ValueError, match="int8 can't be had on cuda: give the device cpu \\(--device cpu\\)"):
+    with pytest.raises(ValueError, match="int8 is not available on cuda: give the device cpu \\(--device cpu\\)"):
         resolved_dtype("int8", torch.device("cuda"))
 
 

@@ -50,9 +50,9 @@ class ModelArguments:
     layers: int | None = field(default=None, metadata={"help": "layers of a new model (default: 12)"})
     heads: int | None = field(default=None, metadata={"help": "attention heads of a new model (default: 3)"})
     stride: int | None = field(
-        default=None, metadata={"help": "frames from patch to patch of a new model (default: 10)"}
+        default=None, metadata={"help": "frames from one patch to the next in a new model (default: 10)"}
     )
-    mel_bins: int | None = field(default=None, metadata={"help": "of a model from nothing (default: 128)"})
+    mel_bins: int | None = field(default=None, metadata={"help": "mel bands of a new model (default: 128)"})
 
     def __post_init__(self) -> None:
         # Empty where it was not given: sizes ask for a new model as well.
