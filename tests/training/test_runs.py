@@ -296,9 +296,9 @@ def test_a_signal_saves_a_checkpoint_from_which_the_run_ends_as_if_never_stopped
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
 def test_a_signal_that_reaches_the_loaders_workers_too_still_saves_a_checkpoint(make_run: Make, number: int) -> None:
     def send(args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if state.global_step == 1:
-            for worker in multiprocessing.active_children():
-                os.kill(worker.pid or 0, number)
+        for worker in multiprocessing.active_children() if state.global_step == 0 else ():
+            os.kill(worker.pid or 0, number)
+        if state.global_step == 8:
             os.kill(os.getpid(), number)
 
     loading = {"dataloader_num_workers": 2, "per_device_train_batch_size": 1}  # most clips are still to be read
@@ -306,7 +306,7 @@ def test_a_signal_that_reaches_the_loaders_workers_too_still_saves_a_checkpoint(
     callback = TrainerCallback()
     callback.on_step_begin = send  # type: ignore[method-assign]
     trainer.add_callback(callback)
-    with pytest.raises(Stopped, match="checkpoint-2 is saved"):
+    with pytest.raises(Stopped, match="checkpoint-9 is saved"):
         run.train(trainer, corpus, parts)
 
 
