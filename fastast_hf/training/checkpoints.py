@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +28,17 @@ def mark_complete(checkpoint: Path, run: dict[str, Any]) -> None:
 
 def newest_checkpoint(folder: Path) -> Path | None:
     """The newest whole checkpoint; a warning names each newer one that is not whole."""
-    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
-    for checkpoint in found:
+    for checkpoint in checkpoints(folder):
         if is_whole(checkpoint):
             return checkpoint
         logger.warning("%s is damaged or was cut off: it is passed over", checkpoint)
     return None
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """All checkpoints in a folder, whole or not, the newest first."""
+    found = [path for path in folder.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdecimal()]
+    return sorted(found, key=lambda path: int(path.name.removeprefix("checkpoint-")), reverse=True)
 
 
 def is_whole(checkpoint: Path) -> bool:
@@ -44,12 +50,13 @@ def is_whole(checkpoint: Path) -> bool:
         return False
 
 
-def check_same_run(checkpoint: Path, run: dict[str, Any]) -> None:
+def check_same_run(checkpoint: Path, run: dict[str, Any], options: Collection[str]) -> None:
     """Refuse to resume a checkpoint with other settings than it was begun with.
 
     Args:
         checkpoint: The checkpoint.
-        run: The settings now, by name.
+        run: The settings now, by name. A setting that only one of both has is not compared.
+        options: Those of them that are options of the command.
 
     Raises:
         ValueError: It is not whole, or a setting differs. The message names each.
@@ -58,9 +65,10 @@ def check_same_run(checkpoint: Path, run: dict[str, Any]) -> None:
         raise ValueError(f"{checkpoint} is damaged or was cut off: resume from another checkpoint")
     begun = json.loads((checkpoint / COMPLETE).read_text())["run"]
     now = json.loads(json.dumps(run))
-    if changed := [name for name in {**begun, **now} if begun.get(name) != now.get(name)]:
-        differences = "; ".join(f"{name} {begun.get(name)} and not {now.get(name)}" for name in changed)
+    changed = [(name, was) for name, was in begun.items() if name in now and now[name] != was]
+    if changed:
+        names = {name: f"--{name.replace('_', '-')}" for name in options}
+        differences = "; ".join(f"{names.get(name, name)} was {was} and is now {now[name]}" for name, was in changed)
         raise ValueError(
-            f"{checkpoint} was begun with other settings ({differences}): resume with the same ones, or give another "
-            "output folder"
+            f"{checkpoint} has other settings ({differences}): resume with the same ones, or give another --output"
         )

@@ -22,7 +22,7 @@ from ..corpora import Corpus, StreamingCorpus, is_multi_label, label_names
 from ..hub.facts import RESULTS
 from ..loading.saved_weights import digest_of_folder
 from ..model.configuration_fastast import FastASTConfig
-from .checkpoints import is_whole, newest_checkpoint
+from .checkpoints import checkpoints, is_whole, newest_checkpoint
 from .finetuning import CorpusArguments
 from .results import describe, summarise_folds, write_json, written_settings
 from .trainer import FastASTTrainer
@@ -56,13 +56,20 @@ class Run:
         fold: That is tested on, of a corpus with folds.
 
     Raises:
-        ValueError: There is an earlier run in the folder, and `resume` is False.
+        ValueError: There is an earlier run in the folder, and `resume` is False; or none of the checkpoints there
+            can be resumed.
     """
 
     def __init__(self, folder: Path, resume: bool = False, fold: int | None = None) -> None:
         self.folder, self.fold = folder, fold
         self.checkpoint = newest_checkpoint(folder)
         self.is_finished = (folder / RESULTS).is_file()
+        if not (self.checkpoint or self.is_finished) and (others := checkpoints(folder)):
+            names = ", ".join(path.name for path in reversed(others))
+            raise ValueError(
+                f"{folder} holds {names}, which can't be resumed (damaged, or not written by this version), and which "
+                "training would delete: give another --output, or remove them"
+            )
         if resume and not self.checkpoint and not self.is_finished:
             logger.warning("%s: nothing to resume, so training starts from the beginning", folder)
         if (self.checkpoint or self.is_finished) and not resume:
@@ -82,7 +89,10 @@ class Run:
         if getattr(args, length) <= gone:
             option = length.replace("_", "-")
             logger.info(
-                "%s is finished: --%s above %g extends it, another folder trains anew", self.folder, option, gone
+                "%s: this run is finished. Give --%s above %g to extend it, or another folder to train again.",
+                self.folder,
+                option,
+                gone,
             )
             return True
         if self.checkpoint is None:

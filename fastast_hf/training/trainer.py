@@ -263,11 +263,12 @@ class FastASTTrainer(HubTrainer):
             **{name: getattr(config, name, None) for name in _MODEL},
             **{name: getattr(self.extractor, name) for name in _FRONT_END},
             **{name: getattr(args, name) for name in _OPTIMISATION},
-            "clips a step": size,
+            "batch size over all devices": size,
         }
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        check_same_run(Path(resume_from_checkpoint), self.run_settings())
+        options = {*self.settings, *_OPTIMISATION}
+        check_same_run(Path(resume_from_checkpoint), self.run_settings(), options)
         super()._load_from_checkpoint(resume_from_checkpoint, model)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:

@@ -238,20 +238,18 @@ def test_early_stopping_counts_on_after_a_stop(make_run: Make, tmp_path: Path) -
 
 
 OTHERS: list[tuple[dict[str, Any], str]] = [
-    ({"model": {"hidden_size": 48}}, "hidden_size 24 and not 48"),
-    ({"model": {"mean": 5.0}}, "mean -5.0 and not 5.0"),
-    ({"learning_rate": 0.1}, "learning_rate 5e-05 and not 0.1"),
-    ({"per_device_train_batch_size": 4}, "clips a step 8 and not 4"),
-    ({"learning": {"adam_l2": True}}, "adam_l2 False and not True"),
+    ({"model": {"hidden_size": 48}}, "hidden_size was 24 and is now 48"),
+    ({"model": {"mean": 5.0}}, "mean was -5.0 and is now 5.0"),
+    ({"learning_rate": 0.1}, "--learning-rate was 5e-05 and is now 0.1"),
+    ({"per_device_train_batch_size": 4}, "batch size over all devices was 8 and is now 4"),
+    ({"learning": {"adam_l2": True}}, "--adam-l2 was False and is now True"),
 ]
 
 
 @pytest.mark.parametrize(("other", "said"), OTHERS, ids=[said.split()[0] for _, said in OTHERS])
 def test_a_resume_with_other_settings_is_refused_by_name(other: dict[str, Any], said: str, stopped: Make) -> None:
     run, trainer, corpus, parts = stopped(**other)
-    with pytest.raises(
-        ValueError, match=rf"checkpoint-2 was begun with other settings \({said}\): resume with the same"
-    ):
+    with pytest.raises(ValueError, match=rf"checkpoint-2 has other settings \({said}\): resume with the same"):
         run.train(trainer, corpus, parts)
 
 
@@ -259,8 +257,32 @@ def test_a_resume_with_other_labels_is_refused(stopped: Make, tmp_path: Path) ->
     table = tmp_path / "esc50" / "meta" / "esc50.csv"
     table.write_text(table.read_text().replace(",10,rain", ",0,rain").replace(",0,dog", ",10,zebra"))
     run, trainer, corpus, parts = stopped()
-    with pytest.raises(ValueError, match=r"labels \['dog', 'rain'\] and not \['rain', 'zebra'\]"):
+    with pytest.raises(ValueError, match=r"labels was \['dog', 'rain'\] and is now \['rain', 'zebra'\]"):
         run.train(trainer, corpus, parts)
+
+
+def test_a_setting_that_only_a_newer_version_has_does_not_refuse_a_checkpoint(stopped: Make, tmp_path: Path) -> None:
+    complete = tmp_path / "out" / "checkpoint-2" / "complete.json"
+    earlier = json.loads(complete.read_text())
+    del earlier["run"]["adam_l2"]
+    earlier["run"]["of_the_past"] = 1
+    write_json(complete, earlier)
+    run, trainer, corpus, parts = stopped()
+    run.train(trainer, corpus, parts)
+    assert trainer.state.global_step == 4
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_checkpoints_of_which_none_is_marked_whole_are_not_overwritten(resume: bool, tmp_path: Path) -> None:
+    for name in ("checkpoint-10", "checkpoint-9", "checkpoint-best"):
+        (tmp_path / name).mkdir()
+    with pytest.raises(ValueError, match=r"holds checkpoint-9, checkpoint-10, which can't be resumed .* --output"):
+        Run(tmp_path, resume)
+
+
+def test_a_folder_that_is_only_called_like_a_checkpoint_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "checkpoint-best").mkdir()
+    assert Run(tmp_path).checkpoint is None
 
 
 def test_a_resume_without_anything_to_resume_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -336,7 +358,7 @@ def test_a_finished_run_is_extended_by_more_epochs(
     run.train(trainer, corpus, parts)
     with caplog.at_level(logging.INFO):
         run, trainer, corpus, parts = make_run(resume=True, save_strategy="epoch", num_train_epochs=2)
-        assert run.is_done(trainer.args) and "--num-train-epochs above 2 extends it" in caplog.text
+        assert run.is_done(trainer.args) and "Give --num-train-epochs above 2 to extend it" in caplog.text
     run, trainer, corpus, parts = make_run(resume=True, save_strategy="epoch", num_train_epochs=3)
     assert not run.is_done(trainer.args)
     results = run.train(trainer, corpus, parts)
