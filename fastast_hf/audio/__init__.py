@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .errors import AudioError, name_of
 from .folders import AUDIO_EXTENSIONS, AudioFiles, find_audio, is_audio, walk
-from .loading import MIN_SECONDS, load_audio, read_audio, windows
+from .loading import MIN_SECONDS, load_audio, load_part, read_audio, windows
 
 __all__ = [
     "AUDIO_EXTENSIONS",
@@ -14,6 +14,7 @@ __all__ = [
     "find_audio",
     "is_audio",
     "load_audio",
+    "load_part",
     "name_of",
     "read_audio",
     "walk",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 import soxr
 
+from ..errors import one_line
 from .arrays import array_to_mono, check_sampling_rate
 from .decoding import decode
 from .errors import AudioError, name_of
@@ -45,6 +47,38 @@ def load_audio(source: Source, sampling_rate: int = 16000) -> np.ndarray:
         (800,)
     """
     return np.concatenate(list(read_audio(source, sampling_rate)))
+
+
+def load_part(source: Source, sampling_rate: int, start: int = 0, samples: int | None = None) -> np.ndarray:
+    """Read a part of a recording; what comes after it is not decoded.
+
+    Args:
+        source: What [`load_audio`] takes.
+        sampling_rate: The wanted rate in Hz.
+        start: The first sample at that rate.
+        samples: How many; None for all.
+
+    Returns:
+        `load_audio(source, sampling_rate)[start : start + samples]`.
+
+    Raises:
+        AudioError: As [`load_audio`], or whatever else fails.
+    """
+    stop = sys.maxsize if samples is None else start + samples
+    parts, done = [np.zeros(0, np.float32)], 0
+    try:
+        for block in read_audio(source, sampling_rate):
+            if done + len(block) > start:
+                parts.append(block[max(0, start - done) : stop - done])
+            done += len(block)
+            if done >= stop:
+                break
+        return np.concatenate(parts)
+    except AudioError:
+        raise
+    except Exception as error:  # no memory, say: the other clips can be used
+        reason = f"{type(error).__name__}: {one_line(error)}"
+        raise AudioError(f"{name_of(source)}: cannot be read ({reason}); save it in another format") from error
 
 
 def read_audio(source: Source, sampling_rate: int = 16000) -> Iterator[np.ndarray]:

@@ -11,7 +11,7 @@ import soundfile
 import torch
 from sounds import amplitude_at, refusal, tone
 
-from fastast_hf.audio import AUDIO_EXTENSIONS, AudioError, find_audio, load_audio, read_audio, windows
+from fastast_hf.audio import AUDIO_EXTENSIONS, AudioError, find_audio, load_audio, load_part, read_audio, windows
 
 LOSSLESS = [
     # extension, subtypes
@@ -318,3 +318,28 @@ def test_real_recordings_are_read(
         assert len(samples) == pytest.approx(soundfile.info(file).duration * 16000, abs=1)
         assert 1e-4 < np.sqrt(np.mean(samples**2)) < 1.0
     assert not caplog.records
+
+
+@pytest.mark.parametrize("rate", [16000, 44100, 8000])
+def test_a_part_has_the_samples_of_the_whole_and_nothing_behind_it_is_decoded(rate: int, tmp_path: Path) -> None:
+    samples = np.random.default_rng(0).normal(scale=0.1, size=4 * rate).astype(np.float32)
+    path = tmp_path / "a.wav"
+    soundfile.write(path, samples, rate, "FLOAT")
+    whole = load_audio(path)
+    for start, count in ((0, 16000), (9001, 12345), (50000, 99999), (70000, 10)):
+        assert np.array_equal(load_part(path, 16000, start, count), whole[start : start + count])
+    assert np.array_equal(load_part(path, 16000), whole)
+    samples[-1] = np.nan
+    soundfile.write(path, samples, rate, "FLOAT")
+    assert np.array_equal(load_part(path, 16000, 9001, 12345), whole[9001 : 9001 + 12345])
+    with pytest.raises(AudioError, match="a sample is nan"):
+        load_part(path, 16000)
+
+
+def test_a_part_that_does_not_fit_into_memory_is_an_audio_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise MemoryError("no room")
+
+    monkeypatch.setattr("fastast_hf.audio.loading.array_to_mono", full)
+    with pytest.raises(AudioError, match=r"array: cannot be read \(MemoryError: no room\)"):
+        load_part(([0.0], 16000), 16000)

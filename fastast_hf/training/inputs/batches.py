@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Sampler
 
-from ...audio import AudioError, load_audio
+from ...audio import AudioError, load_part
 from ...metrics import UNREADABLE
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def decoded(row: dict[str, Any], num_classes: int, sampling_rate: int, max_sampl
         AudioError: The clip can't be read.
     """
     start = round(row.get("start", 0) * sampling_rate)  # of an excerpt
-    samples = torch.from_numpy(load_audio(row["audio"], sampling_rate)[start : start + max_samples])
+    samples = torch.from_numpy(load_part(row["audio"], sampling_rate, start, max_samples))
     if not len(samples):
         raise AudioError(f"{row['audio']['path']}: ends before {row['start']:g} s; export it again")
     waveform = torch.zeros(max_samples)
