@@ -10,7 +10,7 @@ from typing import Any
 
 from huggingface_hub import _CACHED_NO_EXIST, try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
-from transformers import ASTConfig
+from transformers import ASTConfig, PreTrainedConfig, PreTrainedModel
 from transformers.utils import FEATURE_EXTRACTOR_NAME, PROCESSOR_NAME
 
 from ..errors import one_line, weights_readable
@@ -46,7 +46,7 @@ def load_classifier(model: str | os.PathLike[str]) -> FastASTForAudioClassificat
     return loaded
 
 
-def check_weights(model: Any, loaded: FastASTForAudioClassification, info: Mapping[str, Any]) -> None:
+def check_weights(model: Any, loaded: PreTrainedModel, info: Mapping[str, Any]) -> None:
     """Refuse weights that a checkpoint's config.json does not describe, and weights that are not finite.
 
     Args:
@@ -71,14 +71,31 @@ def check_weights(model: Any, loaded: FastASTForAudioClassification, info: Mappi
     if inner := [name for name in extra if "layers." in name]:
         raise ValueError(
             f"the weights of {model} do not fit its config.json: num_hidden_layers is "
-            f"{loaded.config.num_hidden_layers}, which leaves {len(inner)} weights over, {inner[0]} among them; fetch "
-            "both again from the same place"
+            f"{getattr(loaded.config, 'num_hidden_layers', 'not in it')}, which leaves {len(inner)} weights over, "
+            f"{inner[0]} among them; fetch both again from the same place"
         )
     if extra:
-        logger.warning("%s has weights that AST does not, which are left out: %s", model, ", ".join(extra))
-    for name, weight in loaded.named_parameters():
+        logger.warning("%s has weights that its model does not use, which are left out: %s", model, ", ".join(extra))
+    check_finite(model, loaded)
+
+
+def check_finite(model: Any, loaded: PreTrainedModel) -> None:
+    """Raise a ValueError where a weight of the checkpoint `model`, or a running mean of it, is not finite."""
+    for name, weight in loaded.state_dict().items():
         if not weight.isfinite().all():
             raise ValueError(f"the weights of {model} are damaged: {name} is not finite; fetch them again")
+
+
+def labels_in_order(config: PreTrainedConfig) -> list[str]:
+    """The labels of a model by their index.
+
+    Raises:
+        ValueError: An index has none.
+    """
+    id2label = config.id2label
+    if missing := sorted(set(range(len(id2label))) - set(id2label)):
+        raise ValueError(f"id2label has {len(id2label)} labels, but none for class {missing[0]}: count from 0")
+    return [str(id2label[index]) for index in range(len(id2label))]
 
 
 def front_end_of(config: ASTConfig, checkpoint: str | os.PathLike[str] | None = None) -> FastASTFeatureExtractor:

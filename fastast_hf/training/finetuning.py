@@ -17,6 +17,7 @@ from ..audio import find_audio
 from ..corpora import Corpus, StreamingCorpus, is_multi_label, label_names, load_corpus
 from ..corpora.overlap import check_held_out
 from ..corpora.speech_commands import SILENCE, UNKNOWN
+from ..loading.checkpoint import labels_in_order
 from ..metrics import compute_metrics_for
 from ..model.configuration_fastast import check_place
 from ..model.feature_extraction_fastast import FastASTFeatureExtractor
@@ -107,12 +108,12 @@ def known_labels(model: str) -> list[str] | None:
 
     Raises:
         OSError: No such checkpoint.
+        ValueError: A class has no label.
     """
     if model.startswith("timm/") or Path(model).suffix in (".pt", ".pth"):
         return None
     check_place(model)
-    id2label = AutoConfig.from_pretrained(model, trust_remote_code=False).id2label
-    return [str(id2label[index]) for index in range(len(id2label))]
+    return labels_in_order(AutoConfig.from_pretrained(model, trust_remote_code=False))
 
 
 @dataclass

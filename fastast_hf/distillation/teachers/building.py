@@ -9,6 +9,7 @@ from typing import Any
 from ...corpora import Corpus, StreamingCorpus, is_multi_label, label_names, with_label_order
 from ...corpora.statistics import corpus_statistics
 from ...errors import refuse_contradictions
+from ...loading.checkpoint import labels_in_order
 from ...model.feature_extraction_fastast import FastASTFeatureExtractor
 from ...training.start.initialisation import initialised
 from .cnn import CNNConfig, CNNForAudioClassification, cnn_from_imagenet
@@ -139,7 +140,7 @@ def _built(
     if model_type != f"fastast_{settings.architecture}":
         raise ValueError(f"{start} is a {model_type!r} checkpoint: give one of a {settings.architecture}")
     extractor = _adjusted(extractor, settings)
-    known = [model.config.id2label[index] for index in range(model.config.num_labels)]
+    known = labels_in_order(model.config)
     if sorted(known) == sorted(names):
         return _trained_on(model, settings, {"problem_type": problem}), extractor, with_label_order(corpus, known)
     logger.info("%s knows other labels: training a new head for %d", start, len(names))

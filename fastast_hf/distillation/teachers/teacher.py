@@ -15,6 +15,7 @@ from torch import Tensor
 from transformers import ASTFeatureExtractor, AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification
 
 from ...errors import UNREADABLE_WEIGHTS, weights_readable
+from ...loading.checkpoint import check_finite, check_weights, labels_in_order
 from ...model.configuration_fastast import check_place
 from ...model.feature_extraction_fastast import FastASTFeatureExtractor
 from ...training.inputs.views import SpectrogramDraws, View, spectrograms, spectrograms_for_another
@@ -159,10 +160,12 @@ def load_teacher(checkpoint: str, own_labels: Sequence[str] | None = None) -> tu
 
     Raises:
         OSError: No such checkpoint.
-        ValueError: It is no audio classifier, or lacks weights.
+        ValueError: It is no audio classifier, or its weights are not those of its config.json, or not finite.
     """
     if is_released(checkpoint):
-        return load_released(checkpoint, own_labels)
+        model, extractor = load_released(checkpoint, own_labels)
+        check_finite(checkpoint, model)
+        return model, extractor
     check_place(checkpoint)
     if Path(checkpoint).is_file():
         raise ValueError(f"{checkpoint} is a file: give a checkpoint's folder, or a released .pt or .pth")
@@ -170,7 +173,7 @@ def load_teacher(checkpoint: str, own_labels: Sequence[str] | None = None) -> tu
         try:
             AutoConfig.from_pretrained(checkpoint, trust_remote_code=False)
             model, info = AutoModelForAudioClassification.from_pretrained(
-                checkpoint, output_loading_info=True, trust_remote_code=False
+                checkpoint, output_loading_info=True, ignore_mismatched_sizes=True, trust_remote_code=False
             )
             extractor = AutoFeatureExtractor.from_pretrained(checkpoint, trust_remote_code=False)
         except (OSError, *UNREADABLE_WEIGHTS):
@@ -180,10 +183,7 @@ def load_teacher(checkpoint: str, own_labels: Sequence[str] | None = None) -> tu
             if "trust_remote_code" in str(error):
                 reason = "it needs code of its own, which is not run"
             raise ValueError(f"{checkpoint} cannot be loaded as an audio classifier: {reason}") from error
-    if missing := sorted(info["missing_keys"]):
-        raise ValueError(
-            f"{checkpoint} lacks {len(missing)} weights, {missing[0]} among them: give one trained to classify"
-        )
+    check_weights(checkpoint, model, info)
     return model, extractor
 
 
@@ -208,14 +208,14 @@ def label_order(config: Any, label_names: Sequence[str]) -> list[int]:
     """The place of each of `label_names` among a model's labels.
 
     Raises:
-        ValueError: They are not the same labels; the message lists the difference.
+        ValueError: They are not the same labels (the message lists the difference), or an index has none.
 
     Example:
         >>> from transformers import ASTConfig
         >>> label_order(ASTConfig(id2label={0: "cat", 1: "dog"}), ["dog", "cat"])
         [1, 0]
     """
-    own = {str(config.id2label[index]): index for index in range(config.num_labels)}
+    own = {name: index for index, name in enumerate(labels_in_order(config))}
     if set(own) != set(label_names):
         parts = [
             f"{which} alone has {len(names)}: {', '.join(map(repr, names[:5]))}{' …' if len(names) > 5 else ''}"

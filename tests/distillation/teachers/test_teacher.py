@@ -230,3 +230,34 @@ def test_labels_that_are_no_text_are_matched_as_text() -> None:
     assert label_order(ASTConfig(id2label={0: 3, 1: 4}), ["4", "3"]) == label_order(
         ASTConfig(id2label={0: "3", 1: "4"}), ["4", "3"]
     )
+
+
+def test_labels_with_a_gap_are_refused() -> None:
+    with pytest.raises(ValueError, match="id2label has 3 labels, but none for class 2: count from 0"):
+        label_order(ASTConfig(id2label={0: "rain", 1: "bell", 3: "dog"}), NAMES)
+
+
+def test_weights_that_are_left_over_or_not_finite_are_refused(tmp_path: Path) -> None:
+    folder = Path(saved(tmp_path / "ast", "ast"))
+    model = ASTForAudioClassification.from_pretrained(folder)
+    with torch.no_grad():
+        model.classifier.dense.bias[0] = torch.nan
+    model.save_pretrained(folder)
+    with pytest.raises(ValueError, match=r"are damaged: classifier\.dense\.bias is not finite"):
+        Teacher.from_pretrained(str(folder), NAMES)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 0}))
+    with pytest.raises(ValueError, match="num_hidden_layers is 0, which leaves 16 weights over"):
+        Teacher.from_pretrained(str(folder), NAMES)
+    (folder / "config.json").write_text(json.dumps(config | {"max_length": 128}))
+    with pytest.raises(ValueError, match=r"do not fit its config\.json: .*position_embeddings has the shape"):
+        Teacher.from_pretrained(str(folder), NAMES)
+
+
+def test_a_running_mean_that_is_not_finite_is_refused(tmp_path: Path) -> None:
+    folder = saved(tmp_path / "cnn", "cnn")
+    model = CNNForAudioClassification.from_pretrained(folder)
+    next(buffer for name, buffer in model.named_buffers() if "running_mean" in name).fill_(torch.inf)
+    model.save_pretrained(folder)
+    with pytest.raises(ValueError, match="running_mean is not finite"):
+        Teacher.from_pretrained(folder, NAMES)
