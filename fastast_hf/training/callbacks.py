@@ -70,8 +70,9 @@ class Epochs(TrainerCallback):
 class Stopped(KeyboardInterrupt):
     """A signal stopped the run."""
 
-    def __init__(self, number: int, checkpoint: Path | None = None) -> None:
-        super().__init__("stopped" + (f"; {checkpoint} is saved, and --resume goes on from it" if checkpoint else ""))
+    def __init__(self, number: int, checkpoint: Path) -> None:
+        saved = f"; {checkpoint} is saved, and --resume goes on from it" if is_whole(checkpoint) else ""
+        super().__init__("stopped" + saved)
         self.number = number
 
 
@@ -104,7 +105,7 @@ class Stopping(TrainerCallback):
             for number, handler in before.items():
                 signal.signal(number, handler)
         if self.number:
-            raise Stopped(self.number, self.checkpoint if is_whole(self.checkpoint) else None)
+            raise Stopped(self.number, self.checkpoint)
 
     @property
     def checkpoint(self) -> Path:
@@ -115,7 +116,7 @@ class Stopping(TrainerCallback):
         if os.getpid() != self.process:  # a loader's worker, which lives until the trainer ends
             return
         if self.number or self.trainer.state.global_step == 0:  # asked for twice, or nothing to save yet
-            raise Stopped(number)
+            raise Stopped(number, self.checkpoint)
         self.number = number
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -133,11 +134,20 @@ class Stopping(TrainerCallback):
         if heard or late:
             control.should_save = True
 
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Neither evaluate an epoch that was stopped within, nor save its last step again."""
+        if control.should_training_stop and self.number and state.epoch % 1:
+            control.should_evaluate = control.should_save = False
+
     def on_prediction_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Stop within a long evaluation, too."""
-        if self.number and self.trainer.is_in_train and args.world_size == 1:
+        """Save at once where a signal is heard in an evaluation, which may be killed before it ends."""
+        if self.number and self.trainer.is_in_train and args.world_size == 1 and not is_whole(self.checkpoint):
             self.trainer._save_checkpoint(self.trainer.model, trial=None)
-            raise Stopped(self.number, self.checkpoint)
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Stop after the evaluation, with its score in the checkpoint."""
+        if self.number and self.trainer.is_in_train and args.world_size == 1:
+            control.should_save = control.should_training_stop = True
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Begin the ten minutes anew."""

@@ -291,7 +291,7 @@ def test_a_resume_without_anything_to_resume_says_so(tmp_path: Path, caplog: pyt
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("where", ["on_step_begin", "on_prediction_step"])
+@pytest.mark.parametrize("where", ["on_step_begin", "on_step_end", "on_prediction_step"])
 def test_a_signal_saves_a_checkpoint_from_which_the_run_ends_as_if_never_stopped(
     where: str, number: int, make_run: Make, tmp_path: Path
 ) -> None:
@@ -311,7 +311,8 @@ def test_a_signal_saves_a_checkpoint_from_which_the_run_ends_as_if_never_stopped
         run.train(trainer, corpus, parts)
     assert caught.value.number == number and signal.getsignal(number) is not trainer.stopping._hear
     run, trainer, corpus, parts = make_run(resume=True, save_strategy="no")
-    run.train(trainer, corpus, parts)
+    results = run.train(trainer, corpus, parts)
+    assert [epoch["epoch"] for epoch in results["epochs"]] == [1, 2]
     assert all(torch.equal(weight, whole[name]) for name, weight in trainer.model.state_dict().items())
 
 
