@@ -6,8 +6,8 @@ import json
 import logging
 import shlex
 import shutil
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 import torch
 import transformers
 from accelerate.utils import gather_object
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from transformers import EarlyStoppingCallback, EvalPrediction
 
@@ -29,6 +30,7 @@ from .trainer import FastASTTrainer
 
 logger = logging.getLogger(__name__)
 
+LOCK_WAIT = 10.0  # seconds: when a run is killed, its workers keep its lock until they notice
 SPARE_BYTES = 2**24  # a disk with less free is taken for full where writing to it failed
 # Settings that a resumed run may change, or that its model and front end tell.
 _MAY_CHANGE = (
@@ -218,7 +220,7 @@ def run_folds(
         build: The trainer for a corpus and its fold.
 
     Raises:
-        ValueError: Several folds are to be pushed, each over the one before.
+        ValueError: Several folds are to be pushed, each over the one before, or another run trains in the folder.
     """
     root, folds = Path(args.output_dir), corpus_settings.folds()
     if args.output_dir == "trainer_output":  # transformers' own, for want of a folder
@@ -228,22 +230,43 @@ def run_folds(
             f"--push-to-hub would push {len(folds)} folds over each other into one repository: give --fold N, or "
             "leave it out and push a fold's folder with fastast push"
         )
-    for fold in folds:
-        args.output_dir = str(root if len(folds) == 1 else root / f"fold-{fold}")
-        run = Run(Path(args.output_dir), resume, fold)
-        if run.is_done(args):
-            continue
-        transformers.set_seed(args.seed)
-        model = next((part.model for part in settings if hasattr(part, "model")), None)
-        corpus = corpus_settings.load(fold, model)
-        trainer = build(corpus, fold)
-        if args.should_save:
-            print(f"{run.folder}: {_what_is_trained(trainer, corpus, corpus_settings, fold)}")
-        run.train(trainer, corpus, settings)
+    with locked(root) if args.should_save else nullcontext():
+        for fold in folds:
+            args.output_dir = str(root if len(folds) == 1 else root / f"fold-{fold}")
+            run = Run(Path(args.output_dir), resume, fold)
+            if run.is_done(args):
+                continue
+            transformers.set_seed(args.seed)
+            model = next((part.model for part in settings if hasattr(part, "model")), None)
+            corpus = corpus_settings.load(fold, model)
+            trainer = build(corpus, fold)
+            if args.should_save:
+                print(f"{run.folder}: {_what_is_trained(trainer, corpus, corpus_settings, fold)}")
+            run.train(trainer, corpus, settings)
     if args.should_save:
         if len(folds) > 1:
             summarise_folds(root, folds)
         print("next:", *next_commands(root, corpus_settings, folds), sep="\n  ")
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other runs out of a folder, by a lock beside it.
+
+    Raises:
+        ValueError: Another run has it.
+    """
+    folder.resolve().parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(f"{folder.resolve()}.lock", timeout=LOCK_WAIT)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise ValueError(f"another run trains in {folder}: wait for it, or give another --output") from None
+    try:
+        yield
+    finally:
+        Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()
 
 
 def _what_is_trained(trainer: FastASTTrainer, corpus: Any, corpus_settings: CorpusArguments, fold: int | None) -> str:

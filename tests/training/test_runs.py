@@ -27,13 +27,13 @@ from fastast_hf.errors import one_line_errors
 from fastast_hf.evaluation.rows import INFERENCE, merging_rows
 from fastast_hf.evaluation.sweep import Method, Sweep
 from fastast_hf.loading.saved_weights import weights_digest
-from fastast_hf.training import callbacks
+from fastast_hf.training import callbacks, runs
 from fastast_hf.training.arguments import AugmentationArguments, ScheduleArguments
 from fastast_hf.training.callbacks import Stopped
 from fastast_hf.training.checkpoints import mark_complete, newest_checkpoint
 from fastast_hf.training.finetuning import CorpusArguments, LearningArguments, build_trainer
 from fastast_hf.training.results import summarise_folds, write_json, written_settings
-from fastast_hf.training.runs import Run, is_disk_full, next_commands
+from fastast_hf.training.runs import Run, is_disk_full, next_commands, run_folds
 from fastast_hf.training.start.student import ModelArguments, build_extractor, build_model
 
 Make = Callable[..., Any]
@@ -137,6 +137,29 @@ def test_a_start_in_a_folder_is_written_down_as_one_by_its_last_name(
     assert (settings["model"], settings["data"], settings["extra_data"]) == (written, "sounds", "../gone")
     assert settings["corpus"] == "esc50"  # whatever folder is called so
     assert results["local"] == [*local, "data"]
+
+
+def test_two_runs_do_not_train_in_one_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(runs, "LOCK_WAIT", 0.0)
+    corpus = CorpusArguments(corpus="esc50", data=str(write_esc50(tmp_path / "esc50")), fold="1")
+
+    @one_line_errors("run")
+    def train(main: bool) -> int:
+        args = TrainingArguments(str(tmp_path / "out"), use_cpu=True, report_to="none")
+        monkeypatch.setattr(TrainingArguments, "should_save", main)
+        run_folds(corpus, args, True, [], lambda *_: (_ for _ in ()).throw(ValueError("it was built")))
+        return 0
+
+    with runs.locked(tmp_path / "out"):
+        assert train(main=True) == 2
+        assert capsys.readouterr().err.endswith(
+            f"run: another run trains in {tmp_path / 'out'}: wait for it, or give another --output\n"
+        )
+        assert train(main=False) == 2 and "it was built" in capsys.readouterr().err  # of several processes
+    assert train(main=True) == 2 and "it was built" in capsys.readouterr().err
+    assert not (tmp_path / "out.lock").exists()
 
 
 def test_an_earlier_run_is_neither_overwritten_nor_repeated(make_run: Make, tmp_path: Path) -> None:
