@@ -148,7 +148,8 @@ class Run:
             if missing or results["unreadable_in_training"]:
                 unreadable = results["unreadable_in_training"]
                 print(f"{self.folder}: {missing} clips missing, {unreadable} of those to train on unreadable")
-            files = sorted(file.name for file in self.folder.iterdir() if file.is_file() and file.suffix != ".py")
+            found = [file for file in self.folder.glob("[!.]*") if file.is_file()]
+            files = sorted(file.name for file in found if file.suffix != ".py")
             print(f"{self.folder}: wrote {', '.join(files)}")
         if trainer.args.push_to_hub:
             trainer.push_to_hub()
@@ -251,13 +252,13 @@ def run_folds(
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep other runs out of a folder, by a lock beside it.
+    """Keep other runs out of a folder, by a hidden file in it.
 
     Raises:
         ValueError: Another run has it.
     """
-    folder.resolve().parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(f"{folder.resolve()}.lock", timeout=LOCK_WAIT)
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock", timeout=LOCK_WAIT)
     try:
         lock.acquire()
     except Timeout:
