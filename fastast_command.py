@@ -26,6 +26,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:  # importing takes seconds, too
         print("fastast: stopped", file=sys.stderr)
         return 130
+    except (ImportError, OSError, RuntimeError) as error:  # such as a torchaudio that does not load beside this torch
+        reason = " ".join(str(error).split())
+        print(f"fastast: a package that it needs can't be imported ({reason}): install it again", file=sys.stderr)
+        return 2
     return run(argv)
 
 

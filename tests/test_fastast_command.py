@@ -65,6 +65,20 @@ def test_ctrl_c_while_the_package_is_imported_is_a_word(capsys: pytest.CaptureFi
     assert capsys.readouterr() == ("", "fastast: stopped\n")
 
 
+def test_a_package_that_does_not_load_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "torchaudio").mkdir()
+    (tmp_path / "torchaudio" / "__init__.py").write_text("raise OSError('torchaudio.so: undefined symbol')")
+    done = subprocess.run(
+        [sys.executable, "fastast_command.py", "schedule"],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": f"{tmp_path}:{ROOT}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "torchaudio.so" in done.stderr
+
+
 @pytest.mark.parametrize(("line", "said"), [("fastast cl", "classify "), ("fastast classify --ba", "--batch-size ")])
 def test_a_shell_completes_commands_and_options(line: str, said: str, tmp_path: Path) -> None:
     pytest.importorskip("argcomplete")

@@ -24,9 +24,7 @@ def add_parser(commands: Any) -> None:
         description="Without clips: open a page in the browser to try a model on your own sounds (needs gradio). With "
         "clips: label them with the bundled checkpoint, and time it.",
     )
-    parser.add_argument(
-        "paths", nargs="*", metavar="FILE|FOLDER", help="sounds to label and time, best of about a second each"
-    )
+    parser.add_argument("paths", nargs="*", metavar="FILE|FOLDER", help="sounds to label and time")
     parser.add_argument(
         "--model", metavar="ID", help="checkpoint for the page: folder or Hub id (default: the bundled checkpoint)"
     )

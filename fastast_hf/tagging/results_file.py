@@ -69,6 +69,8 @@ class Output:
         try:
             self._lock.acquire()
         except Timeout:
+            if not Path(self._lock.lock_file).exists():
+                raise OSError(f"{self.path.parent} takes no new file: give another folder") from None
             raise ValueError(
                 f"{self.path} is being written by another run: wait for it, or give another file"
             ) from None
