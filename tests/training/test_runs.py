@@ -159,7 +159,7 @@ def test_two_runs_do_not_train_in_one_folder(
         )
         assert train(main=False) == 2 and "it was built" in capsys.readouterr().err  # of several processes
     assert train(main=True) == 2 and "it was built" in capsys.readouterr().err
-    assert not list((tmp_path / "out").iterdir())
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_earlier_run_is_neither_overwritten_nor_repeated(make_run: Make, tmp_path: Path) -> None:
