@@ -48,10 +48,7 @@ def load_audiofolder(root: Path | None = None, hub_id: str | None = None) -> Cor
     else:
         given = {"train": root, "test": root}
         splits = dict(zip(given, _split(root, _find_classes(root)), strict=True))
-        logger.info(
-            "%s: no train/ and test/; about a fifth of each class (one clip at least), chosen by the hash of its path, is for testing",
-            root,
-        )
+        logger.info("%s: no train/ and test/: a fifth of each class, one clip at least, is for testing", root)
     names = sorted(splits["train"])
     if len(names) < 2:
         raise CorpusError(
