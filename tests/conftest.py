@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported
 
@@ -37,6 +38,7 @@ TINY = {
 
 def pytest_configure() -> None:
     """Keep transformers' load reports and progress bars out of the results, and tiny models on one thread."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's `pytest &` ignores
     torch.set_num_threads(1)  # more only wait for each other where the machine is busy
     logging.set_verbosity_error()
     logging.disable_progress_bar()

@@ -11,18 +11,15 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from tqdm.auto import tqdm
-from transformers import ProgressCallback, TrainerCallback
+from transformers import ProgressCallback, Trainer, TrainerCallback
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
 from .checkpoints import is_whole
 from .inputs.streaming import ClipStream, steps_per_epoch
-
-if TYPE_CHECKING:
-    from .trainer import FastASTTrainer
 
 LONGEST_UNSAVED = 600.0  # seconds
 ASK_OTHERS_EVERY = 10  # steps, where there are several processes: each time they wait for each other
@@ -35,7 +32,7 @@ class Epochs(TrainerCallback):
     step is written after it was averaged.
     """
 
-    def __init__(self, trainer: FastASTTrainer) -> None:
+    def __init__(self, trainer: Trainer) -> None:
         self.trainer = trainer
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -79,7 +76,7 @@ class Stopped(KeyboardInterrupt):
 class Stopping(TrainerCallback):
     """Saves a checkpoint and stops at SIGINT, SIGTERM or SIGHUP, and saves one each ten minutes of a long epoch."""
 
-    def __init__(self, trainer: FastASTTrainer) -> None:
+    def __init__(self, trainer: Trainer) -> None:
         self.trainer = trainer
         self.number = 0  # of the signal
         self.process = os.getpid()
@@ -166,7 +163,7 @@ class Bar(ProgressCallback):
 class EpochLines(TrainerCallback):
     """Prints a line for each evaluation, or for each log where there are none: loss, score, seconds and r."""
 
-    def __init__(self, trainer: FastASTTrainer) -> None:
+    def __init__(self, trainer: Trainer) -> None:
         self.trainer = trainer
         self.logs: dict[str, float] = {}
         self.began = time.monotonic()

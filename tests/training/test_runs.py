@@ -10,7 +10,7 @@ import re
 import shlex
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -37,6 +37,14 @@ from fastast_hf.training.runs import Run, is_disk_full, next_commands, run_folds
 from fastast_hf.training.start.student import ModelArguments, build_extractor, build_model
 
 Make = Callable[..., Any]
+
+
+@pytest.fixture(autouse=True)
+def hang_ups_are_heard() -> Iterator[None]:
+    """Whatever the tests were started by, nohup say."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 @pytest.fixture
