@@ -176,6 +176,7 @@ class FastASTModel(FastASTPreTrainedModel, ASTModel):
         self.embeddings = FastASTEmbeddings(config)
         self.layers = nn.ModuleList([FastASTLayer(config) for _ in range(config.num_hidden_layers)])
         self.layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.register_load_state_dict_pre_hook(_rename_published_keys)
         self.post_init()
 
     @merge_with_config_defaults
@@ -254,6 +255,19 @@ class FastASTModel(FastASTPreTrainedModel, ASTModel):
             f"attention_mask has shape {tuple(attention_mask.shape)}; it masks the frames, "
             f"{tuple(input_values.shape[:2])}, or the tokens, {(input_values.shape[0], num_tokens)}"
         )
+
+
+def _rename_published_keys(model: nn.Module, state_dict: dict[str, Tensor], prefix: str, *_: Any) -> None:
+    """Give weights that `save_pretrained` wrote the names they have in the model, as `from_pretrained` does.
+
+    `load_state_dict`, by which transformers' Trainer resumes and takes back its best epoch, would pass over them.
+    """
+    renamings = get_checkpoint_conversion_mapping("FastASTModel")
+    for key in list(state_dict):
+        name = key.removeprefix(prefix)
+        for renaming in renamings:
+            name = renaming.rename_source_key(name)[0]
+        state_dict[prefix + name] = state_dict.pop(key)
 
 
 def _layers_asked_for(output_merge_map: Any, num_layers: int) -> list[int]:

@@ -240,16 +240,11 @@ class FastASTTrainer(HubTrainer):
         return self.sampler
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
-        """Model and front end; of the arguments, which transformers would pickle, `results.json` tells.
-
-        Into checkpoints under the names that the weights have in the model: by those the Trainer loads them again, and
-        it passes over the names that AST is published under, which `save_pretrained` writes, without an error.
-        """
+        """Model and front end; of the arguments, which transformers would pickle, `results.json` tells."""
         folder = Path(output_dir or self.args.output_dir)
         if self.args.should_save:
             model = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
-            published = folder.parent != Path(self.args.output_dir)
-            model.save_pretrained(folder, state_dict=state_dict, save_original_format=published)
+            model.save_pretrained(folder, state_dict=state_dict)
             self.extractor.save_pretrained(folder)
 
     def run_settings(self) -> dict[str, Any]:

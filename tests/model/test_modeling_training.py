@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
+from transformers import Trainer, TrainerCallback, TrainingArguments
 
 Make = Callable[..., Any]
 STEPS = 20
@@ -151,3 +153,74 @@ def test_two_processes_get_the_gradient_of_one(make_fastast: Make, spectrogram: 
         gradients = torch.load(tmp_path / f"gradients{rank}.pt")
         for name, parameter in model.named_parameters():
             torch.testing.assert_close(gradients[name], parameter.grad, rtol=1e-4, atol=1e-6, msg=name)
+
+
+@pytest.fixture
+def trainer(spectrogram: Make, tmp_path: Path) -> Make:
+    """transformers' own Trainer, with a checkpoint for each of three epochs."""
+
+    def make(model: nn.Module, folder: str = "run", **more: Any) -> Trainer:
+        features = spectrogram(batch=4, frames=64)
+        rows = [{"input_values": clip, "labels": index % 2} for index, clip in enumerate(features)]
+        args = TrainingArguments(
+            str(tmp_path / folder), num_train_epochs=3, per_device_train_batch_size=2, learning_rate=0.01,
+            save_strategy="epoch", use_cpu=True, report_to="none", disable_tqdm=True, **more,
+        )  # fmt: skip
+        return Trainer(model, args, train_dataset=rows, eval_dataset=rows)
+
+    return make
+
+
+def check_same(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
+    assert one.keys() == other.keys()
+    for name, weight in one.items():
+        assert torch.equal(weight, other[name]), name
+
+
+def test_transformers_trainer_resumes_with_the_saved_weights(
+    trainer: Make, make_fastast: Make, tmp_path: Path
+) -> None:
+    whole = trainer(make_fastast(tome_r=3))
+    whole.train()
+    resumed = trainer(make_fastast(tome_r=3, seed=1), "resumed")
+    resumed.train(resume_from_checkpoint=str(tmp_path / "run" / "checkpoint-4"))
+    assert resumed.state.global_step == 6
+    check_same(whole.model.state_dict(), resumed.model.state_dict())
+
+
+def test_transformers_trainer_takes_back_the_best_epoch(trainer: Make, make_fastast: Make) -> None:
+    kept: dict[int, dict[str, Tensor]] = {}
+
+    class Keep(TrainerCallback):
+        def on_save(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
+            kept[state.global_step] = {name: weight.clone() for name, weight in model.state_dict().items()}
+
+        def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **kwargs: Any) -> None:
+            metrics["eval_score"] = float(state.global_step == 4)  # the second of three is the best
+
+    best = trainer(
+        make_fastast(tome_r=3), eval_strategy="epoch", load_best_model_at_end=True, metric_for_best_model="score"
+    )
+    best.add_callback(Keep())
+    best.train()
+    assert best.state.best_global_step == 4
+    check_same(kept[4], best.model.state_dict())
+    assert any(not torch.equal(weight, kept[6][name]) for name, weight in kept[4].items())
+
+
+def test_load_state_dict_takes_weights_under_their_published_and_their_own_names(
+    make_fastast: Make, tmp_path: Path
+) -> None:
+    saved = make_fastast()
+    saved.save_pretrained(tmp_path)
+    published = load_file(tmp_path / "model.safetensors")
+    assert published.keys() != saved.state_dict().keys()
+    for state in (published, saved.state_dict()):
+        loaded = make_fastast(seed=1)
+        loaded.load_state_dict(state)
+        check_same(saved.state_dict(), loaded.state_dict())
+    encoder = saved.audio_spectrogram_transformer
+    encoder.save_pretrained(tmp_path / "encoder")
+    loaded = make_fastast(seed=1).audio_spectrogram_transformer
+    loaded.load_state_dict(load_file(tmp_path / "encoder" / "model.safetensors"))
+    check_same(encoder.state_dict(), loaded.state_dict())
