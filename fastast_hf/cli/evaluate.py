@@ -53,7 +53,11 @@ def add_parser(commands: Any) -> None:
         help="how to spread r over the layers; several are scored in turn (default: constant)",
     )
     parser.add_argument("--title", metavar="TEXT", help="name of the corpus in tables and pictures (default: its own)")
-    parser.add_argument("--split", default="test", help="train, validation or test (default: test)")
+    parser.add_argument(
+        "--split",
+        help="train, validation, test, or all (default: test; all of a folder that has no splits, unless --model was "
+        "trained on it)",
+    )
     parser.add_argument("--batch-size", type=int, default=16, metavar="B", help="clips at once (default: 16)")
     parser.add_argument("--device", help="cpu, cuda … (default: a GPU where there is one)")
     parser.add_argument("--workers", type=int, default=0, metavar="N", help="processes that read clips (default: 0)")
@@ -88,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
     settings, device = corpus_arguments(args), str(usable_device(args.device))
     folds = settings.folds()
     methods = [(method, own or list(R_VALUES)) for method, own in planned]
-    known = check_checkpoints(methods, args.schedule, folds, args.split)
+    known = check_checkpoints(methods, args.schedule, folds, args.split or "test")
     try:
         args.output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -97,11 +101,15 @@ def run(args: argparse.Namespace) -> int:
         chosen = default_r([method for method, _ in planned], known)
         methods = [(method, own or chosen[method.name]) for method, own in planned]
     scored, (first_r, *_) = methods[0]
+    corpora = {fold: settings.load(fold, scored.folder(first_r, args.schedule[0], fold)) for fold in folds}
+    split, said = choose_split(args, corpora, [checkpoint for _, checkpoint in known])
+    if said:
+        print(said)
     sweep = Sweep(
-        {fold: settings.load(fold, scored.folder(first_r, args.schedule[0], fold)) for fold in folds},
+        corpora,
         methods,
         args.output,
-        split=args.split,
+        split=split,
         batch_size=args.batch_size,
         device=device,
         workers=args.workers,
@@ -118,8 +126,8 @@ def run(args: argparse.Namespace) -> int:
         "corpus": args.corpus,
         "title": args.title or args.corpus,
         "classes": len(sweep.label_names),
-        "split": args.split,
-        "missing": sum(corpus.missing.get(args.split, 0) for corpus in sweep.corpora.values()),
+        "split": split,
+        "missing": sum(corpus.missing.get(split, 0) for corpus in sweep.corpora.values()),
         "folds": [fold for fold in folds if fold is not None],
         "checkpoints": checkpoints,
         "device": device,
@@ -132,13 +140,29 @@ def run(args: argparse.Namespace) -> int:
     }
     one_fold = f"-fold-{args.fold}" if args.fold not in (None, "all") else ""
     named = re.sub(r"[^a-z0-9_]+", "-", (args.title or args.corpus).lower()).strip("-")
-    stem = args.output / f"{named}-{args.split}{one_fold}{'-compared' if args.compare else ''}"
+    stem = args.output / f"{named}-{split}{one_fold}{'-compared' if args.compare else ''}"
     write_results(rows, stem, facts)
     for table in score_tables(rows):
         print(format_table(list(table[0]), [list(line.values()) for line in table]), end="\n\n")
     print(what_was_scored(rows, facts), explanation(rows), sep="\n")
     print(f"written to {args.output}")
     return 0
+
+
+def choose_split(args: argparse.Namespace, corpora: dict[int | None, Any], checkpoints: list[str]) -> tuple[str, str]:
+    """The split to score, of corpora that then have it, and a line on it."""
+    from ..evaluation.checks import ALL, split_to_score, whole
+    from ..training.results import was_trained_on
+
+    (fold, corpus), *others = corpora.items()
+    clips = sum(map(len, corpus.values()))
+    trained = any(was_trained_on(checkpoint, args.corpus, args.data, clips) for checkpoint in checkpoints)
+    split, said = split_to_score(corpus, args.split, trained)
+    if split == ALL:
+        if others:
+            raise ValueError("--split is all, and the test clips of all folds are all clips already: leave it out")
+        corpora[fold] = whole(corpus)
+    return split, said
 
 
 def check_numbers(args: argparse.Namespace) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import logging
 from pathlib import Path
 
-from ..audio import find_audio
+from ..audio import find_audio, is_audio
 from .corpus import Clip, Corpus, CorpusError, build_corpus
 from .sources import check_folder
 
@@ -69,7 +69,9 @@ def load_audiofolder(root: Path | None = None, hub_id: str | None = None) -> Cor
         ]
         for split, classes in splits.items()
     }
-    return build_corpus(clips, names, root)
+    corpus = build_corpus(clips, names, root)
+    corpus.own_splits = given.get("train") != root
+    return corpus
 
 
 def split_folders(root: Path) -> dict[str, Path]:
@@ -95,6 +97,10 @@ def _find_classes(folder: Path) -> Classes:
                     logger.warning("%s", line)
             if found.files:
                 classes[child.name] = found.files
+    beside = sorted(child.name for child in folder.iterdir() if child.is_file() and is_audio(child.name))
+    if beside:
+        count = f"{len(beside)} recording{'s' * (len(beside) > 1)}"
+        logger.warning("%s: left out %s in no class folder, such as %s", folder, count, beside[0])
     return classes
 
 

@@ -40,7 +40,10 @@ class Corpus(DatasetDict):
     Attributes:
         missing: For each split, the clips that the corpus' lists name and that are not there. Splits of unknown
             size, such as streams, are not in it. What `map` and its like return is a plain `DatasetDict`.
+        own_splits: Whether the splits are the corpus' own; False where the loader kept clips for testing.
     """
+
+    own_splits = True
 
     def __init__(self, splits: Mapping[str, Dataset], missing: Mapping[str, int]):
         super().__init__(splits)

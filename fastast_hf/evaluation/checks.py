@@ -6,8 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from datasets import concatenate_datasets
 from huggingface_hub.errors import StrictDataclassError
 
+from ..corpora import Corpus
 from ..corpora.labels import check_label_names
 from ..errors import weights_readable, what_to_do
 from ..model.configuration_fastast import FastASTConfig
@@ -16,6 +18,7 @@ from ..training.results import check_fold
 from .paper import R_VALUES
 from .sweep import Method, planned
 
+ALL = "all"  # a split of its own: the clips of all splits together
 Configs = dict[tuple[str, str], FastASTConfig]  # by the method's name and the checkpoint
 
 
@@ -49,6 +52,31 @@ def check_checkpoints(
                     known[method.name, checkpoint] = FastASTConfig.from_pretrained(checkpoint)
                     FastASTFeatureExtractor.from_pretrained(checkpoint)
     return known
+
+
+def split_to_score(corpus: Corpus, wanted: str | None, trained: bool) -> tuple[str, str]:
+    """The split to score, and a line on the choice.
+
+    Args:
+        corpus: To score.
+        wanted: The user's split; None for `"test"`, or for all clips of a folder that has no splits of its own.
+        trained: Whether a checkpoint was trained on that folder: then the clips that it was kept from are scored.
+    """
+    if wanted or corpus.own_splits:
+        return wanted or "test", ""
+    kept_out = len(corpus["test"]) if "test" in corpus else 0
+    whole = f"The folder has no splits, and {sum(map(len, corpus.values()))} clips"
+    if not trained:
+        return ALL, f"{whole}: all are scored. --split test scores the {kept_out} that training would keep out."
+    return "test", (
+        f"{whole}: {kept_out} are scored, which training kept out, for the checkpoint was trained on the others. "
+        f"--split {ALL} scores all."
+    )
+
+
+def whole(corpus: Corpus) -> Corpus:
+    """The clips of all splits as one, named `"all"`."""
+    return Corpus({ALL: concatenate_datasets(list(corpus.values()))}, {ALL: sum(corpus.missing.values())})
 
 
 def default_r(methods: Sequence[Method], known: Mapping[tuple[str, str], FastASTConfig]) -> dict[str, list[int]]:

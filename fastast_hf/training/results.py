@@ -58,6 +58,17 @@ def check_fold(checkpoint: str, fold: int | None) -> None:
         )
 
 
+def was_trained_on(checkpoint: str, corpus: str, data: str | None, clips: int) -> bool:
+    """Whether a checkpoint's results say that it was trained on a folder of this name with as many clips."""
+    results = Path(checkpoint) / RESULTS
+    if data is None or not results.is_file():
+        return False
+    told = json.loads(results.read_text())
+    trained = told.get("settings", {})
+    same = trained.get("corpus") == corpus and short_name(trained.get("data") or "") == short_name(data)
+    return same and sum(told.get("clips", {}).get(split, 0) for split in ("train", "validation", "test")) == clips
+
+
 def describe(score: dict[str, float]) -> str:
     """Scores on a line."""
     return ", ".join(f"{key} {value:.4g}" for key, value in score.items() if key not in ("epoch", "loss"))

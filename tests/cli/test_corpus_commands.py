@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from accelerate.commands.config.config_args import load_config_from_file
-from small_corpora import write_esc50, write_speech_commands
+from small_corpora import write_esc50, write_speech_commands, write_tone
 
 from fastast_hf import FastASTFeatureExtractor
 from fastast_hf.cli import train
@@ -77,6 +77,32 @@ def test_evaluate_writes_checkpoints_down_without_their_folders(
     assert main([*argv, "--model", "runs/r0/model", "--trained", "runs/r{r}/model"]) == 0
     results = json.loads((tmp_path / "out" / "esc50-test.json").read_text())
     assert results["checkpoints"] == {"Inf": "model", "Train+Inf": "r{r}/model"}
+
+
+def test_evaluate_scores_all_clips_of_a_plain_folder_and_says_what_it_left_out(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(6):
+        write_tone(tmp_path / "heldout" / "dog" / f"{number}.wav", 300 + number)
+        write_tone(tmp_path / "heldout" / "rain" / f"{number}.wav", 2000 + number)
+    write_tone(tmp_path / "heldout" / "loose.wav", 500)
+    (tmp_path / "heldout" / "dog" / "notes.m4a").touch()
+    (tmp_path / "heldout" / "rain" / "0.wav").write_bytes(b"broken")
+    argv = ["evaluate", "audiofolder", "--data", str(tmp_path / "heldout"), "--model", str(checkpoint), "--r", "0"]
+    argv += ["--rounds", "0", "--device", "cpu", "--output"]
+    assert main([*argv, str(tmp_path / "out")]) == 0
+    printed = capsys.readouterr().out
+    assert "11 clips of audiofolder (2 classes), split all, without 1 unreadable." in printed
+    assert "The folder has no splits, and 12 clips: all are scored. --split test scores the 2 that" in printed
+    assert "left out 1 recording in no class folder, such as loose.wav" in caplog.text
+    assert "left out 1 file of kinds that libsndfile does not read: 1 .m4a" in caplog.text
+
+    trained = {"settings": {"corpus": "audiofolder", "data": "heldout"}, "clips": {"train": 10, "test": 2}}
+    (checkpoint / "results.json").write_text(json.dumps(trained))  # clips that it was trained on tell nothing
+    assert main([*argv, str(tmp_path / "out")]) == 0
+    assert "2 clips of audiofolder (2 classes), split test" in capsys.readouterr().out
+    assert main([*argv, str(tmp_path / "out"), "--split", "all"]) == 0
+    assert "11 clips of audiofolder" in capsys.readouterr().out
 
 
 def test_evaluate_compares_checkpoints_as_table_2_does(
@@ -158,6 +184,10 @@ MISTAKES = [
         "write {schedule} where",
     ),
     (["evaluate", "esc51", "--data", "{esc50}"], "invalid choice: 'esc51'"),
+    (
+        ["evaluate", "esc50", "--data", "{esc50}", "--model", "{model}", "--split", "all", "--output", "{out}"],
+        "--split is all",
+    ),
     (["stats", "esc50"], "one of the arguments --data --hub-id is required"),
     (["stats", "esc50", "--data", "{esc50}", "--split", "valid"], "there is no split 'valid'"),
     (["stats", "esc50", "--data", "{esc50}", "--fold", "9"], "fold"),
