@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from numbers import Integral
 from typing import Any
 
@@ -10,13 +11,14 @@ import numpy as np
 from .errors import AudioError
 
 MIN_SAMPLING_RATE = 1000  # Hz; below it a header is broken rather than a recording unusual
+MOST_CHANNELS = 256  # of a block; one with more has its axes the other way round
 
 
-def array_to_mono(source: object, name: str) -> tuple[int, np.ndarray]:
-    """The sampling rate and the samples (n,) of `(array, rate)` or `{"array": ..., "sampling_rate": ...}`.
+def array_and_rate(source: object, name: str) -> tuple[Any, int]:
+    """The samples, as they are, and the sampling rate of `(array, rate)` or `{"array": ..., "sampling_rate": ...}`.
 
     Raises:
-        AudioError: It is neither, or the samples are of no shape or type that can be read.
+        AudioError: It is neither.
     """
     array = rate = None
     if isinstance(source, dict):
@@ -27,7 +29,32 @@ def array_to_mono(source: object, name: str) -> tuple[int, np.ndarray]:
         given = f"{type(source).__name__} with no {'sampling rate' if rate is None else 'samples'}"
         raise AudioError(f'{name}: a {given}; give a file, (array, rate) or {{"array": ..., "sampling_rate": ...}}')
     check_sampling_rate(rate, name)
-    return int(rate), _mono(array, name)
+    return array, int(rate)
+
+
+def array_to_mono(array: Any, name: str) -> np.ndarray:
+    """Samples (n,) of (n,), (channels, n) or (n, channels), where the longer axis is time.
+
+    Raises:
+        AudioError: They are of no shape or type that can be read.
+    """
+    array = _scaled(array, name)
+    return array if array.ndim == 1 else average(array if array.shape[0] >= array.shape[1] else array.T)
+
+
+def blocks_to_mono(blocks: Iterable[Any], name: str) -> Iterator[np.ndarray]:
+    """Samples (n,) of each block (n,) or (n, channels): a short block does not tell which axis is the longer one.
+
+    Raises:
+        AudioError: A block is of no shape or type that can be read.
+    """
+    for block in blocks:
+        array = _scaled(block, name)
+        if array.ndim == 2 and array.shape[1] > MOST_CHANNELS:
+            raise AudioError(
+                f"{name}: a block of {array.shape[1]} channels; give blocks of shape (n,) or (n, channels)"
+            )
+        yield array if array.ndim == 1 else average(array)
 
 
 def average(samples: np.ndarray) -> np.ndarray:
@@ -51,8 +78,8 @@ def check_sampling_rate(rate: object, name: str) -> None:
         raise AudioError(f"{name}: sampling rate {rate} Hz; give audio of at least {MIN_SAMPLING_RATE} Hz")
 
 
-def _mono(array: Any, name: str) -> np.ndarray:
-    """Scale and average (n,), (channels, n) or (n, channels)."""
+def _scaled(array: Any, name: str) -> np.ndarray:
+    """The array in float32, of one or two axes; integers scaled to [-1, 1)."""
     if hasattr(array, "detach"):  # a torch tensor, told without importing torch; numpy has no bfloat16
         array = array.detach().cpu()
         array = array.float() if array.is_floating_point() else array
@@ -71,6 +98,4 @@ def _mono(array: Any, name: str) -> np.ndarray:
         array = ((array.astype(np.float64) - centre) / half_range).astype(np.float32)
     else:  # 64-bit integers are counts on their way to something else: divided by 2**63 any recording is silence
         raise AudioError(f"{name}: {array.dtype} samples; give floats in [-1, 1] or 8- to 32-bit integers")
-    if array.ndim == 1:
-        return array
-    return average(array if array.shape[0] >= array.shape[1] else array.T)
+    return array

@@ -6,8 +6,11 @@ import io
 import logging
 import os
 import re
+import shutil
 import stat
+import tempfile
 from collections.abc import Iterator
+from typing import BinaryIO
 
 import numpy as np
 import soundfile
@@ -15,6 +18,7 @@ import soundfile
 from .arrays import average
 from .errors import AudioError
 from .quiet import c_output_dropped
+from .wav_header import From, unstated
 
 logger = logging.getLogger(__name__)
 
@@ -29,22 +33,41 @@ class _Stream(soundfile.SoundFile):
         return False
 
 
-def decode(source: str | os.PathLike[str] | bytes, name: str) -> tuple[int, Iterator[np.ndarray]]:
+def decode(source: str | os.PathLike[str] | bytes | BinaryIO, name: str) -> tuple[int, Iterator[np.ndarray]]:
     """The sampling rate of a file, or of what was in one, and its samples in blocks (n,) to iterate over once.
+
+    Args:
+        source: A path, the bytes of a file, or a file object opened in binary mode, which is read from its start. One
+            that cannot seek, such as stdin, is first copied into a temporary file.
+        name: For messages.
 
     Raises:
         AudioError: There is no such file, or no audio in it. The iterator raises it where less than half of the clip
             can be decoded; it logs a warning where more of it can, but not all.
     """
-    head = source[:_HEAD] if isinstance(source, bytes) else _read_head(source, name)
+    opened: BinaryIO
+    if isinstance(source, bytes):
+        opened = io.BytesIO(source)
+    elif isinstance(source, (str, os.PathLike)):
+        opened = _open(source, name)
+    else:
+        opened = _seekable(source, name)
+    head, whole = opened.read(_HEAD), unstated(opened)
+    opened.seek(0)
+    given: object = opened
+    if whole is not None:
+        logger.warning("%s: its header states less sound than there is; reading to the end of the file", name)
+        given = From(opened, whole.start)
+    elif isinstance(source, (str, os.PathLike)):
+        opened.close()
+        # A name as bytes: soundfile can't encode one that is not in UTF-8, which Windows does not have.
+        given = os.fsencode(source) if os.name == "posix" else source
     if not head:
         raise AudioError(f"{name}: empty file (0 bytes); fetch or export it again")
-    # A name as bytes: soundfile can't encode one that is not in UTF-8, which Windows does not have.
-    named = source if isinstance(source, bytes) or os.name != "posix" else os.fsencode(source)
     try:
         with c_output_dropped():
-            file = _Stream(io.BytesIO(source) if isinstance(source, bytes) else named)
-        if file.format == "RAW":  # libsndfile plays any bytes named .au, .snd, .vox or .gsm as headerless audio
+            file = _Stream(given, format="RAW", **whole.layout) if whole else _Stream(given)
+        if file.format == "RAW" and not whole:  # libsndfile plays any bytes named .au, .snd, .vox or .gsm as that
             raise TypeError
     except (soundfile.SoundFileError, TypeError, ValueError):
         raise AudioError(
@@ -79,12 +102,11 @@ def _blocks(file: _Stream, stated: int, name: str) -> Iterator[np.ndarray]:
         logger.warning("%s: cut off or damaged, using the %s that can be decoded", name, heard)
 
 
-def _read_head(path: str | os.PathLike[str], name: str) -> bytes:
+def _open(path: str | os.PathLike[str], name: str) -> BinaryIO:
     try:
         mode = os.stat(path).st_mode  # noqa: PTH116 - to pathlib, an empty name is the current folder
         if stat.S_ISREG(mode):
-            with open(path, "rb") as file:  # noqa: PTH123
-                return file.read(_HEAD)
+            return open(path, "rb")  # noqa: PTH123 - closed by whoever reads it
     except (FileNotFoundError, ValueError):  # ValueError: a null byte in the path
         raise AudioError(f"{name}: no such file; check the path") from None
     except OSError as error:
@@ -92,3 +114,18 @@ def _read_head(path: str | os.PathLike[str], name: str) -> bytes:
     if stat.S_ISDIR(mode):
         raise AudioError(f"{name}: is a folder; give an audio file, or list its files with find_audio")
     raise AudioError(f"{name}: is a pipe or device; write the sound to a file, and give that")
+
+
+def _seekable(file: BinaryIO, name: str) -> BinaryIO:
+    """The file object at its start, or its copy on the disk: only a few formats can be read without seeking."""
+    try:
+        if not file.seekable():
+            copy = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the last reference to it
+            shutil.copyfileobj(file, copy)
+            file = copy
+        file.seek(0)
+        if isinstance(file.read(0), bytes):
+            return file
+    except (TypeError, ValueError):  # text into the copy; a closed file
+        pass
+    raise AudioError(f'{name}: a file object that gives no bytes; give one that is open in binary mode ("rb")')

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import soxr
 
 from ..errors import one_line
-from .arrays import array_to_mono, check_sampling_rate
+from .arrays import array_and_rate, array_to_mono, blocks_to_mono, check_sampling_rate
 from .decoding import decode
 from .errors import AudioError, name_of
 
@@ -19,7 +19,7 @@ MIN_SECONDS = 0.025  # one window of the log-mel front end: with less there is n
 
 MAX_AMPLITUDE = 1e15  # where samples should be in [-1, 1]; the power spectrum of larger ones is infinite in float32
 
-Source = str | os.PathLike[str] | dict[str, Any] | tuple[Any, int]
+Source = str | os.PathLike[str] | bytes | BinaryIO | dict[str, Any] | tuple[Any, int]
 
 
 def load_audio(source: Source, sampling_rate: int = 16000) -> np.ndarray:
@@ -29,10 +29,11 @@ def load_audio(source: Source, sampling_rate: int = 16000) -> np.ndarray:
     A damaged file gives what can be decoded, with a logged warning, unless that is less than half of the clip.
 
     Args:
-        source: An audio file, or samples with their rate in Hz: `(array, rate)` or `{"array": ..., "sampling_rate":
-            ...}` (or `"raw"`), or what datasets leaves undecoded, `{"bytes": ..., "path": ...}`. The array is numpy,
-            a torch tensor or a list, of shape (n,), (channels, n) or (n, channels), where the longer axis is time.
-            Integers of 8 to 32 bits are scaled to [-1, 1).
+        source: An audio file: its path, its bytes, a file object opened in binary mode (`sys.stdin.buffer`), or what
+            datasets leaves undecoded, `{"bytes": ..., "path": ...}`. Or samples with their rate in Hz: `(array,
+            rate)` or `{"array": ..., "sampling_rate": ...}` (or `"raw"`). The array is numpy, a torch tensor or a
+            list, of shape (n,), (channels, n) or (n, channels), where the longer axis is time. Or an iterator of
+            arrays (n,) or (n, channels). Integers of 8 to 32 bits are scaled to [-1, 1).
         sampling_rate: The wanted rate in Hz.
 
     Returns:
@@ -92,13 +93,14 @@ def read_audio(source: Source, sampling_rate: int = 16000) -> Iterator[np.ndarra
     """
     name = name_of(source)
     blocks: Iterable[np.ndarray]
-    if isinstance(source, (str, os.PathLike)):
-        rate, blocks = decode(source, name)
-    elif isinstance(source, dict) and "bytes" in source:
-        rate, blocks = decode(source.get("path") or "" if source["bytes"] is None else source["bytes"], name)
+    file: Any = source
+    if isinstance(source, dict) and "bytes" in source:
+        file = source.get("path") or "" if source["bytes"] is None else source["bytes"]
+    if isinstance(file, (str, os.PathLike, bytes)) or hasattr(file, "read"):
+        rate, blocks = decode(file, name)
     else:
-        rate, samples = array_to_mono(source, name)
-        blocks = [samples]
+        array, rate = array_and_rate(source, name)
+        blocks = blocks_to_mono(array, name) if isinstance(array, Iterator) else [array_to_mono(array, name)]
     for own in (sampling_rate, rate):
         check_sampling_rate(own, name)
     blocks = _checked(blocks, rate, name)
@@ -107,33 +109,40 @@ def read_audio(source: Source, sampling_rate: int = 16000) -> Iterator[np.ndarra
     yield from blocks
 
 
-def windows(blocks: Iterable[np.ndarray], length: int) -> Iterator[np.ndarray]:
-    """Stretches of a recording, one after another; the last one ends where the recording does.
+def windows(blocks: Iterable[np.ndarray], length: int, hop: int | None = None) -> Iterator[tuple[int, np.ndarray]]:
+    """Stretches of a recording of one length, one every `hop` samples; the last one ends where the recording does.
+
+    They begin at 0, `hop`, 2 `hop` and so on, as long as they lie within the recording. If the last of them does not
+    end with it, one more does. So all sound is in a window, and no window is filled up.
 
     Args:
-        blocks: The recording, as [`read_audio`] gives it.
-        length: Samples of a stretch. A shorter recording is one stretch.
+        blocks: The recording, as [`read_audio`] gives it. Windows do not depend on the lengths of blocks.
+        length: Samples of a window. A shorter recording is one window.
+        hop: Samples from one window's start to the next, 1 to `length`; None for `length`.
+
+    Yields:
+        The first sample's place in the recording, and the samples (n,).
 
     Example:
-        >>> [window.tolist() for window in windows([np.arange(3), np.arange(3, 5)], 2)]
-        [[0, 1], [2, 3], [3, 4]]
+        >>> [(start, window.tolist()) for start, window in windows([np.arange(3), np.arange(3, 6)], 3, 2)]
+        [(0, [0, 1, 2]), (2, [2, 3, 4]), (3, [3, 4, 5])]
     """
-    window = np.zeros(0, np.float32)
-    parts: list[np.ndarray] = []  # what is left of the blocks
-    held = 0
+    hop = hop or length
+    start = count = 0  # of the next window, and samples so far
+    parts: list[np.ndarray] = []  # the last of them: what windows to come may need
     for block in blocks:
         parts.append(block)
-        held += len(block)
-        if held < length:
+        count += len(block)
+        if start + length > count:
             continue
         samples = np.concatenate(parts)
-        for start in range(0, held - length + 1, length):
-            window = samples[start : start + length]
-            yield window
-        held %= length
-        parts = [samples[len(samples) - held :]]
-    if held or not len(window):
-        yield np.concatenate([window, *parts])[-length:]
+        first = count - len(samples)
+        while start + length <= count:
+            yield start, samples[start - first : start - first + length]
+            start += hop
+        parts = [samples[-length:]]
+    if not start or start - hop + length < count:
+        yield max(0, count - length), np.concatenate(parts)[-length:]
 
 
 def _resampled(blocks: Iterable[np.ndarray], rate: int, wanted: int) -> Iterator[np.ndarray]:

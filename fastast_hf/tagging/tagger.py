@@ -167,7 +167,7 @@ class Tagger:
         if on_error not in ("raise", "return"):
             raise ValueError(f"on_error is {on_error!r}: choose 'raise' or 'return'")
         pair = isinstance(sources, tuple) and len(sources) == 2 and isinstance(sources[1], Real)
-        one = pair or isinstance(sources, (str, os.PathLike, dict))
+        one = pair or isinstance(sources, (str, os.PathLike, bytes, dict)) or hasattr(sources, "read")
         if not one and not isinstance(sources, Iterable):
             raise AudioError(f"a {type(sources).__name__} was given: give a file, samples with their rate, or a list")
         sources = [sources] if one else sources
@@ -247,7 +247,7 @@ class Tagger:
             self.feature_extractor.samples_of(self.feature_extractor.max_length),
         )
         lowest, highest = np.inf, -np.inf
-        for window in windows(read_audio(source, rate), length):
+        for _, window in windows(read_audio(source, rate), length):
             lowest, highest = min(lowest, window.min()), max(highest, window.max())
             yield window
         if lowest == highest:

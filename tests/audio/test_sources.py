@@ -1,0 +1,145 @@
+"""What sound can be read from besides a path: bytes, file objects, pipes, iterators, and files with wrong headers."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import struct
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from sounds import refusal, tone
+
+from fastast_hf.audio import load_audio
+
+WAVE = tone(seconds=1.0).astype(np.float32)
+
+
+class Pipe(io.RawIOBase):
+    """A stream that can be read once, front to back, a little at a time."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = io.BytesIO(data)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray) -> int:
+        part = self._data.read(min(1000, len(buffer)))
+        buffer[: len(part)] = part
+        return len(part)
+
+
+def encoded(extension: str, rate: int = 16000, subtype: str | None = None) -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, WAVE, rate, format=extension, subtype=subtype)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("extension", ["wav", "flac", "ogg", "mp3", "aiff", "au", "w64", "caf"])
+@pytest.mark.parametrize("given", [bytes, io.BytesIO, Pipe, lambda data: io.BufferedReader(Pipe(data))])
+def test_bytes_file_objects_and_pipes_are_read_as_the_file_is(
+    extension: str, given: Callable[[bytes], object], tmp_path: Path
+) -> None:
+    (tmp_path / f"a.{extension}").write_bytes(encoded(extension))
+    expected = load_audio(tmp_path / f"a.{extension}")
+    np.testing.assert_array_equal(load_audio(given(encoded(extension))), expected)
+    np.testing.assert_array_equal(load_audio({"bytes": given(encoded(extension)), "path": "a"}), expected)
+
+
+def test_a_file_object_is_read_from_its_start_and_left_open() -> None:
+    file = io.BytesIO(encoded("wav"))
+    file.seek(1000)
+    np.testing.assert_array_equal(load_audio(file), load_audio(file))
+
+
+def test_stdin_of_a_shell_is_read() -> None:
+    reading, writing = os.pipe()
+    data = encoded("flac")
+    writer = threading.Thread(target=lambda: (os.write(writing, data), os.close(writing)))
+    writer.start()
+    with os.fdopen(reading, "rb") as stdin:
+        samples = load_audio(stdin)
+    writer.join()
+    np.testing.assert_array_equal(samples, load_audio(data))
+
+
+def test_what_is_no_binary_file_is_refused(tmp_path: Path) -> None:
+    assert refusal(b"RIFF").startswith("clip: no audio that can be decoded")
+    assert refusal(b"").startswith("clip: empty file")
+    assert refusal(io.StringIO("text")).startswith("clip: a file object that gives no bytes")
+    file = (tmp_path / "a.txt").open("w+b")
+    file.close()
+    assert refusal(file).startswith(f"{tmp_path / 'a.txt'}: a file object that gives no bytes")
+
+
+@pytest.mark.parametrize("rate", [16000, 44100])
+def test_an_iterator_of_blocks_is_read_as_their_whole(rate: int) -> None:
+    parts = np.array_split(WAVE, [1, 1, 700, 9000])
+    np.testing.assert_allclose(load_audio((iter(parts), rate)), load_audio((WAVE, rate)), atol=1e-6)
+    stereo = (torch.from_numpy(np.stack([part * 0.5, part * 1.5], axis=1)) for part in parts)
+    np.testing.assert_allclose(load_audio((stereo, rate)), load_audio((WAVE, rate)), atol=1e-6)
+
+
+def test_a_buffer_that_is_used_again_for_the_next_block_may_be_given() -> None:
+    buffer = np.zeros(100, np.float32)
+
+    def blocks() -> object:
+        for start in range(0, 16000, 100):
+            buffer[:] = WAVE[start : start + 100]
+            yield buffer
+
+    np.testing.assert_array_equal(load_audio((blocks(), 16000)), WAVE)
+
+
+def test_bad_blocks_are_refused() -> None:
+    assert "a block of 16000 channels" in refusal((iter([np.zeros((2, 16000))]), 16000))
+    assert "3-D array" in refusal((iter([np.zeros((1, 2, 3))]), 16000))
+    assert "zero samples" in refusal((iter([]), 16000))
+    assert "a sample is nan, at 1.00 s" in refusal((iter([WAVE, np.full(9, np.nan)]), 16000))
+
+
+# Headers that state too little
+
+
+def with_sizes(data: bytes, sound: int, whole: int | None = None) -> bytes:
+    """A wav file with other sizes in its header."""
+    place = data.index(b"data") + 4
+    data = data[:place] + struct.pack("<I", sound) + data[place + 4 :]
+    return data if whole is None else data[:4] + struct.pack("<I", whole) + data[8:]
+
+
+@pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ALAW", "ULAW"])
+@pytest.mark.parametrize("container", ["wav", "wavex"])
+@pytest.mark.parametrize("sizes", [(0, 0), (0, None), (0xFFFFFFFF, 0xFFFFFFFF), (0xFFFFFFFF, None), (1200, None)])
+def test_an_unfinished_header_is_read_to_the_end_of_the_file(
+    subtype: str, container: str, sizes: tuple[int, int | None], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = encoded(container, 44100, subtype)
+    expected = load_audio(data)
+    unfinished = with_sizes(data, *sizes)
+    (tmp_path / "a.wav").write_bytes(unfinished)
+    for source in (tmp_path / "a.wav", unfinished, io.BytesIO(unfinished), Pipe(unfinished)):
+        np.testing.assert_array_equal(load_audio(source), expected)
+    warned = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert len(warned) == (0 if sizes[0] == 0xFFFFFFFF else 4)
+    assert all("its header states less sound than there is" in line for line in warned)
+
+
+def test_chunks_behind_the_sound_are_no_sound(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    data = encoded("wav", subtype="PCM_16")
+    tagged = data + b"LIST" + struct.pack("<I", 8) + b"INFOabcd"
+    np.testing.assert_array_equal(load_audio(tagged), load_audio(data))
+    np.testing.assert_array_equal(load_audio(data + b"LI"), load_audio(data))  # a chunk that was cut off
+    odd = encoded("wav", subtype="PCM_U8")
+    odd = with_sizes(odd, 15999)[:-1]
+    for behind in (b"", b"\0"):  # the padding that not every program writes
+        assert len(load_audio(odd + behind + b"LIST" + struct.pack("<I", 4) + b"INFO")) == 15999
+    assert "zero samples" in refusal(with_sizes(data, 0)[: data.index(b"data") + 8] + tagged[len(data) :])
+    assert not caplog.records
