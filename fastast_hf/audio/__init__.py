@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .errors import AudioError, name_of
 from .folders import AUDIO_EXTENSIONS, AudioFiles, find_audio, is_audio, walk
-from .loading import MIN_SECONDS, load_audio, load_part, read_audio, windows
+from .loading import MIN_SECONDS, load_audio, load_part, load_row, read_audio, windows
 
 __all__ = [
     "AUDIO_EXTENSIONS",
@@ -15,6 +15,7 @@ __all__ = [
     "is_audio",
     "load_audio",
     "load_part",
+    "load_row",
     "name_of",
     "read_audio",
     "walk",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -80,6 +80,31 @@ def load_part(source: Source, sampling_rate: int, start: int = 0, samples: int |
     except Exception as error:  # no memory, say: the other clips can be used
         reason = f"{type(error).__name__}: {one_line(error)}"
         raise AudioError(f"{name_of(source)}: cannot be read ({reason}); save it in another format") from error
+
+
+def load_row(row: Mapping[str, Any], sampling_rate: int, samples: int | None = None) -> np.ndarray:
+    """Read a row's `audio`, from its `start` to its `end` in seconds where it has them.
+
+    Args:
+        row: Of a corpus.
+        sampling_rate: The wanted rate in Hz.
+        samples: At most so many; None for all.
+
+    Raises:
+        AudioError: As [`load_audio`], or the recording ends before `start`.
+
+    Example:
+        >>> load_row({"audio": ([0.0, 0.5] * 8000, 16000), "start": 0.25, "end": 0.5}, 16000).shape
+        (4000,)
+    """
+    start = round((row.get("start") or 0) * sampling_rate)
+    if row.get("end") is not None:
+        own = max(1, round(row["end"] * sampling_rate) - start)
+        samples = own if samples is None else min(own, samples)
+    part = load_part(row["audio"], sampling_rate, start, samples)
+    if not len(part):
+        raise AudioError(f"{name_of(row['audio'])}: ends before {row['start']:g} s; export it again")
+    return part
 
 
 def read_audio(source: Source, sampling_rate: int = 16000) -> Iterator[np.ndarray]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -62,11 +62,24 @@ class StreamingCorpus(IterableDatasetDict):
 
 
 class Clip(NamedTuple):
-    """A clip that a corpus names. The file is None where it lacks it."""
+    """A clip that a corpus names. The file is None where it lacks it; a part of a recording has start and end in s."""
 
     id: str
     file: Path | None
     label: int | list[int]
+    start: float | None = None
+    end: float | None = None
+
+
+def first_of(names: Sequence[str], most: int = 5) -> str:
+    """The first few of many names, for a message.
+
+    Example:
+        >>> first_of(["a", "b", "c"], most=2)
+        'a, b and 1 more'
+    """
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def label_feature(names: Iterable[str], multi_label: bool = False) -> ClassLabel | List:
@@ -80,24 +93,30 @@ def build_corpus(
 ) -> Corpus:
     """Make a corpus of the clips that are there and count the others; a split without any clip is left out.
 
+    Where clips are parts of recordings, `start` and `end` are columns, too.
+
     Raises:
         CorpusError: If no clip at all is there, or one is in two splits.
     """
     column = "labels" if multi_label else "label"
     features = Features({"id": Value("string"), "audio": Value("string"), column: label_feature(names, multi_label)})
     whole = {split: list(listed) for split, listed in clips.items()}
-    check_overlap({split: [clip.file for clip in listed if clip.file] for split, listed in whole.items()})
+    every = [clip for listed in whole.values() for clip in listed]
+    parts = [name for name in ("start", "end") if any(getattr(clip, name) is not None for clip in every)]
+    check_overlap({split: [c.file for c in listed if c.file] for split, listed in whole.items()}, bool(parts))
+    features |= {name: Value("float64") for name in parts}
     splits: dict[str, Dataset] = {}
     missing: dict[str, int] = {}
     for split, listed in whole.items():
         found = [clip for clip in listed if clip.file is not None]
         missing[split] = len(listed) - len(found)
         if found:
-            rows = {
+            rows: dict[str, list[Any]] = {
                 "id": [clip.id for clip in found],
                 "audio": [str(clip.file) for clip in found],
                 column: [clip.label for clip in found],
             }
+            rows |= {name: [getattr(clip, name) for clip in found] for name in parts}
             # Built as text first: a dataset built with an Audio feature asks for torchcodec.
             splits[split] = Dataset.from_dict(rows, features=features).cast_column("audio", UNDECODED)
     if not splits:
@@ -109,7 +128,10 @@ def build_corpus(
         if split not in splits:
             logger.warning("%s: no clip of split %s is there; the split is left out", folder, split)
         elif missing[split]:
-            logger.warning("%s: %d clips of split %s are missing", folder, missing[split], split)
+            lacking = [clip.id for clip in listed if clip.file is None]
+            logger.warning(
+                "%s: %d clips of split %s are missing: %s", folder, missing[split], split, first_of(lacking)
+            )
     return Corpus(splits, missing)
 
 

@@ -18,17 +18,29 @@ _MOST = 10_000  # files whose contents are compared: more take minutes to open
 _HEAD = 4096  # bytes that tell most files apart
 
 
-def check_overlap(splits: Mapping[str, Sequence[Path]]) -> None:
+def check_overlap(splits: Mapping[str, Sequence[Path]], parts: bool = False) -> None:
     """Refuse a file that is in two splits, and warn of files with the same content (of up to 10,000 clips).
+
+    Args:
+        splits: The files of each.
+        parts: Whether clips are parts of recordings, of which two splits may have some: a warning says so.
 
     Raises:
         CorpusError: A file is in two splits.
     """
     seen: dict[Path, str] = {}
+    shared = set()
     for split, files in splits.items():
         for file in files:
             if seen.setdefault(file, split) != split:
+                if parts:
+                    shared.add(file)
+                    continue
                 raise CorpusError(f"{file}: in the splits {seen[file]} and {split}; list each clip in one split")
+    if shared:
+        logger.warning(
+            "%d recordings have parts in two splits, %s say: scores will be too good", len(shared), min(shared)
+        )
     if len(splits) > 1 and len(seen) <= _MOST and (copies := _copies(seen)):
         here, there = copies[0]
         logger.warning(

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm
 
-from ..audio import AudioError, load_part
+from ..audio import AudioError, load_row
 from ..model.feature_extraction_fastast import log_mel_spectrogram, window_samples
 
 logger = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ def corpus_statistics(
     clips = unreadable = 0
     for row in tqdm(split, unit="clip", leave=False, disable=None if progress is None else not progress):
         try:
-            samples = load_part(row["audio"], sampling_rate, samples=longest)
+            samples = load_row(row, sampling_rate, longest)
         except AudioError as error:
             logger.warning("left out: %s", error)
             unreadable += 1

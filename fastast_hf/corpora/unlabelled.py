@@ -57,13 +57,13 @@ def load_unlabelled(
         for split, (_, files) in splits.items()
     }
     clips = {
-        split: [Clip(f"{file.relative_to(splits[split][0]).as_posix()}@{start:g}", file, []) for file, start in listed]
+        split: [
+            Clip(f"{file.relative_to(splits[split][0]).as_posix()}@{start:g}", file, [], start)
+            for file, start in listed
+        ]
         for split, listed in excerpts.items()
     }
-    corpus = build_corpus(clips, labels, root, multi_label=True)
-    for split, rows in corpus.items():
-        corpus[split] = rows.add_column("start", [start for _, start in excerpts[split]])
-    return corpus
+    return build_corpus(clips, labels, root, multi_label=True)
 
 
 def _recordings(folder: Path) -> list[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -120,3 +121,15 @@ def test_label_that_has_no_id_is_named(streamed: bool) -> None:
 def test_corpus_survives_pickling() -> None:
     corpus = pickle.loads(pickle.dumps(make_corpus(multi_label=False)))
     assert isinstance(corpus, Corpus) and corpus.missing == {"train": 0, "test": 0} and len(corpus["train"]) == 5
+
+
+def test_parts_of_one_recording_may_be_in_two_splits_with_a_warning(
+    tmp_path: Path, write_clips: Callable[..., None], caplog: pytest.LogCaptureFixture
+) -> None:
+    write_clips(tmp_path, ["day.wav"])
+    day = tmp_path / "day.wav"
+    parts = {"train": [Clip("day@0", day, 0, 0.0, 0.05)], "test": [Clip("day@0.05", day, 1, 0.05)]}
+    corpus = build_corpus(parts, ["dog", "rain"], tmp_path)
+    assert (corpus["train"][0]["start"], corpus["train"][0]["end"]) == (0.0, 0.05)
+    assert (corpus["test"][0]["start"], corpus["test"][0]["end"]) == (0.05, None)
+    assert "1 recordings have parts in two splits" in caplog.text

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Sampler
 
-from ...audio import AudioError, load_part
+from ...audio import AudioError, load_row
 from ...metrics import UNREADABLE
 
 if TYPE_CHECKING:
@@ -96,10 +96,7 @@ def decoded(row: dict[str, Any], num_classes: int, sampling_rate: int, max_sampl
     Raises:
         AudioError: The clip can't be read.
     """
-    start = round(row.get("start", 0) * sampling_rate)  # of an excerpt
-    samples = torch.from_numpy(load_part(row["audio"], sampling_rate, start, max_samples))
-    if not len(samples):
-        raise AudioError(f"{row['audio']['path']}: ends before {row['start']:g} s; export it again")
+    samples = torch.from_numpy(load_row(row, sampling_rate, max_samples))
     waveform = torch.zeros(max_samples)
     waveform[: len(samples)] = samples
     targets = torch.zeros(num_classes)

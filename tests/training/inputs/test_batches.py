@@ -51,6 +51,9 @@ def test_a_row_may_be_an_excerpt(rows: list[dict[str, Any]]) -> None:
     item = ClipDataset([rows[2] | {"start": 0.05}], 3, 16000, 1000)[0]
     assert item["num_samples"] == 1000
     assert np.array_equal(item["waveforms"], load_audio(rows[2]["audio"]["path"])[800:1800])
+    item = ClipDataset([rows[2] | {"start": 0.05, "end": 0.1}], 3, 16000, 1000)[0]
+    assert item["num_samples"] == 800 and not item["waveforms"][800:].any()
+    assert np.array_equal(item["waveforms"][:800], load_audio(rows[2]["audio"]["path"])[800:1600])
     assert ClipDataset([rows[2] | {"start": 0.2}], 3, 16000, 1000)[0]["unreadable"] == 0  # behind its end
 
 
