@@ -20,7 +20,8 @@ from .tables import format_table
 if TYPE_CHECKING:
     from ..tagging.tagger import Tagger
 
-PRESETS = ("exact", "balanced", "fast")  # of fastast_hf.tagging.presets, which would bring torch for --help
+ACTIVATIONS = ("auto", "softmax", "sigmoid")  # of fastast_hf.tagging.activation
+PRESETS = ("exact", "balanced", "fast")  # of fastast_hf.tagging.presets: both would bring torch for --help
 
 
 def add_parser(commands: Any) -> None:
@@ -43,6 +44,18 @@ def add_parser(commands: Any) -> None:
         "--speedup", type=float, metavar="X", help="merge as many tokens as 1/X of the arithmetic needs"
     )
     parser.add_argument("--top-k", type=int, default=3, metavar="K", help="labels for each file (default: 3)")
+    parser.add_argument(
+        "--activation",
+        default="auto",
+        choices=ACTIVATIONS,
+        help="what makes scores of logits (default: by the checkpoint's problem_type; sigmoid for AudioSet's labels)",
+    )
+    parser.add_argument(
+        "--threshold",
+        type=number_or_auto,
+        metavar="S",
+        help="give labels with this score or more alone, perhaps none; auto: the checkpoint's own threshold per label",
+    )
     parser.add_argument("--batch-size", type=int, default=8, metavar="B", help="clips at once (default: 8)")
     parser.add_argument("--device", help="cpu, cuda, cuda:1 … (default: a GPU where there is one)")
     parser.add_argument(
@@ -68,6 +81,14 @@ def add_parser(commands: Any) -> None:
     result.add_argument("-o", "--output", type=Path, metavar="FILE", help="write results to a .csv or .jsonl file")
     parser.add_argument("--resume", action="store_true", help="go on with the file of --output: label what it lacks")
     parser.set_defaults(run=run)
+
+
+def number_or_auto(text: str) -> float | str:
+    """What `--threshold` takes."""
+    return text if text == "auto" else float(text)
+
+
+number_or_auto.__name__ = "score"  # in argparse's "invalid score value"
 
 
 def run(args: argparse.Namespace) -> int:
@@ -169,6 +190,8 @@ def make_tagger(args: argparse.Namespace) -> Tagger:
         dtype=args.dtype,
         native_length=args.native_length,
         preset=args.preset,
+        activation=args.activation,
+        threshold=args.threshold,
     )
     if args.speedup is not None:
         from ..merging.complexity import solve_tome_r
@@ -231,8 +254,10 @@ def print_results(
             if isinstance(result, list)
         ]
         if rows:
-            places = ["1st", "2nd", "3rd", *(f"{k}th" for k in range(4, len(rows[0])))]
-            print(format_table(["file", *places[: len(rows[0]) - 1]], rows) + "\n")
+            most = max(map(len, rows))  # with a threshold, not all have as many
+            places = ["1st", "2nd", "3rd", *(f"{k}th" for k in range(4, most))]
+            rows = [row + [""] * (most - len(row)) for row in rows]
+            print(format_table(["file", *places[: most - 1]], rows) + "\n")
         print(f"{counts}; {describe_merging(tagger)}")
     elif failed:
         print(f"fastast {command}: {counts}", file=sys.stderr)

@@ -1,9 +1,10 @@
 """Inference Endpoints: a sound in, labels out. It stands in the checkpoint's repository and needs no other file.
 
 A request is the bytes of an audio file, with parameters in the address (`?top_k=3&hop=0.5`), or JSON: `{"inputs":
-BASE64, "parameters": {"top_k": 5, "tome_r": 20, "window": 10.0, "hop": 5.0}}`; window and hop are seconds. The answer
-is a list of labels with scores. What is wrong is raised in one line, which the endpoint sends as `{"error": …}` with
-status 400: as an answer with status 200, clients would take it for labels.
+BASE64, "parameters": {"top_k": 5, "tome_r": 20, "window": 10.0, "hop": 5.0, "activation": "sigmoid", "threshold":
+0.5}}`. Window and hop are seconds; the rest means what it does to `Tagger`. The answer is a list of labels and scores.
+What is wrong is raised in one line, which the endpoint sends as `{"error": …}` with status 400: as an answer with
+status 200, clients would take it for labels.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ MOST_CHANNELS = 64
 MOST_SECONDS_HEARD = 3600  # of a recording: a small FLAC of silence can be days
 MOST_SAMPLES = 2**30  # to decode, of all channels: at 655350 Hz, a FLAC of silence has them in a megabyte or so
 BLOCK = 4096  # frames per read
-PARAMETERS = ("top_k", "tome_r", "window", "hop")
+PARAMETERS = ("top_k", "tome_r", "window", "hop", "activation", "threshold")
+ACTIVATIONS = ("auto", "softmax", "sigmoid")
+AUDIOSET_LABELS = 527
 
 
 class EndpointHandler:
@@ -85,11 +88,30 @@ class EndpointHandler:
         for r in tome_r if isinstance(tome_r, list) else [] if tome_r is None else [tome_r]:
             if isinstance(r, bool) or not isinstance(r, int) or r < 0:
                 raise ValueError(f"tome_r is {_shown(tome_r)}: give a whole number from 0, or a list of one per layer")
-        return {"top_k": top_k, "tome_r": tome_r, "window": window, "hop": hop}
+        activation, threshold = given.get("activation", "auto"), given.get("threshold")
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"activation is {_shown(activation)}: give one of {', '.join(ACTIVATIONS)}")
+        if threshold == "auto":
+            threshold = getattr(self.model.config, "thresholds", None)
+            if threshold is None:
+                raise ValueError("threshold is 'auto', and this model has no thresholds: give a score from 0 to 1")
+        elif threshold is not None and (
+            isinstance(threshold, bool) or not isinstance(threshold, (int, float)) or not 0 <= threshold <= 1
+        ):
+            raise ValueError(f"threshold is {_shown(threshold)}: give a score from 0 to 1, or 'auto'")
+        asked = {"top_k": top_k, "tome_r": tome_r, "activation": activation, "threshold": threshold}
+        return {**asked, "window": window, "hop": hop}
 
     @torch.inference_mode()
     def _classify(
-        self, waveform: np.ndarray, top_k: int, tome_r: int | list[int] | None, window: int, hop: int
+        self,
+        waveform: np.ndarray,
+        top_k: int,
+        tome_r: int | list[int] | None,
+        window: int,
+        hop: int,
+        activation: str,
+        threshold: float | list[float] | None,
     ) -> list[dict[str, Any]]:
         starts = range(0, max(1, len(waveform) - window + 1), hop)
         if len(starts) >= MOST_WINDOWS:
@@ -109,20 +131,25 @@ class EndpointHandler:
                 return_tensors="pt",
                 device=self.model.device,
             )
-            scores.append(self._scores(self.model(**inputs, **kwargs).logits.float().cpu()))
+            scores.append(self._scores(self.model(**inputs, **kwargs).logits.float().cpu(), activation))
         mean = torch.cat(scores).mean(dim=0)
         if not mean.isfinite().all():
             raise ValueError("the scores are not finite: the samples are too large by far, scale them to [-1, 1]")
+        if threshold is not None:
+            mean = mean.masked_fill(mean < torch.tensor(threshold), -torch.inf)
         best = mean.topk(min(top_k, len(mean)))
         names = self.model.config.id2label
-        return [{"label": names[int(i)], "score": float(s)} for s, i in zip(best.values, best.indices, strict=True)]
+        pairs = zip(best.values.tolist(), best.indices.tolist(), strict=True)
+        return [{"label": names[index], "score": score} for score, index in pairs if score > -torch.inf]
 
-    def _scores(self, logits: torch.Tensor) -> torch.Tensor:
-        """Logits (B, labels) to the scores that the pipeline makes of them."""
+    def _scores(self, logits: torch.Tensor, activation: str) -> torch.Tensor:
+        """Logits (B, labels) to scores; `"auto"` goes by the checkpoint, and takes sigmoids for AudioSet's labels."""
         problem = self.model.config.problem_type
-        if problem == "regression":
+        if activation == "auto" and problem == "regression":
             return logits
-        return logits.sigmoid() if problem == "multi_label_classification" else logits.softmax(dim=-1)
+        alone = problem == "multi_label_classification" or (problem is None and logits.shape[1] == AUDIOSET_LABELS)
+        sigmoid = alone if activation == "auto" else activation == "sigmoid"
+        return logits.sigmoid() if sigmoid else logits.softmax(dim=-1)
 
 
 def decoded(inputs: Any, rate: int) -> np.ndarray:

@@ -204,6 +204,7 @@ class Appender:
             self._write(_csv_line([name, *[""] * (2 * self._labels), str(result)]))
         else:
             cells = [cell for label in result for cell in (label["label"], f"{label['score']:.6g}")]
+            cells += [""] * (2 * self._labels - len(cells))  # for labels below a threshold
             self._write(_csv_line([name, *cells, ""]))
 
     def _write(self, line: bytes) -> None:
@@ -261,7 +262,7 @@ def read_file(path: Path) -> tuple[bytes, list[Record]]:
                 for name, *cells in csv.reader(lines(), strict=True):
                     if not rows and name != "file":
                         raise ValueError
-                    rows.append(Record(name, b"".join(raw), failed=not any(cells[:-1])))
+                    rows.append(Record(name, b"".join(raw), failed=bool(cells[-1])))
                     raw.clear()
             else:
                 for line in lines():

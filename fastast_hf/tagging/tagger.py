@@ -6,10 +6,7 @@ import copy
 import logging
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence, Sized
-from contextlib import closing
-from functools import partial
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -17,25 +14,22 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 from transformers import ASTPreTrainedModel, BatchFeature
 
 from ..audio import AudioError, name_of, read_audio, windows
-from ..audio.reading import in_groups, read_ahead
-from ..errors import one_line
 from ..loading.checkpoint import front_end_of, load_classifier
 from ..loading.devices import usable_device
 from ..model.feature_extraction_fastast import FastASTFeatureExtractor, num_frames
 from ..model.modeling_fastast import FastASTForAudioClassification
 from ..onnx.runtime import OnnxModel, is_onnx_file
+from .activation import activated, activation_of, thresholds_of
 from .int8 import to_int8
 from .presets import INT8, PRESET_SCHEDULE, fast_dtype, merges_of_share, preset_named, resolved_dtype
+from .recordings import stream_recordings
 
 logger = logging.getLogger(__name__)
 
 BUNDLED_CHECKPOINT = Path(__file__).parents[1] / "checkpoints" / "speech-commands-tiny"
-# Clips read ahead of the model: enough to fill batches of like length, few enough to stay in memory.
-READ_AHEAD_BATCHES = 4
 # At native length, clips are padded up to a whole number of these frames, whatever else is in their batch.
 BUCKET_FRAMES = 32
 
@@ -69,9 +63,14 @@ class Tagger:
             where the device is fast in it, and half of the patches merged. `"fast"`: int8 on a CPU that has it (else
             half precision), native length, and four patches of five merged. A checkpoint with a `tome_r` keeps to it,
             and each part can be set by itself.
+        activation: `"softmax"` or `"sigmoid"` makes scores of logits; `"auto"` goes by the checkpoint's `problem_type`
+            as the pipeline does. Where it has none but AudioSet's 527 labels, that is sigmoid, and a line says so.
+        threshold: Give the labels with this score or a higher one alone, `top_k` at most and possibly none. A list has
+            one for each label, and `"auto"` takes that of the checkpoint's config (`thresholds`). None for any score.
 
     Raises:
-        ValueError: A checkpoint that is no AST classifier, or a wrong `tome_r`, `device`, `dtype` or `preset`.
+        ValueError: A checkpoint that is no AST classifier, or a wrong `tome_r`, `device`, `dtype`, `preset`,
+            `activation` or `threshold`.
         TypeError: A model in memory that is no AST classifier.
         OSError: No such checkpoint.
 
@@ -93,6 +92,8 @@ class Tagger:
         native_length: bool | None = None,
         feature_extractor: FastASTFeatureExtractor | None = None,
         preset: str = "exact",
+        activation: str = "auto",
+        threshold: float | str | Sequence[float] | None = None,
     ) -> None:
         if top_k is not None and top_k < 1:
             raise ValueError(f"top_k is {top_k}: ask for 1 label or more")
@@ -127,6 +128,8 @@ class Tagger:
             self.model = load_classifier(model)
             feature_extractor = feature_extractor or front_end_of(self.model.config, model)
         self.feature_extractor = feature_extractor
+        self.activation = activation_of(self.model.config, activation)
+        self.thresholds = thresholds_of(self.model.config, threshold)
         if tome_r is not None or tome_schedule is not None:
             self.model.set_tome_r(self.model.config.tome_r if tome_r is None else tome_r, tome_schedule)
         self._merged = 0.0 if tome_r is not None else settings.merged
@@ -195,36 +198,15 @@ class Tagger:
         Yields:
             A list of `{"label": str, "score": float}` for each, or the error in its place.
         """
-        total = len(sources) if isinstance(sources, Sized) else None
-        # tqdm takes None as "not unless this is a terminal".
-        hidden = None if progress is None and (total is None or total > self.batch_size) else not progress
-        ahead = self.batch_size * READ_AHEAD_BATCHES
-        recordings = read_ahead(partial(_Recording, self), sources, workers=workers, most=ahead, room=ahead)
-        # What fails at once, or is done at once, shows no bar.
-        delay = 0 if progress else 1
-        with tqdm(total=total, unit="clip", disable=hidden, leave=False, delay=delay) as bar, closing(recordings):
-            for group in in_groups(recordings, ahead):
-                scores = self.scores([window for _, recording in group for window in recording.first])
-                for source, recording in group:
-                    own, scores = scores[: len(recording)], scores[len(recording) :]
-                    result = self._result(source, recording, own)
-                    if on_error == "raise" and isinstance(result, AudioError):
-                        raise result
-                    bar.update()
-                    yield result
-                del group, recording  # the windows, before the next ones are gathered
-
-    def _result(self, source: Any, recording: _Recording, scores: Tensor) -> list[Label] | AudioError:
-        """The labels of a recording whose first windows have these scores, or why it has none."""
-        parts = [scores]
-        while rest := recording.read(self.batch_size * READ_AHEAD_BATCHES):
-            parts.append(self.scores(rest))
-        if recording.error is not None:
-            return recording.error
-        try:
-            return self.labels(torch.cat(parts), source)
-        except AudioError as error:
-            return error
+        return stream_recordings(
+            self,
+            sources,
+            self.scores,
+            lambda scores, source: self.labels(torch.stack(scores), source),
+            on_error=on_error,
+            progress=progress,
+            workers=workers,
+        )
 
     def windows(self, source: Any) -> Iterator[np.ndarray]:
         """Read a recording as windows of the model's input length, the last one ending with the recording.
@@ -255,11 +237,10 @@ class Tagger:
                 "%s: the clip is silent (all samples are %g); it is labelled all the same", name_of(source), lowest
             )
 
-    @torch.inference_mode()
     def scores(
         self, windows: Sequence[np.ndarray], model: Any = None, tome_r: int | Sequence[int] | None = None
     ) -> Tensor:
-        """Scores of windows as the pipeline makes them of logits, computed in batches of one length bucket.
+        """Scores of windows, computed in batches of one length bucket.
 
         Args:
             windows: As [`windows`] gives them.
@@ -272,7 +253,30 @@ class Tagger:
         Raises:
             MemoryError: A batch does not fit into the device's memory.
         """
-        scores = torch.empty(len(windows), self.model.config.num_labels)
+        computed = self.run(windows, lambda inputs: (model or self.model)(**inputs).logits, tome_r, model is None)
+        logits = torch.stack(computed) if computed else torch.empty(0, self.model.config.num_labels)
+        return activated(logits, self.activation)
+
+    @torch.inference_mode()
+    def run(
+        self,
+        windows: Sequence[np.ndarray],
+        forward: Callable[[BatchFeature], Tensor],
+        tome_r: int | Sequence[int] | None = None,
+        preset_merges: bool = True,
+    ) -> list[Tensor]:
+        """What `forward` makes of each window, in float32 on the CPU, computed in batches of one length bucket.
+
+        Args:
+            windows: As [`windows`] gives them.
+            forward: A batch of the model's inputs to a tensor (B, …).
+            tome_r: As of [`scores`].
+            preset_merges: Whether what the preset merges counts where there is no `tome_r`.
+
+        Raises:
+            MemoryError: A batch does not fit into the device's memory.
+        """
+        rows: list[Any] = [None] * len(windows)
         buckets = defaultdict(list)
         for index, window in enumerate(windows):
             buckets[self._frames(len(window))].append(index)
@@ -283,17 +287,18 @@ class Tagger:
                     inputs = self.features([windows[index] for index in batch])
                     if tome_r is not None:
                         inputs["tome_r"] = tome_r
-                    elif self._merged and model is None:
+                    elif self._merged and preset_merges:
                         inputs["tome_r"] = self.merges(inputs["input_values"].shape[1])
-                    scores[batch] = self._activate((model or self.model)(**inputs).logits.float().cpu())
+                    for index, row in zip(batch, forward(inputs).float().cpu(), strict=True):
+                        rows[index] = row
                 except torch.OutOfMemoryError as error:
                     raise MemoryError(
                         f"{len(batch)} clips at once do not fit into the memory of {self.device}: lower the batch size"
                     ) from error
-        return scores
+        return rows
 
     def labels(self, scores: Tensor, source: Any = None) -> list[Label]:
-        """The best `top_k` labels of a recording.
+        """The best `top_k` labels of a recording, of those whose scores reach the threshold.
 
         Args:
             scores: (windows, labels); their mean over windows is used.
@@ -305,10 +310,12 @@ class Tagger:
         mean = scores.mean(dim=0)
         if not mean.isfinite().all():
             raise AudioError(f"{name_of(source)}: the model's scores are not finite; check its weights and front end")
+        if self.thresholds is not None:
+            mean = mean.masked_fill(mean < self.thresholds, -torch.inf)
         best = mean.topk(min(self.top_k or len(mean), len(mean)))
         names = self.model.config.id2label
         pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
-        return [{"label": names[index], "score": score} for index, score in pairs]
+        return [{"label": names[index], "score": score} for index, score in pairs if score > -torch.inf]
 
     def features(self, windows: Sequence[np.ndarray]) -> BatchFeature:
         """The model's inputs for windows that share a length bucket: spectrograms (B, frames, mel bins) in its dtype.
@@ -348,39 +355,3 @@ class Tagger:
             return longest
         frames = num_frames(num_samples, self.feature_extractor.sampling_rate)
         return min(longest, -(-frames // BUCKET_FRAMES) * BUCKET_FRAMES)
-
-    def _activate(self, logits: Tensor) -> Tensor:
-        """Logits (B, labels) to the scores that the pipeline makes of them."""
-        problem = self.model.config.problem_type
-        if problem == "regression":
-            return logits
-        return logits.sigmoid() if problem == "multi_label_classification" else logits.softmax(dim=-1)
-
-
-class _Recording:
-    """The windows of a recording, the first ones read and the rest to be read, for it may be longer than the memory.
-
-    Attributes:
-        first: A few batches of windows; none if the recording could not be read.
-        error: Why it could not, if so.
-    """
-
-    def __init__(self, tagger: Tagger, source: Any) -> None:
-        self.source = source
-        self.error: AudioError | None = None
-        self._windows = tagger.windows(source)
-        self.first = self.read(tagger.batch_size * READ_AHEAD_BATCHES)
-
-    def __len__(self) -> int:
-        return len(self.first)
-
-    def read(self, most: int) -> list[np.ndarray]:
-        """The next windows; none at the recording's end, or where it can't be read."""
-        try:
-            return list(islice(self._windows, most))
-        except AudioError as error:
-            self.error = error
-        except Exception as error:  # whatever it is, the other recordings are labelled
-            reason = f"{type(error).__name__}: {one_line(error)}"
-            self.error = AudioError(f"{name_of(self.source)}: cannot be read ({reason}); save it in another format")
-        return []

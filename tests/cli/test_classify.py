@@ -356,3 +356,17 @@ def test_a_pattern_in_quotes_is_filled_in(classify, tmp_path: Path) -> None:  # 
     assert (code, err) == (0, []) and out[-1].startswith("3 labelled; ")
     code, _, err = classify(str(tmp_path / "*.mp3"))
     assert code == 2 and "*.mp3: no such file" in err[0]
+
+
+def test_a_threshold_leaves_blanks_in_the_table_and_an_empty_list_in_json(classify) -> None:  # noqa: ANN001
+    files = [str(DATA / "computed"), "--activation", "sigmoid"]
+    scores = [label["score"] for line in classify(*files, "--json")[1] for label in json.loads(line)["labels"]]
+    middle = str(sorted(scores)[len(scores) // 2])
+    code, out, err = classify(*files, "--threshold", middle)
+    assert (code, err) == (0, []) and out[-1].startswith("5 labelled; ")
+    shown = sum(len(line.split("LABEL")) - 1 for line in out[2:-2])
+    assert shown == sum(score >= float(middle) for score in scores)
+    assert [json.loads(line)["labels"] for line in classify(*files, "--threshold", "1", "--json")[1]] == [[]] * 5
+    assert classify(*files, "--threshold", "1")[1][0] == "file"
+    assert "invalid score value: 'high'" in classify(*files, "--threshold", "high")[2][0]
+    assert "has no thresholds in its config" in classify(*files, "--threshold", "auto")[2][0]

@@ -298,7 +298,7 @@ OTHERS: list[tuple[Callable[[Path], None], str]] = [
         with_field("config.json", "id2label", {i: f"sound {i}" for i in range(12)}),
         "begun with another config:",
     ),
-    (with_field("config.json", "problem_type", "multi_label_classification"), "begun with another config:"),
+    (with_field("config.json", "problem_type", "multi_label_classification"), "not sigmoid, another config:"),
     (with_field("preprocessor_config.json", "mean", -7.0), "begun with another front end:"),
     (train_further, "begun with other weights:"),
     (forget("weights"), "begun with other weights:"),
@@ -436,3 +436,16 @@ def test_two_processes_killed_half_way_go_on(classify: Classify, tmp_path: Path)
     assert (code, other, errors) == (0, 0, "")
     assert f"240 labelled, {len(done)} of them before" in printed
     assert_same(out, tmp_path / "whole.jsonl")
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_files_whose_labels_are_all_below_the_threshold_are_done(
+    kind: str, classify: Classify, folder: Path, tmp_path: Path, decoded: list[str]
+) -> None:
+    command = (folder, "-o", tmp_path / f"out.{kind}", "--threshold", "1")
+    assert classify(*command)[1].startswith(f"{tmp_path / f'out.{kind}'}: 12 labelled; ")
+    decoded.clear()
+    code, printed, _ = classify(*command, "--resume")
+    assert (code, decoded) == (0, []) and "12 labelled, 12 of them before" in printed
+    code, _, errors = classify(*command[:-1], "0.5", "--resume")
+    assert code == 2 and "begun with threshold" in errors

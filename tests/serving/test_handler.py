@@ -72,6 +72,24 @@ def test_parameters_choose_labels_r_and_windows(handler: EndpointHandler) -> Non
     assert handler({"inputs": sound, "parameters": {"window": 1.0, "hop": 0.5}}) != whole
 
 
+@pytest.mark.parametrize("problem", [None, "single_label_classification", "multi_label_classification", "regression"])
+@pytest.mark.parametrize("settings", [{}, {"activation": "sigmoid"}, {"activation": "sigmoid", "threshold": 0.4}])
+def test_activation_and_threshold_mean_what_they_do_to_the_tagger(
+    problem: str | None, settings: dict[str, Any], handler: EndpointHandler
+) -> None:
+    sound = encoded()
+    handler.model.config.problem_type = problem
+    tagger = Tagger(handler.model, feature_extractor=handler.extractor, **settings)
+    expected = tagger({"bytes": sound, "path": "sound.wav"})
+    assert handler({"inputs": sound, "parameters": settings}) == expected
+
+
+def test_the_models_own_thresholds_hold_for_each_label(handler: EndpointHandler) -> None:
+    handler.model.config.thresholds = [1.0, 0.0]
+    asked = {"activation": "sigmoid", "threshold": "auto"}
+    assert [label["label"] for label in handler({"inputs": encoded(), "parameters": asked})] == ["rain"]
+
+
 LONGEST = 20720  # samples of the 128 frames that the checkpoint takes
 LENGTHS = [400, 16000, LONGEST - 1, LONGEST, LONGEST + 1, LONGEST + 399, 20481, 40961, 41060, 2 * LONGEST + 1, 48000]
 
@@ -228,7 +246,7 @@ REFUSED = [
     ({"inputs": encoded(5.0, form="FLAC")[:9000]}, "inputs is cut off:"),
     ({"inputs": encoded(399 / 16000)}, "inputs is a sound of 0.0249375 s: give 0.025 s or more"),
     ({"inputs": encoded(loudness=1e38)}, "the scores are not finite"),
-    ({"parameters": {"r": 3}}, "unknown parameters: r; give some of top_k, tome_r, window, hop"),
+    ({"parameters": {"r": 3}}, "unknown parameters: r; give some of top_k, tome_r, window, hop, activation, "),
     ({"parameters": {"top_k": 0}}, "top_k is 0"),
     ({"parameters": {"top_k": "2.5"}}, "top_k is 2.5: give a whole number from 1"),
     ({"parameters": {"tome_r": -1}}, "tome_r is -1: give a whole number from 0"),
@@ -237,6 +255,10 @@ REFUSED = [
     ({"parameters": {"tome_r": [8, 1.5, 0]}}, "tome_r is [8, 1.5, 0]: give a whole number"),
     ({"parameters": {"tome_r": True}}, "tome_r is True: give a whole number"),
     ({"parameters": {"tome_r": [8]}}, "tome_r"),  # for three layers
+    ({"parameters": {"activation": "relu"}}, "activation is 'relu': give one of auto, softmax, sigmoid"),
+    ({"parameters": {"threshold": "2"}}, "threshold is 2: give a score from 0 to 1, or 'auto'"),
+    ({"parameters": {"threshold": [0.5]}}, "threshold is [0.5]: give a score"),
+    ({"parameters": {"threshold": "auto"}}, "this model has no thresholds: give a score"),
     ({"parameters": {"window": 1e308}}, "window is 1e+308: give seconds above 0, 86400 at most"),
     ({"parameters": {"hop": 10**400}}, f"hop is {10**39}…: give seconds above 0, 86400 at most"),
     ({"parameters": {"hop": -(10**5000)}}, ": give seconds above 0, 86400 at most"),

@@ -18,7 +18,8 @@ from transformers import ASTFeatureExtractor, ASTForAudioClassification, pipelin
 from fastast_hf import AudioError, FastASTFeatureExtractor, Tagger, load_audio
 from fastast_hf.audio import read_audio
 from fastast_hf.tagging import tagger as tagging
-from fastast_hf.tagging.tagger import BUNDLED_CHECKPOINT, READ_AHEAD_BATCHES
+from fastast_hf.tagging.recordings import READ_AHEAD_BATCHES
+from fastast_hf.tagging.tagger import BUNDLED_CHECKPOINT
 
 Make = Callable[..., Any]
 DATA = Path(__file__).parents[1] / "data"

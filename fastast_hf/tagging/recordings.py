@@ -1,0 +1,103 @@
+"""Many recordings through a model: files are read ahead, windows share batches, and results come in turn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sized
+from contextlib import closing
+from functools import partial
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from ..audio import AudioError, name_of
+from ..audio.reading import in_groups, read_ahead
+from ..errors import one_line
+
+if TYPE_CHECKING:
+    from .tagger import Tagger
+
+# Clips read ahead of the model: enough to fill batches of like length, few enough to stay in memory.
+READ_AHEAD_BATCHES = 4
+
+
+def stream_recordings(
+    tagger: Tagger,
+    sources: Iterable[Any],
+    compute: Callable[[list[np.ndarray]], Iterable[Tensor]],
+    finish: Callable[[list[Tensor], Any], Any],
+    *,
+    on_error: str = "raise",
+    progress: bool | None = None,
+    workers: int | None = None,
+) -> Iterator[Any]:
+    """What a model makes of each recording, as soon as it is known; any number of recordings fits into memory.
+
+    Args:
+        tagger: Reads the recordings as windows.
+        sources: As of [`Tagger.stream`], like the rest.
+        compute: Windows, of any recordings, to a row for each.
+        finish: The rows of a recording's windows, and its source, to its result. It may raise an [`AudioError`].
+        on_error: `"raise"` or `"return"`.
+        progress: Whether to show a progress bar.
+        workers: Threads that read files.
+
+    Yields:
+        The result of each, or the error in its place.
+    """
+    total = len(sources) if isinstance(sources, Sized) else None
+    # tqdm takes None as "not unless this is a terminal".
+    hidden = None if progress is None and (total is None or total > tagger.batch_size) else not progress
+    ahead = tagger.batch_size * READ_AHEAD_BATCHES
+    recordings = read_ahead(partial(_Recording, tagger), sources, workers=workers, most=ahead, room=ahead)
+    # What fails at once, or is done at once, shows no bar.
+    delay = 0 if progress else 1
+    with tqdm(total=total, unit="clip", disable=hidden, leave=False, delay=delay) as bar, closing(recordings):
+        for group in in_groups(recordings, ahead):
+            rows = list(compute([window for _, recording in group for window in recording.first]))
+            for source, recording in group:
+                own, rows = rows[: len(recording)], rows[len(recording) :]
+                while rest := recording.read(ahead):
+                    own.extend(compute(rest))
+                result = recording.error
+                if result is None:
+                    try:
+                        result = finish(own, source)
+                    except AudioError as error:
+                        result = error
+                if on_error == "raise" and isinstance(result, AudioError):
+                    raise result
+                bar.update()
+                yield result
+            del group, recording  # the windows, before the next ones are gathered
+
+
+class _Recording:
+    """The windows of a recording, the first ones read and the rest to be read, for it may be longer than the memory.
+
+    Attributes:
+        first: A few batches of windows; none if the recording could not be read.
+        error: Why it could not, if so.
+    """
+
+    def __init__(self, tagger: Tagger, source: Any) -> None:
+        self.source = source
+        self.error: AudioError | None = None
+        self._windows = tagger.windows(source)
+        self.first = self.read(tagger.batch_size * READ_AHEAD_BATCHES)
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    def read(self, most: int) -> list[np.ndarray]:
+        """The next windows; none at the recording's end, or where it can't be read."""
+        try:
+            return list(islice(self._windows, most))
+        except AudioError as error:
+            self.error = error
+        except Exception as error:  # whatever it is, the other recordings are labelled
+            reason = f"{type(error).__name__}: {one_line(error)}"
+            self.error = AudioError(f"{name_of(self.source)}: cannot be read ({reason}); save it in another format")
+        return []
