@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported
@@ -131,3 +132,20 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[LocalHub]:
         monkeypatch.setattr(transformers_hub, "_hf_api", None)  # which keeps the address it was made with
         monkeypatch.setenv("HF_TOKEN", "hf_local")
         yield served
+
+
+@pytest.fixture
+def browser() -> Iterator[Any]:
+    """A headless Chromium, where one is installed."""
+    selenium = pytest.importorskip("selenium.webdriver")
+    if not (shutil.which("chromium") and shutil.which("chromedriver")):
+        pytest.skip("needs chromium and chromedriver")
+    from selenium.webdriver.chrome.service import Service
+
+    options = selenium.ChromeOptions()
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1280,1250"):
+        options.add_argument(argument)
+    options.binary_location = shutil.which("chromium") or ""
+    opened = selenium.Chrome(options=options, service=Service(shutil.which("chromedriver")))
+    yield opened
+    opened.quit()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -148,25 +147,10 @@ def wait_for(read: Callable[[], Any], wanted: Callable[[Any], bool], seconds: fl
     return value
 
 
-@pytest.fixture
-def browser() -> Iterator[Any]:
-    selenium = pytest.importorskip("selenium.webdriver")
-    pytest.importorskip("gradio")
-    if not (shutil.which("chromium") and shutil.which("chromedriver")):
-        pytest.skip("needs chromium and chromedriver")
-    from selenium.webdriver.chrome.service import Service
-
-    options = selenium.ChromeOptions()
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1280,1250"):
-        options.add_argument(argument)
-    options.binary_location = shutil.which("chromium") or ""
-    opened = selenium.Chrome(options=options, service=Service(shutil.which("chromedriver")))
-    yield opened
-    opened.quit()
-
-
 @pytest.mark.slow
 def test_a_visitor_uploads_a_clip_moves_the_slider_and_reads_the_labels(browser: Any, tmp_path: Path) -> None:
+    pytest.importorskip("gradio")
+
     def text(css: str) -> str:
         found = browser.find_elements("css selector", css)
         return found[0].text if found else ""
