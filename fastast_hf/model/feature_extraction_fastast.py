@@ -126,13 +126,7 @@ class FastASTFeatureExtractor(SequenceFeatureExtractor):
         if num_frames < 1:
             raise ValueError(f"num_frames is {num_frames}: give 1 or more")
         waveforms, num_samples = self._batch(raw_speech, num_frames, device)
-        features, mask = self.spectrogram(waveforms, num_samples, num_frames)
-        if self.do_normalize:
-            features = self.normalize(features)
-
-        outputs = {"input_values": features}
-        if self.return_attention_mask if return_attention_mask is None else return_attention_mask:
-            outputs["attention_mask"] = mask.long()
+        outputs = self._outputs(*self.spectrogram(waveforms, num_samples, num_frames), return_attention_mask)
         if return_tensors == TensorType.PYTORCH:
             return BatchFeature(outputs)
         arrays = {name: value.detach().cpu().numpy() for name, value in outputs.items()}
@@ -151,12 +145,34 @@ class FastASTFeatureExtractor(SequenceFeatureExtractor):
         Returns:
             (B, frames, mel bins), and which frames (B, frames) are the clip's.
         """
-        max_length = self.max_length if max_length is None else max_length
         features = log_mel_spectrogram(waveforms, self.sampling_rate, self.num_mel_bins)
-        frames = num_frames(num_samples, self.sampling_rate)
+        return self._padded(features, num_frames(num_samples, self.sampling_rate), max_length)
+
+    def of_log_mel(self, frames: Tensor, num_frames: int | None = None) -> BatchFeature:
+        """The model's input of clips whose frames are known, as a call makes it of the clips.
+
+        Args:
+            frames: (B, n, mel bins), as [`log_mel_spectrogram`] gives them, the same number for all clips.
+            num_frames: Frames of each spectrogram, n or more; None for the extractor's `max_length`.
+
+        Example:
+            >>> FastASTFeatureExtractor().of_log_mel(torch.zeros(2, 98, 128)).input_values.shape
+            torch.Size([2, 1024, 128])
+        """
+        return BatchFeature(self._outputs(*self._padded(frames, torch.tensor([frames.shape[1]]), num_frames)))
+
+    def _padded(self, features: Tensor, frames: Tensor, max_length: int | None) -> tuple[Tensor, Tensor]:
+        """Features (B, n, mel bins) with padding after each clip's own number of frames, and which are its own."""
+        max_length = self.max_length if max_length is None else max_length
         mask = torch.arange(max_length, device=features.device) < frames.to(features.device).unsqueeze(1)
         features = F.pad(features, (0, 0, 0, max_length - features.shape[1]))
-        return features.masked_fill(~mask.unsqueeze(-1), self.padding_value), mask
+        return features.masked_fill(~mask.unsqueeze(-1), self.padding_value), mask.expand(len(features), -1)
+
+    def _outputs(self, features: Tensor, mask: Tensor, with_mask: bool | None = None) -> dict[str, Tensor]:
+        outputs = {"input_values": self.normalize(features) if self.do_normalize else features}
+        if self.return_attention_mask if with_mask is None else with_mask:
+            outputs["attention_mask"] = mask.long()
+        return outputs
 
     def normalize(self, features: Tensor) -> Tensor:
         """Raw log-mel values to the model's input, of about zero mean and a standard deviation of 0.5."""

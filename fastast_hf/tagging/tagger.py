@@ -26,6 +26,7 @@ from .activation import activated, activation_of, thresholds_of
 from .int8 import to_int8
 from .presets import INT8, PRESET_SCHEDULE, fast_dtype, merges_of_share, preset_named, resolved_dtype
 from .recordings import stream_recordings
+from .timelines.timeline import Timeline, timeline_of
 
 logger = logging.getLogger(__name__)
 
@@ -283,19 +284,63 @@ class Tagger:
         for indices in buckets.values():
             for start in range(0, len(indices), self.batch_size):
                 batch = indices[start : start + self.batch_size]
-                try:
-                    inputs = self.features([windows[index] for index in batch])
-                    if tome_r is not None:
-                        inputs["tome_r"] = tome_r
-                    elif self._merged and preset_merges:
-                        inputs["tome_r"] = self.merges(inputs["input_values"].shape[1])
-                    for index, row in zip(batch, forward(inputs).float().cpu(), strict=True):
-                        rows[index] = row
-                except torch.OutOfMemoryError as error:
-                    raise MemoryError(
-                        f"{len(batch)} clips at once do not fit into the memory of {self.device}: lower the batch size"
-                    ) from error
+                computed = self._run(
+                    self.features([windows[index] for index in batch]), forward, tome_r, preset_merges
+                )
+                for index, row in zip(batch, computed, strict=True):
+                    rows[index] = row
         return rows
+
+    @torch.inference_mode()
+    def scores_of_frames(self, frames: Tensor) -> Tensor:
+        """Scores (B, labels) of windows by their log-mel frames (B, n, mel bins), neither padded nor normalised.
+
+        Raises:
+            MemoryError: They do not fit into the device's memory.
+        """
+        inputs = self.feature_extractor.of_log_mel(frames, self._padded_frames(frames.shape[1])).to(self.dtype)
+        return activated(self._run(inputs, lambda inputs: self.model(**inputs).logits), self.activation)
+
+    def timeline(self, source: Any, window: float | None = None, hop: float | None = None) -> Timeline:
+        """The scores of a recording over time, computed when the timeline is iterated over or asked for its scores.
+
+        Each score is that of its window classified alone. The last window ends with the recording, and a recording
+        shorter than a window is one. Windows shorter than the model's input are padded as short clips are.
+
+        Args:
+            source: What [`load_audio`] takes.
+            window: Seconds of a window, at most the model's input; None for that.
+            hop: Seconds from one window's start to the next, at most `window`; None for `window`. Where it is a whole
+                number of 10 ms, each frame of the spectrogram is computed once.
+
+        Raises:
+            ValueError: A wrong `window` or `hop`.
+
+        Example:
+            >>> timeline = Tagger().timeline((np.sin(np.arange(48000) / 6), 16000), window=1, hop=0.5)
+            >>> timeline.times.tolist(), timeline.scores.shape
+            ([0.5, 1.0, 1.5, 2.0, 2.5], (5, 12))
+        """
+        return timeline_of(self, source, window, hop)
+
+    def _run(
+        self,
+        inputs: BatchFeature,
+        forward: Callable[[BatchFeature], Tensor],
+        tome_r: int | Sequence[int] | None = None,
+        preset_merges: bool = True,
+    ) -> Tensor:
+        if tome_r is not None:
+            inputs["tome_r"] = tome_r
+        elif self._merged and preset_merges:
+            inputs["tome_r"] = self.merges(inputs["input_values"].shape[1])
+        try:
+            return forward(inputs).float().cpu()
+        except torch.OutOfMemoryError as error:
+            count = len(inputs["input_values"])
+            raise MemoryError(
+                f"{count} clips at once do not fit into the memory of {self.device}: lower the batch size"
+            ) from error
 
     def labels(self, scores: Tensor, source: Any = None) -> list[Label]:
         """The best `top_k` labels of a recording, of those whose scores reach the threshold.
@@ -350,8 +395,8 @@ class Tagger:
 
     def _frames(self, num_samples: int) -> int:
         """Frames that a window is padded to: a matter of its own length alone."""
+        return self._padded_frames(num_frames(num_samples, self.feature_extractor.sampling_rate))
+
+    def _padded_frames(self, frames: int) -> int:
         longest = self.feature_extractor.max_length
-        if not self.native_length:
-            return longest
-        frames = num_frames(num_samples, self.feature_extractor.sampling_rate)
-        return min(longest, -(-frames // BUCKET_FRAMES) * BUCKET_FRAMES)
+        return min(longest, -(-frames // BUCKET_FRAMES) * BUCKET_FRAMES) if self.native_length else longest

@@ -1,0 +1,165 @@
+"""The scores of a recording over time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+import torch
+
+from ...audio import AudioError, name_of, read_audio, windows
+from ...model.feature_extraction_fastast import frame_samples
+from ..pooling import pooled
+from .events import Event, Moment, find_events
+from .shared_frames import SharedFrames
+
+if TYPE_CHECKING:
+    from ..tagger import Tagger
+
+Item = TypeVar("Item")
+
+
+class Timeline:
+    """Scores of a recording's windows, computed when they are asked for.
+
+    Iterating reads the recording and gives its moments as they are computed, without keeping them: a recording may be
+    longer than the memory. `times`, `scores` and what builds on them read it once and keep all scores (24 hours every
+    half second: 364 MB for 527 labels). A file object that cannot seek, or an iterator, can be read but once.
+
+    Args:
+        labels: Names of the labels, in the order of scores.
+        moments: The windows from front to back; what can be iterated over again is read again.
+
+    Example:
+        >>> timeline = Timeline(["dog"], [Moment(0.5, 0.0, 1.0, np.float32([0.75]))])
+        >>> timeline.scores, [moment.time for moment in timeline]
+        (array([[0.75]], dtype=float32), [0.5])
+    """
+
+    def __init__(self, labels: Sequence[str], moments: Iterable[Moment]) -> None:
+        self.labels = list(labels)
+        self._moments = moments
+
+    def __iter__(self) -> Iterator[Moment]:
+        return iter(self.__dict__.get("_kept", self._moments))
+
+    @cached_property
+    def _kept(self) -> list[Moment]:
+        return list(self._moments)
+
+    @cached_property
+    def times(self) -> np.ndarray:
+        """The middle (T,) of each window, in seconds."""
+        return np.array([moment.time for moment in self._kept])
+
+    @cached_property
+    def scores(self) -> np.ndarray:
+        """(T, labels), float32."""
+        return np.array([moment.scores for moment in self._kept], np.float32).reshape(-1, len(self.labels))
+
+    def top(self, k: int = 5) -> list[dict[str, Any]]:
+        """The labels with the highest scores, and when.
+
+        Returns:
+            `k` rows of `{"label": str, "score": float, "time": float}`, best first; time in seconds.
+        """
+        peaks = self.scores.argmax(axis=0)
+        best = self.scores[peaks, range(len(self.labels))]
+        return [
+            {"label": self.labels[i], "score": float(best[i]), "time": float(self.times[peaks[i]])}
+            for i in np.argsort(-best, kind="stable")[:k]
+        ]
+
+    def events(
+        self,
+        threshold: float | Sequence[float] = 0.5,
+        off: float | Sequence[float] | None = None,
+        min_seconds: float = 0.0,
+        merge_seconds: float = 0.0,
+    ) -> list[Event]:
+        """Where labels are heard; arguments as of [`EventFinder`].
+
+        Returns:
+            Events by their start. Scores that were not kept before are not kept now.
+        """
+        found = find_events(self, self.labels, threshold, off, min_seconds, merge_seconds)
+        return sorted(found, key=lambda event: event.start)
+
+    def pool(self, how: str = "mean") -> np.ndarray:
+        """One score (labels,) for each label, by `"mean"`, `"max"` or `"top3"` over the windows."""
+        return pooled(torch.from_numpy(self.scores), how).numpy()
+
+    def to_pandas(self) -> Any:
+        """A DataFrame with a row for each window: its time in seconds is the index, and each label a column."""
+        import pandas as pd
+
+        return pd.DataFrame(self.scores, index=pd.Index(self.times, name="time"), columns=self.labels)
+
+
+class _Scoring:
+    """The moments of a recording, computed anew each time they are iterated over."""
+
+    def __init__(self, tagger: Tagger, source: Any, length: int, hop: int) -> None:
+        self._tagger, self._source, self._length, self._hop = tagger, source, length, hop
+
+    def __iter__(self) -> Iterator[Moment]:
+        tagger, hop = self._tagger, self._hop
+        rate = tagger.feature_extractor.sampling_rate
+        shared = SharedFrames(tagger.feature_extractor, tagger.device)
+        last: Moment | None = None
+        try:
+            for batch in _batches(windows(read_audio(self._source, rate), self._length, hop), tagger.batch_size):
+                scores = tagger.scores_of_frames(shared.of(batch)).numpy()
+                if not np.isfinite(scores).all():
+                    name = name_of(self._source)
+                    raise AudioError(f"{name}: the model's scores are not finite; check its weights and front end")
+                for (start, samples), row in zip(batch, scores, strict=True):
+                    if last is not None:
+                        yield last
+                    middle = (start + len(samples) / 2) / rate
+                    last = Moment(middle, last.end if last else 0.0, middle + hop / 2 / rate, row)
+                    end = (start + len(samples)) / rate
+        except AudioError:
+            if last is not None:
+                yield last
+            raise
+        if last is not None:
+            yield last._replace(end=end)
+
+
+def timeline_of(tagger: Tagger, source: Any, window: float | None = None, hop: float | None = None) -> Timeline:
+    """The timeline of a recording; see [`Tagger.timeline`]."""
+    extractor = tagger.feature_extractor
+    rate, longest = extractor.sampling_rate, extractor.samples_of(extractor.max_length)
+    length = longest if window is None else round(window * rate)
+    if not frame_samples(rate) <= length <= longest:
+        least, most = frame_samples(rate) / rate, longest / rate
+        raise ValueError(f"window is {window:g} s: this model takes {least:g} to {most:g} s")
+    step = length if hop is None else round(hop * rate)
+    if not 1 <= step <= length:
+        raise ValueError(
+            f"hop is {hop:g} s: give more than 0 and at most the window's {length / rate:g} s, so that no sound is "
+            "left out"
+        )
+    names = tagger.model.config.id2label
+    labels = [names[index] for index in range(tagger.model.config.num_labels)]
+    return Timeline(labels, _Scoring(tagger, source, length, step))
+
+
+def _batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Lists of items; where the items end with an error, the last list comes before it."""
+    batch: list[Item] = []
+    try:
+        for item in items:
+            batch.append(item)
+            if len(batch) == size:
+                yield batch
+                batch = []
+    except AudioError:
+        if batch:
+            yield batch
+        raise
+    if batch:
+        yield batch
