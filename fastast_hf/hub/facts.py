@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..loading.saved_weights import count_parameters, digest_of_folder
+from ..loading.checkpoint import check_size
+from ..loading.saved_weights import digest_of_folder, tensor_sizes
 from ..model.configuration_fastast import FastASTConfig
 from ..model.feature_extraction_fastast import HOP_SECONDS, FastASTFeatureExtractor
 from ..tagging import BUNDLED_CHECKPOINT
@@ -73,14 +74,16 @@ class CardFacts:
             _check(folder / TABLES / name, table, _TABLE)
             for row in table["rows"]:
                 _check(folder / TABLES / name, row, _ROW)
+        config = FastASTConfig.from_pretrained(folder.resolve())
+        check_size(folder, config)
         return cls(
             place=repo_id or folder.resolve().name,
             license=license_id,
-            config=FastASTConfig.from_pretrained(folder.resolve()).to_dict(),
+            config=config.to_dict(),
             extractor=FastASTFeatureExtractor.from_dict(read_json(folder / "preprocessor_config.json")).to_dict(),
             training=training,
             tables=tables,
-            parameters=count_parameters(folder),
+            parameters=sum(tensor_sizes(folder)),
             weights=check_weights(folder, {RESULTS: training} | {f"{TABLES}/{n}": t for n, t in tables.items()}),
             bundled=repo_id is None and folder.resolve() == BUNDLED_CHECKPOINT.resolve(),
             settings=training.get("settings", {}),

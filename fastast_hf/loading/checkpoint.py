@@ -8,18 +8,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from huggingface_hub import _CACHED_NO_EXIST, try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
-from transformers import ASTConfig, PreTrainedConfig, PreTrainedModel
+from transformers import ASTConfig, AutoModelForAudioClassification, PreTrainedConfig, PreTrainedModel
 from transformers.utils import FEATURE_EXTRACTOR_NAME, PROCESSOR_NAME
 
 from ..errors import one_line, weights_readable
 from ..model.configuration_fastast import FastASTConfig
 from ..model.feature_extraction_fastast import FastASTFeatureExtractor
 from ..model.modeling_fastast import FastASTForAudioClassification
-from .saved_weights import INDEX, tensors_by_file
+from .saved_weights import sizes_of_checkpoint
 
 logger = logging.getLogger(__name__)
+
+LARGER_BY = 4  # what a model may be larger than its weights, for the message to name the weight that does not fit
 
 
 def load_classifier(model: str | os.PathLike[str]) -> FastASTForAudioClassification:
@@ -30,10 +33,9 @@ def load_classifier(model: str | os.PathLike[str]) -> FastASTForAudioClassificat
             finite.
         OSError: There is no such checkpoint.
     """
-    if (Path(model) / INDEX).is_file():
-        tensors_by_file(Path(model))  # raises where the index is wrong
     try:
         with weights_readable(model):
+            check_size(model, FastASTConfig.from_pretrained(model))
             loaded, info = FastASTForAudioClassification.from_pretrained(
                 os.fspath(model), output_loading_info=True, ignore_mismatched_sizes=True
             )
@@ -44,6 +46,32 @@ def load_classifier(model: str | os.PathLike[str]) -> FastASTForAudioClassificat
         raise OSError(f"{model}: no such folder here, and from the Hub: {error}") from error
     check_weights(model, loaded, info)
     return loaded
+
+
+def check_size(checkpoint: str | os.PathLike[str], config: PreTrainedConfig) -> None:
+    """Refuse a config.json of a far larger model than the saved weights are: transformers would allocate it first.
+
+    Raises:
+        ValueError: It is one, or the weights' index can't be read.
+        OSError: There are no weights.
+    """
+    saved = sizes_of_checkpoint(checkpoint)
+    layers = getattr(config, "num_hidden_layers", 0)
+    described = f"{layers:,} layers"
+    if layers <= len(saved):  # a layer has more tensors than one
+        try:
+            with torch.device("meta"):
+                model = AutoModelForAudioClassification.from_config(config)
+        except RuntimeError as error:  # more than torch can count
+            described = one_line(error)
+        else:
+            if (parameters := model.num_parameters()) <= LARGER_BY * sum(saved):
+                return
+            described = f"{parameters:,} parameters"
+    raise ValueError(
+        f"the weights of {checkpoint} do not fit its config.json: that describes a model of {described}, and "
+        f"{sum(saved):,} parameters are saved; fetch both again from the same place"
+    )
 
 
 def check_weights(model: Any, loaded: PreTrainedModel, info: Mapping[str, Any]) -> None:
@@ -108,7 +136,7 @@ def front_end_of(config: ASTConfig, checkpoint: str | os.PathLike[str] | None = 
 
     Raises:
         OSError: There is none, its file is wrong, the checkpoint is gone, or the Hub can't be reached.
-        ValueError: It makes another number of mel bins than the model takes.
+        ValueError: It makes another number of mel bins, or more frames, than the model takes.
     """
     place = config.name_or_path if checkpoint is None else os.fspath(checkpoint)
     new = FastASTFeatureExtractor(num_mel_bins=config.num_mel_bins, max_length=config.max_length)
@@ -128,6 +156,11 @@ def front_end_of(config: ASTConfig, checkpoint: str | os.PathLike[str] | None = 
         raise ValueError(
             f"{place}: num_mel_bins is {saved.num_mel_bins} in {FEATURE_EXTRACTOR_NAME} and {config.num_mel_bins} in "
             "config.json: fetch both again from the same place"
+        )
+    if saved.max_length > stored_length:
+        raise ValueError(
+            f"{place}: max_length is {saved.max_length} in {FEATURE_EXTRACTOR_NAME} and {stored_length} in config.json, "
+            "more than the model has positions for: fetch both again from the same place"
         )
     if config.max_length != stored_length:
         saved.max_length = config.max_length

@@ -1,9 +1,10 @@
-"""The safetensors files of a checkpoint's folder, as transformers reads them, and a digest to know them again by."""
+"""The weights of a checkpoint, as transformers finds them: their sizes, and a digest to know them again by."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections import defaultdict
 from collections.abc import Iterable
 from math import prod
@@ -11,8 +12,12 @@ from pathlib import Path
 
 import torch
 from safetensors import safe_open
+from transformers.utils.hub import cached_file, get_checkpoint_shard_files
+
+from ..model.configuration_fastast import adapted_checkpoint
 
 WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+PICKLED, PICKLED_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"  # read where there is no other
 
 
 def tensors_by_file(folder: Path) -> dict[Path, list[str]]:
@@ -44,18 +49,47 @@ def tensors_by_file(folder: Path) -> dict[Path, list[str]]:
     return dict(found)
 
 
-def count_parameters(folder: Path) -> int:
-    """Parameters in the safetensors files of a folder, from their headers; AST has no other tensors.
+def tensor_sizes(folder: Path) -> list[int]:
+    """How many numbers each tensor in the safetensors files of a folder has, from their headers.
 
     Raises:
         OSError: As [`tensors_by_file`].
         ValueError: As [`tensors_by_file`].
     """
-    total = 0
+    sizes = []
     for file, names in tensors_by_file(folder).items():
         with safe_open(file, framework="pt") as weights:
-            total += sum(prod(weights.get_slice(name).get_shape()) for name in names)
-    return total
+            sizes += [prod(weights.get_slice(name).get_shape()) for name in names]
+    return sizes
+
+
+def sizes_of_checkpoint(checkpoint: str | os.PathLike[str]) -> list[int]:
+    """How many numbers each tensor of a checkpoint has: of a folder or the Hub, safetensors or pickled.
+
+    Raises:
+        OSError: As [`tensors_by_file`], or the Hub can't be reached.
+        ValueError: As [`tensors_by_file`].
+        UnpicklingError: Pickled weights hold code.
+    """
+    place = os.fspath(adapted_checkpoint(checkpoint))
+    for name in (WHOLE, INDEX, PICKLED, PICKLED_INDEX):
+        found = cached_file(place, name, _raise_exceptions_for_missing_entries=False)
+        if found is None:
+            continue
+        files = [found]
+        if name == PICKLED_INDEX or (name == INDEX and not Path(place).is_dir()):
+            files = get_checkpoint_shard_files(place, found)[0]  # of the Hub, they are fetched here
+        if name in (WHOLE, INDEX):
+            return tensor_sizes(Path(found).parent)
+        return [
+            tensor.numel()
+            for file in files
+            for tensor in torch.load(file, map_location="meta", weights_only=True).values()
+        ]
+    raise FileNotFoundError(
+        f"{checkpoint} has a config.json and no weights ({WHOLE}): fetch them from where it comes from, or save the "
+        "model with save_pretrained"
+    )
 
 
 def weights_digest(tensors: Iterable[torch.Tensor]) -> str:

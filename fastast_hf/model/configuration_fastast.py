@@ -29,6 +29,7 @@ SIZES = (
     "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "patch_size", "frequency_stride",
     "time_stride", "num_mel_bins", "max_length",
 )  # fmt: skip
+MOST = 1_000_000  # of a size, and of labels: what transformers makes of a config is as large
 PROBLEM_TYPES = (None, "regression", "single_label_classification", "multi_label_classification")
 # Saving a model writes the entry of its own class alone.
 AUTO_MAP = {
@@ -79,6 +80,8 @@ class FastASTConfig(ASTConfig):
                 raise ValueError(f"id2label is {str(labels)[:60]}: give a map of 0, 1, … to labels") from None
         if isinstance(indices, dict):
             self.label2id = {str(label): index for label, index in indices.items()}
+        if isinstance(count := kwargs.get("num_labels"), int) and count > MOST:
+            raise ValueError(f"num_labels is {count}: give {MOST:,} or fewer")
         super().__post_init__(**kwargs)
 
     def validate_labels(self) -> None:
@@ -96,6 +99,8 @@ class FastASTConfig(ASTConfig):
         for name in SIZES:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}: give 1 or more")
+            if getattr(self, name) > MOST:
+                raise ValueError(f"{name} is {getattr(self, name)}: give {MOST:,} or less")
         for name in ("layer_norm_eps", "hidden_dropout_prob", "attention_probs_dropout_prob"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}: give a number from 0 to 1")

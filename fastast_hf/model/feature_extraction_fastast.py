@@ -20,6 +20,7 @@ logger = logging.get_logger(__name__)
 FRAME_SECONDS, HOP_SECONDS = 0.025, 0.010
 PREEMPHASIS = 0.97
 LOWEST_HZ = 20.0
+MOST = 1_000_000  # of a rate or size, for memory is taken accordingly
 
 
 class FastASTFeatureExtractor(SequenceFeatureExtractor):
@@ -70,6 +71,8 @@ class FastASTFeatureExtractor(SequenceFeatureExtractor):
         for name, value, least in sizes:
             if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
                 raise ValueError(f"{name} is {value!r}: give a whole number, {least} or more")
+            if value > MOST:
+                raise ValueError(f"{name} is {value}: give {MOST:,} or less")
         for name, number, above in (("mean", mean, -math.inf), ("std", std, 0)):
             if do_normalize and not (isinstance(number, Real) and above < number < math.inf):
                 raise ValueError(f"{name} is {number!r}: give a number{' above 0' if above == 0 else ''}")

@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from running_scripts import CPU, load_script
 from safetensors.torch import load_file, save_file
+from small_corpora import write_tone
 from transformers import ASTForAudioClassification, ASTModel, AutoModelForAudioClassification, BertConfig
 
 from fastast_hf.cli.main import main
 from fastast_hf.loading.checkpoint import load_classifier
+from fastast_hf.loading.saved_weights import sizes_of_checkpoint
 from fastast_hf.model.configuration_fastast import FastASTConfig
 from fastast_hf.model.feature_extraction_fastast import FastASTFeatureExtractor
 from fastast_hf.model.modeling_fastast import FastASTForAudioClassification, FastASTModel
@@ -313,6 +317,15 @@ CONTRADICTIONS: list[tuple[Callable[[Path], Any], str]] = [
     (lambda folder: write_json(folder / "preprocessor_config.json", num_mel_bins=64), "num_mel_bins is 64 in prepro"),
     (lambda folder: write_json(folder / "preprocessor_config.json", std=0), "std is 0: give a number above 0"),
     (lambda folder: write_json(folder / "preprocessor_config.json", mean=None), "mean is None: give a number"),
+    (
+        lambda folder: write_json(folder / "preprocessor_config.json", max_length=10**6),
+        "max_length is 1000000 in prepr",
+    ),
+    (
+        lambda folder: write_json(folder / "preprocessor_config.json", max_length=10**9),
+        "max_length is 1000000000: give",
+    ),
+    (lambda folder: write_json(folder / "preprocessor_config.json", sampling_rate=10**9), "sampling_rate is 10000000"),
     (spoil_weight, "are damaged: classifier.dense.bias is not finite"),
     (empty_index, "is no index of weights"),
 ]
@@ -330,6 +343,84 @@ def test_a_checkpoint_that_contradicts_itself_is_one_line(
     printed = capsys.readouterr()
     assert printed.out == "" and printed.err.count("\n") == 1
     assert re.search(said, printed.err) and str(tmp_path) in printed.err and "yes_rms" not in printed.err
+
+
+WAYS = {
+    "classify": ["classify", "{clip}", "--model", "{folder}"],
+    "visualize": ["visualize", "{clip}", "--model", "{folder}", "--output", "{folder}/p.png"],
+    "evaluate": ["evaluate", "audiofolder", "--data", "{corpus}", "--model", "{folder}", "--output", "{out}", "--split", "train"],
+    "export": ["export", "onnx", "{folder}", "--output", "{folder}/m.onnx"],
+    "benchmark": ["benchmark", "--model", "{folder}"],
+    "card": ["card", "{folder}", "--license", "mit"],
+    "push": ["push", "{folder}", "me/tiny"],
+    "run_finetune": ["--corpus", "audiofolder", "--data", "{corpus}", "--model", "{folder}", "--output_dir", "{out}"],
+    "run_kd": ["--corpus", "audiofolder", "--data", "{corpus}", "--model", "none", "--teacher", "{folder}", "--output_dir", "{out}"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_config_of_far_more_than_the_weights_is_one_line_and_nothing_is_allocated(
+    way: str, make_fastast: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, corpus = tmp_path / "tiny", tmp_path / "corpus"
+    make_fastast(num_labels=2, id2label={0: "dog", 1: "rain"}).save_pretrained(folder)
+    FastASTFeatureExtractor(num_mel_bins=48, max_length=128).save_pretrained(folder)
+    for number in range(3):
+        write_tone(corpus / "dog" / f"{number}.wav", 300 + number)
+        write_tone(corpus / "rain" / f"{number}.wav", 2000 + number)
+    places = {"clip": corpus / "dog" / "1.wav", "folder": folder, "corpus": corpus, "out": tmp_path / "out"}
+    arguments = [part.format(**places) for part in WAYS[way]]
+    command = partial(main, arguments)
+    if way.startswith("run_"):
+        command = partial(load_script(way).main, [*arguments, *CPU])
+    sizes: list[dict[str, Any]] = [
+        {"hidden_size": 800_000}, {"num_hidden_layers": 900_000}, {"intermediate_size": 10**9}, {"num_labels": 10**10},
+        {"max_length": 10**6, "time_stride": 1, "frequency_stride": 1},
+    ]  # fmt: skip
+    sound = json.loads((folder / "config.json").read_text())
+    monkeypatch.setattr(FastASTForAudioClassification, "_load_pretrained_model", None)  # which allocates
+    for size in sizes if way == "classify" else sizes[:1]:
+        stored = {key: value for key, value in sound.items() if "num_labels" not in size or "label" not in key}
+        (folder / "config.json").write_text(json.dumps(stored | size))
+        assert command() == 2, size
+        printed = capsys.readouterr()
+        assert printed.out == "" and printed.err.count("\n") == 1, size
+        assert str(folder) in printed.err and re.search(
+            r"do not fit its config.json: that describes a model of|or less|or fewer", printed.err
+        ), size
+
+
+def test_weights_that_are_missing_are_named_with_what_to_do(
+    make_fastast: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_fastast().save_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    assert main(["benchmark", "--model", str(tmp_path), "--frames", "64"]) == 2
+    assert capsys.readouterr().err == (
+        f"fastast benchmark: {tmp_path} has a config.json and no weights (model.safetensors): fetch them from where "
+        "it comes from, or save the model with save_pretrained\n"
+    )
+
+
+@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("sharded", [False, True])
+def test_sizes_are_those_of_the_weights_however_they_are_saved(
+    file: str, sharded: bool, make_ast: Make, tmp_path: Path
+) -> None:
+    model = make_ast()
+    if sharded and file.endswith(".bin"):
+        state = list(model.state_dict().items())
+        parts = {"a.bin": dict(state[:9]), "b.bin": dict(state[9:])}
+        for name, part in parts.items():
+            torch.save(part, tmp_path / name)
+        places = {key: name for name, part in parts.items() for key in part}
+        index = {"metadata": {}, "weight_map": places}
+        (tmp_path / "pytorch_model.bin.index.json").write_text(json.dumps(index))
+    elif sharded:
+        model.save_pretrained(tmp_path, max_shard_size="20KB")
+    else:
+        write_checkpoint(tmp_path, model, old_names=True, file=file)
+    assert sorted(sizes_of_checkpoint(tmp_path)) == sorted(weight.numel() for weight in model.parameters())
 
 
 def test_weights_outside_of_ast_are_left_out_with_a_warning(

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from fastast_hf.loading.saved_weights import INDEX, count_parameters, digest_of_folder, weights_digest
+from fastast_hf.loading.saved_weights import INDEX, digest_of_folder, tensor_sizes, weights_digest
 
 Make = Callable[..., Any]
 
@@ -23,16 +23,16 @@ def test_parameters_are_those_of_the_model_alone(saving: dict[str, str], make_fa
     assert (tmp_path / INDEX).is_file() == bool(saving)
     for name in ("adapter_model.safetensors", "model-00001-of-00099.safetensors"):
         save_file({"other": torch.zeros(7)}, tmp_path / name)
-    assert count_parameters(tmp_path) == model.num_parameters()
+    assert sum(tensor_sizes(tmp_path)) == model.num_parameters()
 
 
 def test_a_tensor_that_the_index_does_not_name_is_none_of_the_models(make_fastast: Make, tmp_path: Path) -> None:
     make_fastast().save_pretrained(tmp_path, max_shard_size="50KB")
     index = json.loads((tmp_path / INDEX).read_text())
-    whole, bias = count_parameters(tmp_path), "classifier.dense.bias"
+    whole, bias = sum(tensor_sizes(tmp_path)), "classifier.dense.bias"
     del index["weight_map"][bias]
     (tmp_path / INDEX).write_text(json.dumps(index))
-    assert whole - count_parameters(tmp_path) == make_fastast().state_dict()[bias].numel()
+    assert whole - sum(tensor_sizes(tmp_path)) == make_fastast().state_dict()[bias].numel()
 
 
 BROKEN = [
@@ -52,7 +52,7 @@ def test_weights_that_are_not_all_there_are_named_in_a_line(
     if index is not None:
         (tmp_path / INDEX).write_text(index)
     with pytest.raises(error, match=said) as caught:
-        count_parameters(tmp_path)
+        tensor_sizes(tmp_path)
     assert str(tmp_path) in str(caught.value) and "\n" not in str(caught.value)
 
 

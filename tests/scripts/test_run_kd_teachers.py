@@ -87,7 +87,7 @@ WRONG: dict[str, tuple[Spoil, str]] = {
     ),
     "a lower rate": (set_in("preprocessor_config.json", sampling_rate=8000), "the teacher takes 8000 Hz"),
     "no folder": (shutil.rmtree, "teacher does not exist: give a checkpoint's folder"),
-    "no weights": (remove("model.safetensors"), "no file named model.safetensors"),
+    "no weights": (remove("model.safetensors"), "has a config.json and no weights"),
     "no config": (remove("config.json"), "has no config.json"),
     "no front end": (remove("preprocessor_config.json"), "preprocessor_config.json"),
     "cut off": (cut_off, NO_CODE),
@@ -192,7 +192,7 @@ def of_fold_2(teacher: Path) -> None:
 MISSING = {
     # what is wrong with the third teacher, what is said
     "no folder": (shutil.rmtree, "fold-3 does not exist, and"),
-    "no weights": (remove("model.safetensors"), "no file named model.safetensors"),
+    "no weights": (remove("model.safetensors"), "has a config.json and no weights"),
     "pickle": (PICKLED, NO_CODE),
     "another rate": (set_in("preprocessor_config.json", sampling_rate=22050), "the teacher takes 22050 Hz"),
     "trained on the test's clips": (of_fold_2, "was trained on the clips of fold 3, and kept from those of fold 2"),

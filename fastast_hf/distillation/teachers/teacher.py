@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import ASTFeatureExtractor, AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification
 
 from ...errors import UNREADABLE_WEIGHTS, weights_readable
-from ...loading.checkpoint import check_finite, check_weights, labels_in_order
+from ...loading.checkpoint import check_finite, check_size, check_weights, labels_in_order
 from ...model.configuration_fastast import check_place
 from ...model.feature_extraction_fastast import FastASTFeatureExtractor
 from ...training.inputs.views import SpectrogramDraws, View, spectrograms, spectrograms_for_another
@@ -171,7 +171,7 @@ def load_teacher(checkpoint: str, own_labels: Sequence[str] | None = None) -> tu
         raise ValueError(f"{checkpoint} is a file: give a checkpoint's folder, or a released .pt or .pth")
     with weights_readable(checkpoint):
         try:
-            AutoConfig.from_pretrained(checkpoint, trust_remote_code=False)
+            check_size(checkpoint, AutoConfig.from_pretrained(checkpoint, trust_remote_code=False))
             model, info = AutoModelForAudioClassification.from_pretrained(
                 checkpoint, output_loading_info=True, ignore_mismatched_sizes=True, trust_remote_code=False
             )

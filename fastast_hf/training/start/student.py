@@ -11,7 +11,7 @@ from transformers.models.audio_spectrogram_transformer.modeling_audio_spectrogra
 from ...corpora import Corpus, StreamingCorpus, is_multi_label, label_names, with_label_order
 from ...corpora.statistics import corpus_statistics
 from ...errors import refuse_contradictions, weights_readable
-from ...loading.checkpoint import check_weights
+from ...loading.checkpoint import check_size, check_weights
 from ...model.configuration_fastast import FastASTConfig
 from ...model.feature_extraction_fastast import FastASTFeatureExtractor
 from ...model.modeling_fastast import FastASTForAudioClassification
@@ -125,6 +125,7 @@ def build_model(
         refuse_contradictions(settings, settings.model, _sizes(model.config))
         return model, corpus
     with weights_readable(settings.model):
+        check_size(settings.model, FastASTConfig.from_pretrained(settings.model))
         model, info = FastASTForAudioClassification.from_pretrained(
             settings.model, output_loading_info=True, ignore_mismatched_sizes=True, **settings.merging, **length
         )

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from pickles_with_code import Touch
+from safetensors.torch import save_file
 from torch import Tensor
 from transformers import (
     ASTConfig,
@@ -193,7 +194,8 @@ def test_a_missing_folder_and_an_encoder_without_a_head_are_refused(tmp_path: Pa
 
 def test_a_model_that_classifies_no_audio_is_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "bert").mkdir()
-    (tmp_path / "bert" / "config.json").write_text(json.dumps({"model_type": "bert"}))
+    (tmp_path / "bert" / "config.json").write_text(json.dumps({"model_type": "bert", "num_hidden_layers": 1}))
+    save_file({"a": torch.zeros(1)}, tmp_path / "bert" / "model.safetensors")
     with pytest.raises(ValueError, match="cannot be loaded as an audio classifier") as caught:
         Teacher.from_pretrained(str(tmp_path / "bert"), NAMES)
     assert "\n" not in str(caught.value)
