@@ -22,7 +22,7 @@ from .saved_weights import sizes_of_checkpoint
 
 logger = logging.getLogger(__name__)
 
-LARGER_BY = 4  # what a model may be larger than its weights, for the message to name the weight that does not fit
+LARGER_BY = 4  # what a model may be larger than its weights, and its clips longer than its positions
 
 
 def load_classifier(model: str | os.PathLike[str]) -> FastASTForAudioClassification:
@@ -136,7 +136,7 @@ def front_end_of(config: ASTConfig, checkpoint: str | os.PathLike[str] | None = 
 
     Raises:
         OSError: There is none, its file is wrong, the checkpoint is gone, or the Hub can't be reached.
-        ValueError: It makes another number of mel bins, or more frames, than the model takes.
+        ValueError: It makes another number of mel bins, or far more frames, than the model takes.
     """
     place = config.name_or_path if checkpoint is None else os.fspath(checkpoint)
     new = FastASTFeatureExtractor(num_mel_bins=config.num_mel_bins, max_length=config.max_length)
@@ -144,7 +144,7 @@ def front_end_of(config: ASTConfig, checkpoint: str | os.PathLike[str] | None = 
         return new
     try:
         saved = FastASTFeatureExtractor.from_pretrained(place)
-        stored_length = FastASTConfig.get_config_dict(place)[0].get("max_length", FastASTConfig.max_length)
+        stored_length: Any = FastASTConfig.get_config_dict(place)[0].get("max_length", FastASTConfig.max_length)
     except (OSError, ValueError, TypeError, AttributeError) as error:
         if checkpoint is None and _lacks_front_end(place):
             return new
@@ -157,10 +157,10 @@ def front_end_of(config: ASTConfig, checkpoint: str | os.PathLike[str] | None = 
             f"{place}: num_mel_bins is {saved.num_mel_bins} in {FEATURE_EXTRACTOR_NAME} and {config.num_mel_bins} in "
             "config.json: fetch both again from the same place"
         )
-    if saved.max_length > stored_length:
+    if saved.max_length > LARGER_BY * stored_length:
         raise ValueError(
-            f"{place}: max_length is {saved.max_length} in {FEATURE_EXTRACTOR_NAME} and {stored_length} in config.json, "
-            "more than the model has positions for: fetch both again from the same place"
+            f"{place}: max_length is {saved.max_length} in {FEATURE_EXTRACTOR_NAME} and {stored_length} in "
+            "config.json: fetch both again from the same place"
         )
     if config.max_length != stored_length:
         saved.max_length = config.max_length

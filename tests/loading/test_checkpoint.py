@@ -345,16 +345,17 @@ def test_a_checkpoint_that_contradicts_itself_is_one_line(
     assert re.search(said, printed.err) and str(tmp_path) in printed.err and "yes_rms" not in printed.err
 
 
-WAYS = {
+DATA = ("audiofolder", "--data", "{corpus}")
+WAYS: dict[str, list[str]] = {
     "classify": ["classify", "{clip}", "--model", "{folder}"],
     "visualize": ["visualize", "{clip}", "--model", "{folder}", "--output", "{folder}/p.png"],
-    "evaluate": ["evaluate", "audiofolder", "--data", "{corpus}", "--model", "{folder}", "--output", "{out}", "--split", "train"],
+    "evaluate": ["evaluate", *DATA, "--model", "{folder}", "--output", "{out}", "--split", "train"],
     "export": ["export", "onnx", "{folder}", "--output", "{folder}/m.onnx"],
     "benchmark": ["benchmark", "--model", "{folder}"],
     "card": ["card", "{folder}", "--license", "mit"],
     "push": ["push", "{folder}", "me/tiny"],
-    "run_finetune": ["--corpus", "audiofolder", "--data", "{corpus}", "--model", "{folder}", "--output_dir", "{out}"],
-    "run_kd": ["--corpus", "audiofolder", "--data", "{corpus}", "--model", "none", "--teacher", "{folder}", "--output_dir", "{out}"],
+    "run_finetune": ["--corpus", *DATA, "--model", "{folder}", "--output_dir", "{out}"],
+    "run_kd": ["--corpus", *DATA, "--model", "none", "--teacher", "{folder}", "--output_dir", "{out}"],
 }  # fmt: skip
 
 
