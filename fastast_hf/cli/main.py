@@ -12,9 +12,37 @@ from typing import Any
 from huggingface_hub.errors import StrictDataclassError
 
 from ..errors import OneLineParser, what_to_do
-from . import benchmark, card, classify, demo, distill, evaluate, export, push, schedule, stats, train, visualize
+from . import (
+    benchmark,
+    card,
+    classify,
+    convert,
+    demo,
+    distill,
+    evaluate,
+    export,
+    push,
+    schedule,
+    stats,
+    train,
+    visualize,
+)
 
-COMMANDS = (classify, schedule, benchmark, export, train, distill, evaluate, stats, visualize, card, push, demo)
+COMMANDS = (
+    classify,
+    schedule,
+    benchmark,
+    export,
+    convert,
+    train,
+    distill,
+    evaluate,
+    stats,
+    visualize,
+    card,
+    push,
+    demo,
+)
 
 
 def build_parser() -> argparse.ArgumentParser:

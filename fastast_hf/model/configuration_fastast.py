@@ -209,6 +209,11 @@ def check_place(checkpoint: str | os.PathLike[str], subfolder: str = "") -> None
         raise OSError(f"{path} has no config.json: give a checkpoint's folder, or a model id of the Hub (owner/name)")
     if path.suffix.lower() == ".onnx" and path.is_file():
         raise OSError(f"{path} is a model exported for ONNX Runtime: give the checkpoint that it was exported from")
+    if path.suffix.lower() in (".pth", ".pt") and path.is_file():
+        raise OSError(
+            f"{path} is a file of weights alone: if it is AST's or SSAST's as their authors released it, run `fastast "
+            f"convert {path} FOLDER` and give that folder"
+        )
     if path.is_file() and path.suffix != ".json":
         raise OSError(f"{path} is a file: give a checkpoint's folder, or a model id of the Hub (owner/name)")
 

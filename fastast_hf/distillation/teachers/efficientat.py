@@ -14,7 +14,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.utils.generic import can_return_tuple
 
-from .psla import read_weights
+from ...loading.pickled_weights import read_weights
 
 _LAST_CHANNELS = 1280  # of width 1, before the labels
 _OTHER_FRONT_END = ("_hop_", "_mels_")  # in the names of checkpoints whose front end no weight tells

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...loading.pickled_weights import read_weights
 from ...training.start.deit import LAYER_MODULES, MODULES, create_deit, deit_sizes, name_of, why_not_plain
 from .passt import PasstConfig, PasstForAudioClassification
-from .psla import read_weights
 
 MEL_BINS, HEAD_WIDTH = 128, 64  # of all released checkpoints
 _STRIDES = {12: 10, 10: 12, 9: 14, 8: 16}  # by the rows of patches

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import re
 from collections.abc import Mapping
 from itertools import accumulate
@@ -12,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...loading.pickled_weights import read_weights
 from ...model.feature_extraction_fastast import FastASTFeatureExtractor
 from .cnn import CNNConfig, CNNForAudioClassification
 
@@ -98,37 +98,6 @@ def psla_weights(weights: Mapping[str, Tensor], heads: int) -> dict[str, Tensor]
             state[f"head.{new}.{kind}"] = joined.squeeze(-1) if kind == "weight" else joined
     state["head.head_weight"] = weights["attention.head_weight"]
     return state
-
-
-def read_weights(checkpoint: str | Path) -> dict[str, Tensor]:
-    """The tensors of a pickled checkpoint; code in it is refused, not run.
-
-    Raises:
-        OSError: No such file.
-        ValueError: It is no checkpoint, holds code, or holds something else than tensors.
-    """
-    if not Path(checkpoint).is_file():
-        raise FileNotFoundError(f"{checkpoint}: no such file; give the checkpoint that was downloaded")
-    try:
-        weights = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        # torch's own message goes on to say how to run the code.
-        code = re.search(r"GLOBAL (\S+)", str(error))
-        raise ValueError(
-            f"{checkpoint} holds {f'code ({code[1]})' if code else 'more than tensors, perhaps code,'} and was not "
-            "read: give a file of weights alone"
-        ) from None
-    except OSError:
-        raise
-    except Exception:  # any bytes are instructions to pickle, and fail in any way
-        raise ValueError(
-            f"{checkpoint} is no torch checkpoint, or cut off: give the file as it was released"
-        ) from None
-    if not isinstance(weights, Mapping) or not all(
-        isinstance(key, str) and isinstance(weight, Tensor) for key, weight in weights.items()
-    ):
-        raise ValueError(f"{checkpoint} holds no weights by name: give a state dict")
-    return dict(weights)
 
 
 def _backbone_name(key: str) -> str:

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ...loading.pickled_weights import read_weights
 from ...model.feature_extraction_fastast import FastASTFeatureExtractor
 from .efficientat import efficientat_from_checkpoint
 from .passt_checkpoint import passt_from_checkpoint
 from .passt_features import PasstFeatureExtractor
-from .psla import cnn_from_psla, psla_feature_extractor, read_weights
+from .psla import cnn_from_psla, psla_feature_extractor
 
 
 def is_released(checkpoint: str) -> bool:
@@ -34,6 +35,11 @@ def load_released(checkpoint: str, label_names: Sequence[str] | None = None) -> 
     if label_names is not None:
         labels["id2label"] = dict(enumerate(label_names))
         labels["label2id"] = {name: index for index, name in enumerate(label_names)}
+    if any(name.removeprefix("module.") == "v.pos_embed" for name in weights):
+        raise ValueError(
+            f"{checkpoint} is of AST's or SSAST's authors: make a checkpoint of it by `fastast convert {checkpoint} "
+            "FOLDER`, and give that folder"
+        )
     if "features.0.0.weight" in weights:
         return efficientat_from_checkpoint(checkpoint, **labels), PasstFeatureExtractor()
     if "freq_new_pos_embed" in weights:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -140,19 +141,32 @@ def deit_sizes(deit: Any) -> dict[str, int]:
     }
 
 
-def _encoder_weights(deit: Any, grid: tuple[int, int]) -> dict[str, Tensor]:
-    """The DeiT's weights under the names of AST's encoder, for spectrograms of `grid` patches."""
-    weights = deit.state_dict()
+def renamed(weights: Mapping[str, Tensor], depth: int) -> dict[str, Tensor]:
+    """Weights of a DeiT's modules under the names of AST's encoder, its queries, keys and values apart.
+
+    Args:
+        weights: By timm's names; its tables (tokens and positions) are not taken.
+        depth: How many layers it has.
+
+    Raises:
+        KeyError: A weight is missing.
+    """
     modules = dict(MODULES)
-    for index in range(len(deit.blocks)):
+    for index in range(depth):
         modules |= {f"blocks.{index}.{old}": f"layers.{index}.{new}" for old, new in LAYER_MODULES.items()}
     state: dict[str, Tensor] = {}
     for old, new in modules.items():
         for kind in ("weight", "bias"):
             weight = weights[f"{old}.{kind}"]
-            parts = zip("qkv", weight.chunk(3), strict=True) if "{}" in new else [("", weight)]
+            parts = zip("qkv", weight.tensor_split(3), strict=True) if "{}" in new else [("", weight)]
             state |= {f"{new.format(name)}.{kind}": part for name, part in parts}
+    return state
 
+
+def _encoder_weights(deit: Any, grid: tuple[int, int]) -> dict[str, Tensor]:
+    """The DeiT's weights under the names of AST's encoder, for spectrograms of `grid` patches."""
+    weights = deit.state_dict()
+    state = renamed(weights, len(deit.blocks))
     projection = "embeddings.patch_embeddings.projection.weight"
     # A grayscale picture has the same values in every channel, so that the sum sees it as the DeiT did.
     state[projection] = state[projection].sum(dim=1, keepdim=True)
