@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .errors import AudioError, name_of
 from .folders import AUDIO_EXTENSIONS, AudioFiles, find_audio, is_audio, walk
-from .loading import MIN_SECONDS, load_audio, load_part, load_row, read_audio, windows
+from .loading import MIN_SECONDS, load_audio, load_part, load_row, num_samples, read_audio, row_span, windows
 
 __all__ = [
     "AUDIO_EXTENSIONS",
@@ -17,7 +17,9 @@ __all__ = [
     "load_part",
     "load_row",
     "name_of",
+    "num_samples",
     "read_audio",
+    "row_span",
     "walk",
     "windows",
 ]

@@ -9,7 +9,7 @@ import re
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 import numpy as np
@@ -32,14 +32,30 @@ class _Stream(soundfile.SoundFile):
     def seekable(self) -> bool:
         return False
 
+    def skip(self, frames: int) -> bool:
+        """Go to a frame; False where that can't be done to the sample, as in Ogg by libsndfile."""
+        if not 0 < frames < self.frames or self.format == "OGG":
+            return False
+        try:
+            return self.seek(frames) == frames
+        except soundfile.SoundFileError:
+            return False
 
-def decode(source: str | os.PathLike[str] | bytes | BinaryIO, name: str) -> tuple[int, Iterator[np.ndarray]]:
+
+def decode(
+    source: str | os.PathLike[str] | bytes | BinaryIO, name: str, skip: Callable[[int], int] | None = None
+) -> tuple[int, Iterator[np.ndarray], int, int | None]:
     """The sampling rate of a file, or of what was in one, and its samples in blocks (n,) to iterate over once.
 
     Args:
         source: A path, the bytes of a file, or a file object opened in binary mode, which is read from its start. One
             that cannot seek, such as stdin, is first copied into a temporary file.
         name: For messages.
+        skip: From the sampling rate to the samples that need not be decoded.
+
+    Returns:
+        The rate, the blocks, how many samples before them were skipped (where the file can't seek, none), and how
+        many samples the file has by its header (None where that does not say).
 
     Raises:
         AudioError: There is no such file, or no audio in it. The iterator raises it where less than half of the clip
@@ -76,11 +92,20 @@ def decode(source: str | os.PathLike[str] | bytes | BinaryIO, name: str) -> tupl
     # Only these headers state a length, and not always: an mp3 without the tag has its length guessed from the bit
     # rate of its first frame, a FLAC encoded from a pipe has the largest integer there is.
     states_length = file.format == "FLAC" or (file.format == "MP3" and re.search(b"Xing|Info", head))
-    return file.samplerate, _blocks(file, file.frames if states_length and file.frames < 2**62 else 0, name)
+    stated = file.frames if states_length and file.frames < 2**62 else 0
+    total = stated or (None if file.format in ("FLAC", "MP3") else file.frames)
+    first = 0
+    if skip is not None and total and (wanted := skip(file.samplerate)) > 0:
+        if file.skip(wanted):
+            first = wanted
+        else:  # a try may have moved it
+            file.close()
+            return decode(source, name)
+    return file.samplerate, _blocks(file, stated, name, first), first, total
 
 
-def _blocks(file: _Stream, stated: int, name: str) -> Iterator[np.ndarray]:
-    done, failed = 0, False
+def _blocks(file: _Stream, stated: int, name: str, done: int) -> Iterator[np.ndarray]:
+    failed = False
     with file:
         while True:
             # A FLAC's length is exact, and what stands behind it (a tag, say) is no FLAC.

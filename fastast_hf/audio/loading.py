@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,6 +17,8 @@ from .decoding import decode
 from .errors import AudioError, name_of
 
 MIN_SECONDS = 0.025  # one window of the log-mel front end: with less there is no frame to look at
+
+RUN_IN = 0.1  # seconds that the resampler gets to hear before the part that is wanted
 
 MAX_AMPLITUDE = 1e15  # where samples should be in [-1, 1]; the power spectrum of larger ones is infinite in float32
 
@@ -51,7 +54,7 @@ def load_audio(source: Source, sampling_rate: int = 16000) -> np.ndarray:
 
 
 def load_part(source: Source, sampling_rate: int, start: int = 0, samples: int | None = None) -> np.ndarray:
-    """Read a part of a recording; what comes after it is not decoded.
+    """Read a part of a recording; what comes after it is not decoded, and where the file can seek, nor is the rest.
 
     Args:
         source: What [`load_audio`] takes.
@@ -60,17 +63,16 @@ def load_part(source: Source, sampling_rate: int, start: int = 0, samples: int |
         samples: How many; None for all.
 
     Returns:
-        `load_audio(source, sampling_rate)[start : start + samples]`.
+        `load_audio(source, sampling_rate)[start : start + samples]`, to rounding where it is resampled or an mp3.
 
     Raises:
         AudioError: As [`load_audio`], or whatever else fails.
     """
     stop = sys.maxsize if samples is None else start + samples
-    parts, done = [np.zeros(0, np.float32)], 0
+    parts, done = [np.zeros(0, np.float32)], start
     try:
-        for block in read_audio(source, sampling_rate):
-            if done + len(block) > start:
-                parts.append(block[max(0, start - done) : stop - done])
+        for block in read_audio(source, sampling_rate, start):
+            parts.append(block[: stop - done])
             done += len(block)
             if done >= stop:
                 break
@@ -82,13 +84,14 @@ def load_part(source: Source, sampling_rate: int, start: int = 0, samples: int |
         raise AudioError(f"{name_of(source)}: cannot be read ({reason}); save it in another format") from error
 
 
-def load_row(row: Mapping[str, Any], sampling_rate: int, samples: int | None = None) -> np.ndarray:
+def load_row(row: Mapping[str, Any], sampling_rate: int, samples: int | None = None, place: float = 0.0) -> np.ndarray:
     """Read a row's `audio`, from its `start` to its `end` in seconds where it has them.
 
     Args:
         row: Of a corpus.
         sampling_rate: The wanted rate in Hz.
         samples: At most so many; None for all.
+        place: Where in a longer one they lie, in [0, 1): 0 for the first, and almost 1 for the last.
 
     Raises:
         AudioError: As [`load_audio`], or the recording ends before `start`.
@@ -97,41 +100,104 @@ def load_row(row: Mapping[str, Any], sampling_rate: int, samples: int | None = N
         >>> load_row({"audio": ([0.0, 0.5] * 8000, 16000), "start": 0.25, "end": 0.5}, 16000).shape
         (4000,)
     """
-    start = round((row.get("start") or 0) * sampling_rate)
-    if row.get("end") is not None:
-        own = max(1, round(row["end"] * sampling_rate) - start)
-        samples = own if samples is None else min(own, samples)
-    part = load_part(row["audio"], sampling_rate, start, samples)
+    start, stop = row_span(row, sampling_rate)
+    if samples is None or place == 0:
+        stops = [end - start for end in (stop, None if samples is None else start + samples) if end is not None]
+        part = load_part(row["audio"], sampling_rate, start, min(stops, default=None))
+    else:
+        part = _stretch(row["audio"], sampling_rate, samples, place, start, stop)
     if not len(part):
         raise AudioError(f"{name_of(row['audio'])}: ends before {row['start']:g} s; export it again")
     return part
 
 
-def read_audio(source: Source, sampling_rate: int = 16000) -> Iterator[np.ndarray]:
+def row_span(row: Mapping[str, Any], sampling_rate: int) -> tuple[int, int | None]:
+    """First sample of a row's clip in its recording, and the one after its last (None for the recording's end)."""
+    start = round((row.get("start") or 0) * sampling_rate)
+    return start, None if row.get("end") is None else max(start + 1, round(row["end"] * sampling_rate))
+
+
+def _stretch(
+    source: Source, sampling_rate: int, samples: int, place: float, start: int, stop: int | None
+) -> np.ndarray:
+    """So many samples at a place between `start` and `stop`, decoding no more than that where the file can seek."""
+    total = num_samples(source, sampling_rate)
+    if total is not None:
+        end = total if stop is None else min(stop, total)
+        first = start + int(place * (max(0, end - start - samples) + 1))
+        wanted = min(samples, end - first)
+        part = load_part(source, sampling_rate, first, wanted)
+        if len(part) == wanted:
+            return part
+    # The header has no length, or not the true one.
+    whole = load_part(source, sampling_rate, start, None if stop is None else stop - start)
+    first = int(place * (max(0, len(whole) - samples) + 1))
+    return whole[first : first + samples]
+
+
+def num_samples(source: Source, sampling_rate: int) -> int | None:
+    """How long a recording is at a rate, by its header alone; None where that does not say.
+
+    Raises:
+        AudioError: It is no audio.
+    """
+    rate, _, _, total = _opened(source, sampling_rate)
+    return None if total is None else total * sampling_rate // rate
+
+
+def read_audio(source: Source, sampling_rate: int = 16000, start: int = 0) -> Iterator[np.ndarray]:
     """Read a file or an array as [`load_audio`] does, block by block, so that it may be longer than the memory.
 
+    Args:
+        source: What [`load_audio`] takes.
+        sampling_rate: The wanted rate in Hz.
+        start: The first sample at that rate.
+
     Yields:
-        Blocks (n,) whose concatenation is what [`load_audio`] returns.
+        Blocks (n,) whose concatenation is what [`load_audio`] returns, from `start` on.
 
     Raises:
         AudioError: As [`load_audio`]; when the error is found, blocks may have been given.
     """
     name = name_of(source)
-    blocks: Iterable[np.ndarray]
+    rate, blocks, first, _ = _opened(source, sampling_rate, start)
+    blocks = _checked(blocks, rate, name, first)
+    skipped = first * sampling_rate // rate
+    if rate != sampling_rate:
+        blocks = _checked(_resampled(blocks, rate, sampling_rate), sampling_rate, name, skipped)
+    for block in blocks:
+        if skipped + len(block) > start:
+            yield block[max(0, start - skipped) :]
+        skipped += len(block)
+
+
+def _opened(source: Source, sampling_rate: int, start: int = 0) -> tuple[int, Iterable[np.ndarray], int, int | None]:
+    """A source's rate, its blocks, how many samples before them were skipped, and how many it has, all at its rate."""
+
+    def skip(rate: int) -> int:
+        """So many that the first one left falls on a sample at the wanted rate, and the resampler has run in."""
+        if rate == sampling_rate:
+            return start
+        period = rate // math.gcd(rate, sampling_rate)
+        return int((start / sampling_rate - RUN_IN) * rate) // period * period
+
+    name = name_of(source)
+    opened: tuple[int, Iterable[np.ndarray], int, int | None]
     file: Any = source
     if isinstance(source, dict) and "bytes" in source:
         file = source.get("path") or "" if source["bytes"] is None else source["bytes"]
     if isinstance(file, (str, os.PathLike, bytes)) or hasattr(file, "read"):
-        rate, blocks = decode(file, name)
+        opened = decode(file, name, skip)
     else:
         array, rate = array_and_rate(source, name)
-        blocks = blocks_to_mono(array, name) if isinstance(array, Iterator) else [array_to_mono(array, name)]
-    for own in (sampling_rate, rate):
+        if isinstance(array, Iterator):
+            opened = rate, blocks_to_mono(array, name), 0, None
+        else:
+            samples = array_to_mono(array, name)
+            opened = rate, [samples], 0, len(samples)
+    for own in (sampling_rate, opened[0]):
         check_sampling_rate(own, name)
-    blocks = _checked(blocks, rate, name)
-    if rate != sampling_rate:
-        blocks = _checked(_resampled(blocks, rate, sampling_rate), sampling_rate, name)
-    yield from blocks
+    return opened
 
 
 def windows(blocks: Iterable[np.ndarray], length: int, hop: int | None = None) -> Iterator[tuple[int, np.ndarray]]:
@@ -177,9 +243,8 @@ def _resampled(blocks: Iterable[np.ndarray], rate: int, wanted: int) -> Iterator
     yield stream.resample_chunk(np.zeros(0, np.float32), last=True)
 
 
-def _checked(blocks: Iterable[np.ndarray], rate: int, name: str) -> Iterator[np.ndarray]:
-    """The blocks, refused where no model could look at them."""
-    count = 0
+def _checked(blocks: Iterable[np.ndarray], rate: int, name: str, count: int) -> Iterator[np.ndarray]:
+    """The blocks, refused where no model could look at them; `count` samples were skipped before them."""
     for block in blocks:
         usable = np.abs(block) < MAX_AMPLITUDE
         if not usable.all():

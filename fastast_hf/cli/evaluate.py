@@ -58,6 +58,11 @@ def add_parser(commands: Any) -> None:
         help="train, validation, test, or all (default: test; all of a folder that has no splits, unless --model was "
         "trained on it)",
     )
+    parser.add_argument(
+        "--pool",
+        choices=("mean", "max", "top3"),
+        help="score of a long recording: mean, max or top3 of its windows' (default: the checkpoint's, or mean)",
+    )
     parser.add_argument("--batch-size", type=int, default=16, metavar="B", help="clips at once (default: 16)")
     parser.add_argument("--device", help="cpu, cuda … (default: a GPU where there is one)")
     parser.add_argument("--workers", type=int, default=0, metavar="N", help="processes that read clips (default: 0)")
@@ -113,6 +118,7 @@ def run(args: argparse.Namespace) -> int:
         batch_size=args.batch_size,
         device=device,
         workers=args.workers,
+        pool=args.pool,
     )
     check_classes(known, sweep.label_names)
     cells = sweep.cells(args.schedule)

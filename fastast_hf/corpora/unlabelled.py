@@ -26,7 +26,7 @@ def load_unlabelled(
 
     With `train/` and `test/` in `root`, these are the splits. Without, a fifth of the recordings is for testing: those
     whose paths relative to `root` have the smallest SHA-256. No clip has a label: `labels` is empty in every row, and
-    `start` says where in its recording an excerpt begins, in seconds.
+    `start` and `end` say where in its recording an excerpt is, in seconds.
 
     Args:
         root: The folder.
@@ -53,17 +53,22 @@ def load_unlabelled(
             "test": (root, [file for file in files if file in tested]),
         }
     excerpts = {
-        split: [(file, start) for file in files for start in excerpt_starts(length_of(file))]
+        split: [(file, *span) for file in files for span in _spans(excerpt_starts(length_of(file)))]
         for split, (_, files) in splits.items()
     }
     clips = {
         split: [
-            Clip(f"{file.relative_to(splits[split][0]).as_posix()}@{start:g}", file, [], start)
-            for file, start in listed
+            Clip(f"{file.relative_to(splits[split][0]).as_posix()}@{start:g}", file, [], start, end)
+            for file, start, end in listed
         ]
         for split, listed in excerpts.items()
     }
     return build_corpus(clips, labels, root, multi_label=True)
+
+
+def _spans(starts: Sequence[float]) -> list[tuple[float, float | None]]:
+    """Each excerpt's start and end; the last one ends where the recording does."""
+    return list(zip(starts, [*starts[1:], None], strict=True))
 
 
 def _recordings(folder: Path) -> list[Path]:

@@ -17,6 +17,7 @@ from ..corpora.audioset import read_labels
 from ..loading.devices import DTYPES
 from ..model.feature_extraction_fastast import FastASTFeatureExtractor
 from ..training.finetuning import CorpusArguments, known_labels
+from ..training.inputs.batches import clip_seconds
 from ..training.inputs.views import View
 from ..training.results import check_fold
 from ..training.trainer import FastASTTrainer, clip_losses
@@ -247,6 +248,13 @@ class CMKDTrainer(FastASTTrainer):
         self.teacher, self.lam, self.tau = teacher, lam, tau
         self.cache: LogitCache | None = None
         if cache_file is not None:
+            clips = self.train_dataset
+            heard = clips.max_samples / clips.sampling_rate
+            if longer := sum(seconds > heard for seconds in clip_seconds(clips)):
+                raise ValueError(
+                    f"{longer} of {len(clips)} training clips are longer than the {heard:.1f} s that the student "
+                    "hears at once, and a teacher has to hear the same stretch: leave out --cache-teacher"
+                )
             logger.info("the teacher hears each clip once, as it is: this is not consistent teaching")
             with self.args.main_process_first(desc="the teacher's logits"):
                 self.cache = LogitCache.of(

@@ -28,7 +28,8 @@ from ..metrics import UNREADABLE
 from ..model.feature_extraction_fastast import FastASTFeatureExtractor
 from ..model.modeling_fastast import FastASTForAudioClassification
 from ..model.token_merging import merges_per_layer
-from ..training.inputs.batches import ClipDataset
+from ..tagging.pooling import pool_of, pooled_logits
+from ..training.inputs.batches import ClipDataset, collate
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,8 @@ class Sweep:
         batch_size: Clips at once.
         device: `"cpu"`, `"cuda"` …
         workers: Processes that decode.
+        pool: How the windows of clips longer than a model's input are scored together, as of [`pooled`]; None for
+            the checkpoint's own.
     """
 
     corpora: dict[int | None, Corpus]
@@ -111,6 +114,7 @@ class Sweep:
     batch_size: int = 16
     device: str = "cpu"
     workers: int = 0
+    pool: str | None = None
     _configs: dict[str, Any] = field(default_factory=dict, repr=False)
     _weights: dict[str, str] = field(default_factory=dict, repr=False)
 
@@ -177,7 +181,8 @@ class Sweep:
         schedule: str,
     ) -> Predictions:
         """Of one checkpoint on one fold, from the file where they are kept, or computed and kept."""
-        key = json.dumps([stamp, fold, r, schedule if r else "", self.split, self._stamp_of_clips(fold)])
+        pool = self.pool or pool_of(model.config)
+        key = json.dumps([stamp, fold, r, schedule if r else "", self.split, self._stamp_of_clips(fold), pool])
         path = self.folder / "predictions" / f"{hashlib.sha256(key.encode()).hexdigest()[:20]}.safetensors"
         try:
             kept = load_file(path)
@@ -185,7 +190,7 @@ class Sweep:
         except (OSError, SafetensorError):
             pass  # not there, or not whole
         corpus = self.corpora[fold]
-        predictions = predict(model, extractor, corpus, self.split, r, schedule, self.batch_size, self.workers)
+        predictions = predict(model, extractor, corpus, self.split, r, schedule, self.batch_size, self.workers, pool)
         if predictions.unreadable:
             return predictions  # not kept: the clips may be mended
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -211,8 +216,9 @@ def predict(
     schedule: str = "constant",
     batch_size: int = 16,
     workers: int = 0,
+    pool: str | None = None,
 ) -> Predictions:
-    """Logits of a split at one r, in the model's order of labels.
+    """Logits of a split at one r, in the model's order of labels; of longer clips, from the scores of their windows.
 
     Raises:
         ValueError: The model's labels are not the corpus'.
@@ -225,15 +231,18 @@ def predict(
         extractor.samples_of(extractor.max_length),
     )
     merges = merges_per_layer(tome_r, model.config.num_hidden_layers, schedule)
+    multi_label, pool = model.config.problem_type == "multi_label_classification", pool or pool_of(model.config)
     logits, targets = [], []
-    for batch in DataLoader(clips, batch_size, num_workers=workers):
+    for batch in DataLoader(clips, batch_size, num_workers=workers, collate_fn=collate):
         readable = batch["labels"][:, 0] != UNREADABLE
         if readable.any():
-            features, _ = extractor.spectrogram(
-                batch["waveforms"][readable].to(model.device), batch["num_samples"][readable]
-            )
-            features = extractor.normalize(features) if extractor.do_normalize else features
-            logits.append(model(features.to(model.dtype), tome_r=merges).logits.float().cpu().numpy())
+            parts = []
+            for part in zip(*(batch[name].split(batch_size) for name in ("waveforms", "num_samples")), strict=True):
+                features, _ = extractor.spectrogram(part[0].to(model.device), part[1])
+                features = extractor.normalize(features) if extractor.do_normalize else features
+                parts.append(model(features.to(model.dtype), tome_r=merges).logits.float().cpu())
+            whole = pooled_logits(torch.cat(parts), batch["windows"].tolist(), multi_label, pool)
+            logits.append(whole[readable].numpy())
             targets.append(batch["labels"][readable].numpy())
     if not logits:
         raise ValueError(f"none of the {len(clips)} clips of the {split} split can be read: check the corpus' folder")

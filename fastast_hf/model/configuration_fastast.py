@@ -50,6 +50,8 @@ class FastASTConfig(ASTConfig):
             (from 2 r in the first layer to 0 in the last) or `"increasing"` (the reverse).
         tome_proportional_attention: Whether a merged token counts in attention as many times as it has patches,
             by adding log(size) to its key scores (ToMe, Bolya et al. 2023, eq. 1).
+        window_pool: `"mean"`, `"max"` or `"top3"` (the mean of the three highest): what is made of the scores
+            of a long recording's windows. The model itself does not read it.
         kwargs: Everything else is [`ASTConfig`]'s.
 
     Raises:
@@ -68,6 +70,7 @@ class FastASTConfig(ASTConfig):
     tome_r: int | list[int] = 0
     tome_schedule: str = "constant"
     tome_proportional_attention: bool = True
+    window_pool: str = "mean"
 
     def __post_init__(self, **kwargs: Any) -> None:
         """Make labels text, which some checkpoints on the Hub store as numbers."""
@@ -116,6 +119,11 @@ class FastASTConfig(ASTConfig):
         if self.hidden_act not in ACT2FN:
             raise ValueError(f"hidden_act is {self.hidden_act!r}: give an activation of transformers, such as gelu")
         self.patch_grid_of(self.max_length)  # raises where that is shorter than a patch
+
+    def validate_window_pool(self) -> None:
+        """Check it (called when a config is built)."""
+        if self.window_pool not in ("mean", "max", "top3"):
+            raise ValueError(f"window_pool is {self.window_pool!r}: give mean, max or top3")
 
     def validate_token_merging(self) -> None:
         """Check `tome_r` and `tome_schedule` against the number of layers (called when a config is built)."""

@@ -24,6 +24,7 @@ from ..model.modeling_fastast import FastASTForAudioClassification
 from ..onnx.runtime import OnnxModel, is_onnx_file
 from .activation import activated, activation_of, thresholds_of
 from .int8 import to_int8
+from .pooling import pool_of, pooled
 from .presets import INT8, PRESET_SCHEDULE, fast_dtype, merges_of_share, preset_named, resolved_dtype
 from .recordings import stream_recordings
 from .timelines.timeline import Timeline, timeline_of
@@ -41,7 +42,7 @@ class Tagger:
     """Audio files or arrays to labels with scores, as the `audio-classification` pipeline gives them.
 
     A recording longer than the model's input is cut into windows of that length, the last one ending with the
-    recording, and its scores are the mean over the windows.
+    recording, and its scores are the mean over the windows, or what `window_pool` in the checkpoint's config says.
 
     Args:
         model: Any AST or FastAST checkpoint, local or of the Hub, or a model in memory; None for the checkpoint that
@@ -346,13 +347,13 @@ class Tagger:
         """The best `top_k` labels of a recording, of those whose scores reach the threshold.
 
         Args:
-            scores: (windows, labels); their mean over windows is used.
+            scores: (windows, labels); their mean over windows is used, or the maximum where the checkpoint says so.
             source: The recording, for the message.
 
         Raises:
             AudioError: A score is NaN or infinite.
         """
-        mean = scores.mean(dim=0)
+        mean = pooled(scores, pool_of(self.model.config))
         if not mean.isfinite().all():
             raise AudioError(f"{name_of(source)}: the model's scores are not finite; check its weights and front end")
         if self.thresholds is not None:

@@ -23,7 +23,7 @@ from ..model.configuration_fastast import check_place
 from ..model.feature_extraction_fastast import FastASTFeatureExtractor
 from .arguments import OF_ONE_CORPUS, AugmentationArguments, ScheduleArguments
 from .inputs.augmentation import coloured_noise
-from .inputs.batches import ClipDataset, balanced_weights
+from .inputs.batches import ClipDataset, balanced_weights, clip_seconds
 from .inputs.streaming import ClipStream, count_epochs_in_steps
 from .trainer import FastASTTrainer
 from .weight_averaging import WeightAverage
@@ -31,6 +31,8 @@ from .weight_averaging import WeightAverage
 logger = logging.getLogger(__name__)
 
 HELD_OUT = ("validation", "test")
+FAR_LONGER = 1.5  # times what the model hears at once
+MOST_LOOKED_AT = 10_000  # clips of a split, for their lengths
 NOISES = 32  # to draw from, where they are computed
 
 
@@ -121,6 +123,10 @@ class LearningArguments:
     """How to learn."""
 
     loss: str | None = field(default=None, metadata={"help": "cross_entropy or bce (default: by the corpus)"})
+    pool: str | None = field(
+        default=None,
+        metadata={"help": "score of a clip longer than the input: mean, max or top3 of its windows' (default: mean)"},
+    )
     adam_l2: bool = field(default=False, metadata={"help": "AST's optimizer: Adam with L2 weight decay"})
     average_from: int | None = field(
         default=None, metadata={"help": "average the weights of the epochs from this one"}
@@ -155,19 +161,34 @@ def extra_clips(folder: str, corpus: Corpus) -> list[dict[str, Any]]:
 
 
 def noise_clips(clips: ClipDataset, indices: Sequence[int]) -> Tensor:
-    """Waveforms (M, n) of the clips that can be read.
+    """Waveforms (M, n) of the clips that can be read; of longer ones, all windows.
 
     Raises:
         ValueError: There is none.
     """
     items = [clips[index] for index in indices]
-    waveforms = [item["waveforms"] for item in items if item["unreadable"] < 0]
+    waveforms = [window for item in items if item["unreadable"] < 0 for window in item["waveforms"]]
     if not waveforms:
         raise ValueError(
             f"augmentation with noise takes it from clips of class {SILENCE}, of which {len(items)} are there and "
             "none can be read: give such clips (--extra-data), or --noise 0"
         )
     return torch.stack(waveforms)
+
+
+def warn_of_longer_clips(splits: dict[str, ClipDataset]) -> None:
+    """Say how many clips are far longer than what the model hears at once, and what becomes of them."""
+    for split, clips in splits.items():
+        lengths = clip_seconds(clips, MOST_LOOKED_AT)
+        heard = clips.max_samples / clips.sampling_rate
+        longer = [seconds for seconds in lengths if seconds > FAR_LONGER * heard]
+        if longer:
+            of_all = "" if len(lengths) == len(clips) else f" looked at, of {len(clips)}"
+            what = "training hears a random stretch at each visit" if clips.training else "they are scored in windows"
+            logger.warning(
+                "%s: %d of %d clips%s are longer than %.1f s (up to %.1f s), and the model hears %.1f s at once: %s",
+                split, len(longer), len(lengths), of_all, FAR_LONGER * heard, max(longer), heard, what,
+            )  # fmt: skip
 
 
 def check_streaming(corpus: CorpusArguments, augment: AugmentationArguments, args: TrainingArguments) -> None:
@@ -215,7 +236,7 @@ def build_trainer(
         if corpus_settings.extra_data:
             extra: Any = extra_clips(corpus_settings.extra_data, corpus)
             rows, classes = ConcatDataset([rows, extra]), classes + [clip["label"] for clip in extra]
-        train = ClipDataset(rows, *shape, substitute=True)
+        train = ClipDataset(rows, *shape, training=True)
         if corpus_settings.balanced_sampling:
             weights = balanced_weights(classes)
         if augment.noise > 0 and SILENCE not in label_names(corpus):
@@ -229,6 +250,8 @@ def build_trainer(
             f"{corpus_settings.corpus}: no clips to test on, only {', '.join(corpus)}: give a test split, or "
             "two or more clips of a class"
         )
+    if args.should_log:
+        warn_of_longer_clips({**held_out, **({} if streaming else {"train": train})})
     average = None
     if learning.average_from is not None:
         average = WeightAverage(learning.average_from, learning.average_to)
@@ -249,6 +272,7 @@ def build_trainer(
         noise=noise,
         sampling_weights=weights,
         average=average,
+        pool=learning.pool,
         adam_l2=learning.adam_l2,
         train_dataset=train,
         # After each epoch; AST looks at the test split where there is no other.

@@ -14,16 +14,17 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, IterableDataset, Sampler, default_collate
+from torch.utils.data import DataLoader, IterableDataset, Sampler
 from transformers import PrinterCallback, ProgressCallback, TrainingArguments
 
 from ..metrics import UNREADABLE
 from ..model.feature_extraction_fastast import FastASTFeatureExtractor
+from ..tagging.pooling import POOLS, pool_of, pooled_logits
 from .arguments import AugmentationArguments, ScheduleArguments, decay_factor
 from .callbacks import Bar, EpochLines, Epochs, Stopping
 from .checkpoints import COMPLETE, check_same_run, mark_complete
 from .hub_trainer import HubTrainer
-from .inputs.batches import ClipSampler
+from .inputs.batches import ClipSampler, collate
 from .inputs.streaming import ClipStream, steps_per_epoch
 from .inputs.views import SpectrogramDraws, View, augmented, draw_for_spectrograms, spectrograms
 from .weight_averaging import WeightAverage
@@ -70,6 +71,8 @@ class FastASTTrainer(HubTrainer):
         sampling_weights: (clips,) how often each is drawn; None for each once an epoch.
         average: Of the weights over epochs; saved in every checkpoint.
         test_dataset: Clips to score in the end, where they are others than `eval_dataset`.
+        pool: How the windows of a longer clip are scored together in evaluation, as of [`pooled`]; saved in the
+            model's config, for whoever classifies with it. None for what is there.
         adam_l2: AST's optimiser, Adam with weight decay in the gradient, instead of `args.optim`.
         kwargs: What `Trainer` takes: `train_dataset`, `eval_dataset`, `compute_metrics`, `callbacks` …
     """
@@ -91,11 +94,16 @@ class FastASTTrainer(HubTrainer):
         sampling_weights: Tensor | None = None,
         average: WeightAverage | None = None,
         test_dataset: Any = None,
+        pool: str | None = None,
         adam_l2: bool = False,
         **kwargs: Any,
     ) -> None:
         if loss not in ("cross_entropy", "bce"):
             raise ValueError(f"loss is {loss!r}: choose cross_entropy or bce")
+        if pool is not None:
+            if pool not in POOLS:
+                raise ValueError(f"pool is {pool!r}: choose one of {', '.join(POOLS)}")
+            model.config.window_pool = pool  # type: ignore[union-attr]
         self.augment, self.schedule = augment or AugmentationArguments(), schedule or ScheduleArguments()
         if self.augment.noise > 0 and (noise is None or not len(noise)):
             raise ValueError("augmentation with noise needs clips to take it from: the corpus has no class _silence_")
@@ -118,7 +126,7 @@ class FastASTTrainer(HubTrainer):
         args.dataloader_pin_memory &= args.device.type == "cuda"
         if isinstance(kwargs.get("train_dataset"), IterableDataset):
             args.accelerator_config.dispatch_batches = False  # every process reads its own shards of the stream
-        super().__init__(model, args, data_collator=default_collate, processing_class=extractor, **kwargs)
+        super().__init__(model, args, data_collator=collate, processing_class=extractor, **kwargs)
         self.model_accepts_loss_kwargs = False
         self.stopping = Stopping(self)
         if self.pop_callback(ProgressCallback):
@@ -167,8 +175,11 @@ class FastASTTrainer(HubTrainer):
         if model.training:
             tome_r = self._begin_step(inputs)
         view = self.view(inputs, augment=model.training)
-        features = self.features(view)
-        logits = model(features, tome_r=tome_r).logits.float()
+        if "windows" in inputs:
+            features, logits = view.waveforms, self._logits_of_windows(model, view, inputs["windows"].tolist())
+        else:
+            features = self.features(view)
+            logits = model(features, tome_r=tome_r).logits.float()
         readable = view.targets[:, 0] != UNREADABLE
         losses = self.losses(logits, view, features)
         # The mean over what could be read, without asking the device what that is.
@@ -176,6 +187,17 @@ class FastASTTrainer(HubTrainer):
         if model.training and num_items_in_batch is not None:
             loss = loss * (len(readable) * self.current_gradient_accumulation_steps / num_items_in_batch)
         return (loss, {"logits": logits}) if return_outputs else loss
+
+    def _logits_of_windows(self, model: torch.nn.Module, view: View, counts: list[int]) -> Tensor:
+        """Logits (B, classes) of whole clips, whose windows go through the model a batch at a time."""
+        parts = []
+        for waveforms, num_samples in zip(
+            *(part.split(self.args.eval_batch_size) for part in (view.waveforms, view.num_samples)), strict=True
+        ):
+            windows = replace(view, waveforms=waveforms, num_samples=num_samples)
+            parts.append(model(self.features(windows)).logits.float())
+        multi_label = self.model.config.problem_type == "multi_label_classification"
+        return pooled_logits(torch.cat(parts), counts, multi_label, pool_of(self.model.config))
 
     def view(self, inputs: dict[str, Tensor], augment: bool = False) -> View:
         """A batch, augmented or as it is."""

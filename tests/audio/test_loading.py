@@ -11,7 +11,15 @@ import soundfile
 import torch
 from sounds import amplitude_at, refusal, tone
 
-from fastast_hf.audio import AUDIO_EXTENSIONS, AudioError, find_audio, load_audio, load_part, read_audio
+from fastast_hf.audio import (
+    AUDIO_EXTENSIONS,
+    AudioError,
+    find_audio,
+    load_audio,
+    load_part,
+    load_row,
+    read_audio,
+)
 
 LOSSLESS = [
     # extension, subtypes
@@ -315,14 +323,77 @@ def test_a_part_has_the_samples_of_the_whole_and_nothing_behind_it_is_decoded(ra
     path = tmp_path / "a.wav"
     soundfile.write(path, samples, rate, "FLOAT")
     whole = load_audio(path)
+    resampled = 0 if rate == 16000 else 1e-6
     for start, count in ((0, 16000), (9001, 12345), (50000, 99999), (70000, 10)):
-        assert np.array_equal(load_part(path, 16000, start, count), whole[start : start + count])
+        part = load_part(path, 16000, start, count)
+        np.testing.assert_allclose(part, whole[start : start + count], rtol=0, atol=resampled)
     assert np.array_equal(load_part(path, 16000), whole)
     samples[-1] = np.nan
     soundfile.write(path, samples, rate, "FLOAT")
-    assert np.array_equal(load_part(path, 16000, 9001, 12345), whole[9001 : 9001 + 12345])
+    np.testing.assert_allclose(load_part(path, 16000, 9001, 12345), whole[9001 : 9001 + 12345], rtol=0, atol=resampled)
     with pytest.raises(AudioError, match="a sample is nan"):
         load_part(path, 16000)
+
+
+FORMATS = [
+    ("WAV", "PCM_16"),
+    ("FLAC", "PCM_16"),
+    ("MP3", None),
+    ("OGG", "VORBIS"),
+    ("WAV", "GSM610"),
+    ("AIFF", "ALAW"),
+]
+
+
+@pytest.mark.parametrize("rate", [16000, 44100])
+@pytest.mark.parametrize(("kind", "subtype"), FORMATS)
+def test_a_part_is_in_its_place_in_every_format(kind: str, subtype: str | None, rate: int, tmp_path: Path) -> None:
+    samples = np.random.default_rng(0).normal(scale=0.1, size=4 * rate)
+    path = tmp_path / f"a.{kind.lower()}"
+    soundfile.write(path, samples, rate, subtype, format=kind)
+    whole = load_audio(path)
+    for source in (path, {"bytes": path.read_bytes(), "path": None}):
+        for start in (1, 28213, 40001):
+            part = load_part(source, 16000, start, 8000)
+            np.testing.assert_allclose(part, whole[start : start + 8000], rtol=0, atol=1e-3)
+
+
+def test_a_part_is_read_without_decoding_what_is_before_it(tmp_path: Path) -> None:
+    samples = np.zeros(64000, np.float32)
+    samples[0], samples[30000] = np.nan, 0.5
+    soundfile.write(tmp_path / "a.wav", samples, 16000, "FLOAT")
+    assert load_part(tmp_path / "a.wav", 16000, 30000, 10)[0] == 0.5
+    assert load_part(tmp_path / "a.wav", 8000, 14000, 4000).max() > 0.2
+    with pytest.raises(AudioError, match="a sample is nan"):
+        load_part(tmp_path / "a.wav", 16000, 0, 40000)
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("rate", [16000, 44100])
+def test_a_stretch_of_a_row_is_where_it_is_asked_for(
+    rate: int, known: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, np.random.default_rng(0).normal(scale=0.1, size=2 * rate), rate, "FLOAT")
+    whole, row = load_audio(path), {"audio": {"bytes": None, "path": str(path)}}
+    if not known:
+        monkeypatch.setattr("fastast_hf.audio.loading.num_samples", lambda *_: None)
+    for place, start in ((0.0, 0), (0.5, 12000), (1 - 1e-9, 24000)):
+        stretch = load_row(row, 16000, 8000, place)
+        np.testing.assert_allclose(stretch, whole[start : start + 8000], rtol=0, atol=1e-6)
+    inner = load_row(row | {"start": 0.0625, "end": 1.25}, 16000, 8000, 1 - 1e-9)
+    np.testing.assert_allclose(inner, whole[12000:20000], rtol=0, atol=1e-6)
+    assert len(load_row(row | {"start": 1.875}, 16000, 8000, 0.7)) == 2000
+    assert len(load_row(row, 16000, 99999, 0.7)) == len(whole)
+
+
+def test_a_stretch_of_a_file_whose_header_tells_a_longer_sound_is_of_the_sound_there_is(tmp_path: Path) -> None:
+    path = tmp_path / "a.flac"
+    soundfile.write(path, np.random.default_rng(0).normal(scale=0.1, size=64000), 16000)
+    path.write_bytes(path.read_bytes()[: -len(path.read_bytes()) // 4])
+    for place in (0.1, 0.5, 0.99):
+        stretch = load_row({"audio": {"bytes": None, "path": str(path)}}, 16000, 16000, place)
+        assert len(stretch) == 16000 and stretch.std() == pytest.approx(0.1, rel=0.1)
 
 
 def test_a_part_that_does_not_fit_into_memory_is_an_audio_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,7 @@ from fastast_hf.distillation.teachers.teacher import Teacher
 from fastast_hf.distillation.trainer import CMKDTrainer, DistillationArguments, build_distillation, cmkd_loss
 from fastast_hf.training.arguments import AugmentationArguments
 from fastast_hf.training.inputs.batches import ClipDataset
+from fastast_hf.training.inputs.views import SpectrogramDraws, View, spectrograms
 from fastast_hf.training.trainer import FastASTTrainer
 
 Make = Callable[..., Any]
@@ -130,7 +131,7 @@ def make_trainer(corpus: Any, make_student: Make, tmp_path: Path) -> Make:
         args = TrainingArguments(
             str(tmp_path / "out"), use_cpu=True, report_to="none", disable_tqdm=True, **(defaults | arguments)
         )
-        clips = ClipDataset(corpus["train"], 2, 16000, extractor.samples_of(64), substitute=True)
+        clips = ClipDataset(corpus["train"], 2, 16000, extractor.samples_of(64), training=True)
         if trainer_class is CMKDTrainer:
             teaching = {"teacher": Teacher(small_cnn(), extractor, ["dog", "rain"])} | (teaching or {})
         return trainer_class(
@@ -328,6 +329,31 @@ def test_each_fold_has_its_own_teacher(corpus: Any, tmp_path: Path) -> None:
 def test_without_a_teacher_nothing_runs(corpus: Any, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="give --teacher"):
         build_distillation(DistillationArguments(), corpus, None, TrainingArguments(str(tmp_path), use_cpu=True))
+
+
+def test_logits_of_longer_clips_are_not_kept(make_trainer: Make, tmp_path: Path) -> None:
+    """Each visit hears another stretch, and so must the teacher."""
+    trainer = make_trainer()
+    trainer.train_dataset.max_samples = 4000
+    with pytest.raises(ValueError, match=r"16 of 16 training clips are longer than the 0\.2 s that the student hears"):
+        CMKDTrainer(
+            trainer.model, trainer.args, extractor=trainer.extractor, train_dataset=trainer.train_dataset,
+            teacher=trainer.teacher, cache_file=tmp_path / "logits",
+        )  # fmt: skip
+    assert not (tmp_path / "logits").exists()
+
+
+def test_kept_logits_of_a_longer_clip_have_the_mean_score_of_its_windows(
+    make_trainer: Make, corpus: Any, tmp_path: Path
+) -> None:
+    trainer = make_trainer()
+    clips = ClipDataset(corpus["train"].select([0, 1]), 2, 16000, 3000)
+    kept = LogitCache.of(trainer.teacher, clips, trainer.extractor, tmp_path / "logits", batch_size=2).logits
+    for index, logits in enumerate(kept):
+        item = clips[index]
+        view = View(item["waveforms"], item["num_samples"], item["labels"][None], SpectrogramDraws())
+        own = trainer.teacher.logits(view, trainer.extractor, spectrograms(trainer.extractor, view))
+        torch.testing.assert_close(logits.sigmoid(), own.sigmoid().mean(dim=0), atol=1e-5, rtol=0)
 
 
 OTHERS = {

@@ -88,7 +88,14 @@ def test_a_call_may_replace_the_configs_r_but_not_its_schedule() -> None:
 def test_an_ast_config_becomes_a_fastast_config(tmp_path: Path) -> None:
     stock = ASTConfig(max_length=512, id2label={0: "a", 1: "b", 2: "c"}, attn_implementation="eager", dtype="bfloat16")
     config = FastASTConfig.from_ast(stock, tome_r=8)
-    own = {"model_type", "tome_r", "tome_schedule", "tome_proportional_attention", "transformers_version"}
+    own = {
+        "model_type",
+        "tome_r",
+        "tome_schedule",
+        "tome_proportional_attention",
+        "window_pool",
+        "transformers_version",
+    }
     assert {k: v for k, v in config.to_dict().items() if k not in own} == {
         k: v for k, v in stock.to_dict().items() if k not in own
     }

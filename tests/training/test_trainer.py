@@ -72,7 +72,7 @@ def make_trainer(make_fastast: Make, tmp_path: Path) -> Make:
             model,
             args,
             extractor=FastASTFeatureExtractor(num_mel_bins=48, max_length=128),
-            train_dataset=ClipDataset(rows or clips(), *shape, substitute=True),
+            train_dataset=ClipDataset(rows or clips(), *shape, training=True),
             eval_dataset=ClipDataset(rows or clips(), *shape),
             compute_metrics=compute_metrics_for(False),
             **own,
@@ -159,6 +159,34 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(make_trainer: Make, make_fa
     assert resumed.average.epochs == [1, 2, 3]
     for name, average in whole.average.weights.items():
         assert torch.equal(average, resumed.average.weights[name])
+
+
+def test_stretches_of_longer_clips_are_the_same_with_any_number_of_workers_and_after_a_stop(
+    make_trainer: Make, tmp_path: Path
+) -> None:
+    rows = clips()
+    for row in rows:
+        samples = np.tile(row["audio"]["array"], 12)
+        row["audio"]["array"] = samples * np.linspace(0.1, 1, len(samples))
+    settings: dict[str, Any] = {"num_train_epochs": 2, "save_strategy": "steps", "save_steps": 2}
+    settings |= {"augment": AugmentationArguments(mixup=0.5), "sampling_weights": torch.arange(1.0, 13.0)}
+    made = {}
+    for folder, workers in (("none", 0), ("two", 2)):
+        trainer = make_trainer(rows, folder=folder, dataloader_num_workers=workers, **settings)
+        trainer.train()
+        made[folder] = weights(trainer)
+    assert difference(made["none"], made["two"]) == 0
+    stopped = make_trainer(rows, folder="stopped", callbacks=[StopAt(3)], **settings)
+    with pytest.raises(KeyboardInterrupt):
+        stopped.train()
+    resumed = make_trainer(rows, folder="stopped", **settings)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "stopped" / "checkpoint-2"))
+    assert difference(made["none"], weights(resumed)) == 0
+    heard = []
+    for epoch in (0, 1):
+        resumed.sampler.epoch = epoch
+        heard += [tuple(resumed.train_dataset[drawn]["waveforms"][:9].tolist()) for drawn in resumed.sampler]
+    assert len(set(heard)) == 24
 
 
 def test_checkpoints_hold_no_pickled_arguments_and_the_model_loads_anywhere(

@@ -18,13 +18,18 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
+from ...tagging.pooling import pooled_logits
+from ...training.inputs.batches import collate
 from ...training.inputs.views import SpectrogramDraws, View, spectrograms
 from .scorer import ScorerTeacher
 from .teacher import Teacher, teacher_probabilities
 
 
 class LogitCache:
-    """Logits (clips, classes) of a teacher, by the clips' indices."""
+    """Logits (clips, classes) of a teacher, by the clips' indices.
+
+    Those of a clip longer than the model's input have the mean score of its windows, by sigmoid.
+    """
 
     def __init__(self, logits: Tensor) -> None:
         self.logits = logits
@@ -43,7 +48,7 @@ class LogitCache:
 
         Args:
             teacher: Whose logits.
-            clips: The training split as a [`ClipDataset`].
+            clips: A split as a [`ClipDataset`]; each clip is heard whole.
             extractor: The student's front end.
             file: Where they are kept; those of another teacher, of other clips or of another front end are made anew.
             batch_size: Clips at once.
@@ -57,11 +62,14 @@ class LogitCache:
         except (OSError, SafetensorError, KeyError):
             pass  # not there, or not whole
         parts = []
-        loader = DataLoader(clips, batch_size)
+        loader = DataLoader(clips.to_evaluate(), batch_size, collate_fn=collate)
         for batch in tqdm(loader, desc="teacher", unit="batch", leave=False, disable=None):
             waveforms, samples = batch["waveforms"].to(device), batch["num_samples"].to(device)
-            view = View(waveforms, samples, batch["labels"], SpectrogramDraws())
-            parts.append(teacher.logits(view, extractor, spectrograms(extractor, view)).cpu())
+            said = []
+            for part in zip(waveforms.split(batch_size), samples.split(batch_size), strict=True):
+                view = View(*part, batch["labels"], SpectrogramDraws())
+                said.append(teacher.logits(view, extractor, spectrograms(extractor, view)).cpu())
+            parts.append(pooled_logits(torch.cat(said), batch["windows"].tolist(), multi_label=True))
         logits = torch.cat(parts)
         file.parent.mkdir(parents=True, exist_ok=True)
         partial = file.with_suffix(".partial")

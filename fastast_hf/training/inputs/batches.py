@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import Sampler
+from torch.utils.data import Sampler, default_collate
 
-from ...audio import AudioError, load_row
+from ...audio import AudioError, load_row, num_samples, row_span, windows
 from ...metrics import UNREADABLE
 
 if TYPE_CHECKING:
@@ -22,40 +22,44 @@ logger = logging.getLogger(__name__)
 class ClipDataset(torch.utils.data.Dataset):
     """Decoded clips of a corpus' split, one by index.
 
-    An item holds `waveforms` (n,) float32 with zeros after the clip's end, `num_samples`, `labels` (classes,) float32
-    with 1 for each of its classes, `clip` (its index), and `unreadable` (of a clip that could not be read, its index;
-    else -1). Where the index is a pair of clip and partner, it holds all but the last of the partner as well, as
+    A training item holds `waveforms` (n,) float32 with zeros after the clip's end, `num_samples`, `labels` (classes,)
+    float32 with 1 for each of its classes, `clip` (its index), and `unreadable` (of a clip that could not be read, its
+    index; else -1). Of a clip longer than n it holds a stretch. Its index is a clip, or what [`ClipSampler`] gives:
+    clip, partner and where the stretch of either lies. Then it holds all but the last of the partner as well, as
     `partner_…`.
+
+    An item to evaluate holds all of its clip, in windows as `Tagger` makes them: `waveforms` (windows, n) and
+    `num_samples` (windows,). [`collate`] makes batches of either kind.
 
     Args:
         split: Of [`load_corpus`], map-style.
         num_classes: Classes of the corpus.
         sampling_rate: In Hz.
-        max_samples: Samples that a clip is padded or cut to, at the end.
-        substitute: What becomes of a clip that can't be read. True takes the next one that can, for training, so
-            that batches stay as large as they are; False gives silence with targets of `UNREADABLE`.
+        max_samples: n, the samples that the model takes.
+        training: Whether to train on the clips. A clip that can't be read is then replaced by the next one that can,
+            so that batches stay as large as they are; in evaluation it is silence with targets of `UNREADABLE`.
 
     Raises:
-        AudioError: `substitute` is True and no clip can be read.
+        AudioError: `training` is True and no clip can be read.
     """
 
     def __init__(
-        self, split: datasets.Dataset, num_classes: int, sampling_rate: int, max_samples: int, substitute: bool = False
+        self, split: datasets.Dataset, num_classes: int, sampling_rate: int, max_samples: int, training: bool = False
     ) -> None:
         self.split, self.num_classes = split, num_classes
-        self.sampling_rate, self.max_samples, self.substitute = sampling_rate, max_samples, substitute
+        self.sampling_rate, self.max_samples, self.training = sampling_rate, max_samples, training
         self._reported: set[int] = set()
 
     def __len__(self) -> int:
         return len(self.split)
 
-    def __getitem__(self, index: int | tuple[int, int]) -> dict[str, Any]:
+    def __getitem__(self, index: int | tuple[Any, ...]) -> dict[str, Any]:
         if not isinstance(index, tuple):
             return self._item(index)
-        clip, partner = index
-        item = self._item(clip)
+        clip, partner, place, partner_place = index
+        item = self._item(clip, place)
         if partner >= 0:
-            mixed_in = self._item(partner)
+            mixed_in = self._item(partner, partner_place)
         else:
             mixed_in = {"waveforms": torch.zeros(self.max_samples), "num_samples": 0, "clip": -1}
             mixed_in["labels"] = torch.zeros(self.num_classes)
@@ -66,23 +70,39 @@ class ClipDataset(torch.utils.data.Dataset):
         row = self.split[index]
         return [str(row.get("id") or row["audio"]["path"]), row["labels"] if "labels" in row else row["label"]]
 
-    def _item(self, index: int) -> dict[str, Any]:
-        unreadable = -1
+    def to_evaluate(self) -> ClipDataset:
+        """The same clips, each whole."""
+        return ClipDataset(self.split, self.num_classes, self.sampling_rate, self.max_samples)
+
+    def seconds(self, index: int) -> float:
+        """How long a clip is by its header, without decoding it; 0 where that does not say."""
+        row = self.split[index]
+        start, stop = row_span(row, self.sampling_rate)
+        try:
+            total = num_samples(row["audio"], self.sampling_rate) or 0
+        except AudioError:  # which is told when it is read
+            return 0.0
+        return max(0, min(total, stop or total) - start) / self.sampling_rate
+
+    def _item(self, index: int, place: float = 0.0) -> dict[str, Any]:
+        unreadable, shape = -1, (self.num_classes, self.sampling_rate, self.max_samples)
         for step in range(len(self)):
             clip = (index + step) % len(self)
             try:
-                item = decoded(self.split[clip], self.num_classes, self.sampling_rate, self.max_samples)
+                row = self.split[clip]
+                item = decoded(row, *shape, place) if self.training else decoded_whole(row, *shape)
                 return item | {"clip": clip, "unreadable": unreadable}
             except AudioError as error:
                 unreadable = index if step == 0 else unreadable
                 self._report(clip, error)
-                if not self.substitute:
+                if not self.training:
                     break
-        if self.substitute:
+        if self.training:
             path = self.split[index]["audio"]["path"]
             raise AudioError(f"{path}: this clip can't be read, nor can any other; check the corpus' folder")
-        silence = {"waveforms": torch.zeros(self.max_samples), "num_samples": self.max_samples, "clip": index}
-        return silence | {"labels": torch.full((self.num_classes,), UNREADABLE), "unreadable": unreadable}
+        labels = torch.full((self.num_classes,), UNREADABLE)
+        silence = {"labels": labels, "waveforms": torch.zeros(1, self.max_samples)}
+        return silence | {"num_samples": torch.tensor([self.max_samples]), "clip": index, "unreadable": unreadable}
 
     def _report(self, index: int, error: AudioError) -> None:
         if index not in self._reported:  # once for each worker, not in every epoch
@@ -90,22 +110,64 @@ class ClipDataset(torch.utils.data.Dataset):
             logger.warning("left out: %s", error)
 
 
-def decoded(row: dict[str, Any], num_classes: int, sampling_rate: int, max_samples: int) -> dict[str, Any]:
-    """Waveform, length and targets of one row of a corpus.
+def clip_seconds(clips: ClipDataset, most: int | None = None) -> list[float]:
+    """Lengths of clips by their headers; of `most` clips at most, evenly spread."""
+    step = 1 if most is None else max(1, -(-len(clips) // most))
+    return [clips.seconds(index) for index in range(0, len(clips), step)]
+
+
+def decoded(
+    row: dict[str, Any], num_classes: int, sampling_rate: int, max_samples: int, place: float = 0.0
+) -> dict[str, Any]:
+    """Waveform, length and targets of one row of a corpus; of a longer clip, the stretch at a place in [0, 1).
 
     Raises:
         AudioError: The clip can't be read.
     """
-    samples = torch.from_numpy(load_row(row, sampling_rate, max_samples))
+    samples = torch.from_numpy(load_row(row, sampling_rate, max_samples, place))
     waveform = torch.zeros(max_samples)
     waveform[: len(samples)] = samples
+    return {"waveforms": waveform, "num_samples": len(samples), "labels": _targets(row, num_classes)}
+
+
+def decoded_whole(row: dict[str, Any], num_classes: int, sampling_rate: int, max_samples: int) -> dict[str, Any]:
+    """Targets, windows (windows, n) and their lengths (windows,) of one row of a corpus.
+
+    Raises:
+        AudioError: The clip can't be read.
+    """
+    parts = [torch.from_numpy(part) for _, part in windows([load_row(row, sampling_rate)], max_samples)]
+    waveforms = torch.zeros(len(parts), max_samples)
+    for waveform, part in zip(waveforms, parts, strict=True):
+        waveform[: len(part)] = part
+    lengths = torch.tensor([len(part) for part in parts])
+    return {"labels": _targets(row, num_classes), "waveforms": waveforms, "num_samples": lengths}
+
+
+def _targets(row: dict[str, Any], num_classes: int) -> Tensor:
     targets = torch.zeros(num_classes)
     targets[row["labels"] if "labels" in row else row["label"]] = 1.0
-    return {"waveforms": waveform, "num_samples": len(samples), "labels": targets}
+    return targets
+
+
+def collate(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """A batch of items of [`ClipDataset`] or [`ClipStream`].
+
+    Where the items are whole clips, the windows of all of them are one after another, and `windows` (B,) says how many
+    each clip has.
+    """
+    if items[0]["waveforms"].dim() == 1:
+        return default_collate(list(items))
+    joined = {name: torch.cat([item[name] for item in items]) for name in ("waveforms", "num_samples")}
+    each = [{name: value for name, value in item.items() if name not in joined} for item in items]
+    counts = torch.tensor([len(item["num_samples"]) for item in items])
+    return default_collate(each) | joined | {"windows": counts}
 
 
 class ClipSampler(Sampler):
-    """Pairs of a clip and its partner in mixup (-1 for none), a function of seed and epoch alone.
+    """Clips, their partners in mixup (-1 for none), and where in each of both to listen, in [0, 1).
+
+    All are a function of seed and epoch alone.
 
     Every process draws the same pairs and takes its share, and a resumed run draws what the first one would have.
 
@@ -116,7 +178,7 @@ class ClipSampler(Sampler):
         seed: Of the draws.
 
     Example:
-        >>> list(ClipSampler(2, weights=torch.tensor([0.0, 1.0])))
+        >>> [drawn[:2] for drawn in ClipSampler(2, weights=torch.tensor([0.0, 1.0]))]
         [(1, -1), (1, -1)]
     """
 
@@ -126,7 +188,7 @@ class ClipSampler(Sampler):
     def __len__(self) -> int:
         return self.num_clips
 
-    def __iter__(self) -> Iterator[tuple[int, int]]:
+    def __iter__(self) -> Iterator[tuple[int, int, float, float]]:
         generator = torch.Generator().manual_seed(self.seed + 1_000_003 * self.epoch)
         if self.weights is None:
             order = torch.randperm(self.num_clips, generator=generator)
@@ -134,7 +196,9 @@ class ClipSampler(Sampler):
             order = torch.multinomial(self.weights, self.num_clips, replacement=True, generator=generator)
         partners = torch.randint(self.num_clips, (self.num_clips,), generator=generator)
         mixed = torch.rand(self.num_clips, generator=generator) < self.mixup
-        return zip(order.tolist(), torch.where(mixed, partners, -1).tolist(), strict=True)
+        places = torch.rand(2, self.num_clips, generator=generator)
+        drawn = (order, torch.where(mixed, partners, -1), *places)
+        return zip(*(part.tolist() for part in drawn), strict=True)
 
 
 def balanced_weights(classes: Sequence[int | Sequence[int]]) -> Tensor:

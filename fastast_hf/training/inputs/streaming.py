@@ -34,14 +34,15 @@ class ClipStream(IterableDataset):
     function of the seed and the pass alone: where a resumed run skips as many batches as were trained on, it goes on
     with those that the first one would have seen.
 
-    Items are those of [`ClipDataset`] without `clip`. A clip that can't be read is passed over, and the next item
+    Items are those that [`ClipDataset`] has in training, without `clip`; where in a long clip an item lies depends on
+    the seed, the pass and the clip's id. A clip that can't be read is passed over, and the next item
     tells of it: its `unreadable` is [`clip_number`] of that clip, else -1.
 
     Args:
         split: Of [`load_corpus`], streamed.
         num_classes: Classes of the corpus.
         sampling_rate: In Hz.
-        max_samples: Samples that a clip is padded or cut to, at the end.
+        max_samples: Samples that the model takes.
         seed: Of the order.
         process: This process, from 0.
         processes: Among how many the clips are shared out.
@@ -73,7 +74,8 @@ class ClipStream(IterableDataset):
             for row in self._share(number):
                 rows += 1
                 try:
-                    item = decoded(row, self.num_classes, self.sampling_rate, self.max_samples)
+                    place = np.random.default_rng((self.seed, number, clip_number(row["id"]))).random()
+                    item = decoded(row, self.num_classes, self.sampling_rate, self.max_samples, place)
                 except AudioError as error:
                     clip, in_a_row = clip_number(row["id"]), in_a_row + 1
                     waiting[clip] = None

@@ -57,6 +57,20 @@ def split(tmp_path: Path) -> Make:
     return make
 
 
+def test_stretches_of_longer_clips_depend_on_seed_pass_and_clip(tmp_path: Path) -> None:
+    clips = []
+    for index in range(3):
+        soundfile.write(tmp_path / f"{index}.wav", np.arange(20000) / 20000, 16000, "FLOAT")
+        clips.append(Clip(str(index), tmp_path / f"{index}.wav", 0))
+    rows = stream(build_corpus({"train": clips}, ["ramp"], tmp_path))["train"]
+
+    def starts(seed: int = 0, count: int = 6) -> list[float]:
+        return [item["waveforms"][0].item() for item in islice(ClipStream(rows, 1, 16000, 500, seed), count)]
+
+    assert starts() == starts() and len(set(starts())) == 6
+    assert not set(starts()) & set(starts(seed=1))
+
+
 def numbers(items: Any) -> list[int]:
     return [round(1000 * item["waveforms"][0].item()) for item in items]
 

@@ -158,7 +158,7 @@ def make_trainer(tmp_path: Path) -> Make:
     def make(**augment: Any) -> FastASTTrainer:
         model = FastASTForAudioClassification(FastASTConfig(hidden_size=24, num_hidden_layers=1, max_length=FRAMES))
         args = TrainingArguments(str(tmp_path / "out"), use_cpu=True, report_to="none")
-        clips = ClipDataset(corpus["train"], 2, 16000, STUDENT.samples_of(FRAMES), substitute=True)
+        clips = ClipDataset(corpus["train"], 2, 16000, STUDENT.samples_of(FRAMES), training=True)
         return FastASTTrainer(
             model, args, extractor=STUDENT, augment=AugmentationArguments(**augment), train_dataset=clips
         )
