@@ -132,9 +132,10 @@ class EndpointHandler:
                 device=self.model.device,
             )
             scores.append(self._scores(self.model(**inputs, **kwargs).logits.float().cpu(), activation))
-        joined = torch.cat(scores)
-        most = {"max": 1, "top3": 3}.get(getattr(self.model.config, "window_pool", "mean"), len(joined))
-        mean = joined.topk(min(most, len(joined)), dim=0).values.mean(dim=0)
+        counted = torch.cat(scores)
+        if most := {"max": 1, "top3": 3}.get(getattr(self.model.config, "window_pool", "mean")):
+            counted = counted.topk(min(most, len(counted)), dim=0).values
+        mean = counted.mean(dim=0)
         if not mean.isfinite().all():
             raise ValueError("the scores are not finite: the samples are too large by far, scale them to [-1, 1]")
         if threshold is not None:
