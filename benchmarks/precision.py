@@ -13,26 +13,22 @@ are from float32's with the same merging, as a share of the standard deviation o
 from __future__ import annotations
 
 import argparse
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from writing import write_rows
 
-from fastast_hf import FastASTFeatureExtractor
 from fastast_hf.cli.options import add_corpus_options, corpus_arguments
 from fastast_hf.cli.tables import format_table
-from fastast_hf.corpora import Corpus
 from fastast_hf.errors import what_to_do
-from fastast_hf.evaluation.sweep import Method, predict
-from fastast_hf.loading.checkpoint import load_classifier
+from fastast_hf.evaluation.predictions import predict
+from fastast_hf.evaluation.sweep import Method
 from fastast_hf.metrics.bootstrap import paired_difference_interval, resampled_accuracy
-from fastast_hf.tagging.int8 import int8_works, to_int8
-from fastast_hf.tagging.presets import PRESETS, fast_dtype
+from fastast_hf.tagging.int8 import int8_works
+from fastast_hf.tagging.presets import PRESETS
 from fastast_hf.tagging.tagger import BUNDLED_CHECKPOINT, Tagger
 from fastast_hf.training.results import check_fold
 
@@ -64,7 +60,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Scored:
-    """Scores and targets (N, classes) of the test clips; the scores are logits, or else a preset's."""
+    """Logits and targets (N, classes) of the test clips; whether logits can be compared: of presets, they can't."""
 
     scores: np.ndarray
     targets: np.ndarray
@@ -92,26 +88,10 @@ def merging_named(config: Any) -> dict[str, list[int]]:
     return {UNMERGED: [0] * config.num_hidden_layers} | ({OWN: own} if any(own) else {})
 
 
-def in_dtype(model: Any, dtype: str) -> Any:
-    """A model that computes in a dtype; the one given stays as it is."""
-    if dtype == "int8":
-        return to_int8(model)
-    return copy.deepcopy(model).to(getattr(torch, dtype))
-
-
 def folds_of(settings: Any, folder: str) -> list[int | None]:
     """Those of the corpus, and of a folder of fold-1 … those that it holds."""
     held = [fold for fold in settings.folds() if (Path(folder) / f"fold-{fold}").is_dir()]
     return held or settings.folds()
-
-
-def by_preset(model: Any, extractor: FastASTFeatureExtractor, preset: str, corpus: Corpus, split: str) -> np.ndarray:
-    """The Tagger's scores (N, classes) of the clips of a split."""
-    tagger = Tagger(model, preset=preset, top_k=None, device="cpu", feature_extractor=extractor)
-    clips = (row["audio"] for row in corpus[split])
-    labels = [model.config.id2label[index] for index in range(model.config.num_labels)]
-    found = ({one["label"]: one["score"] for one in own} for own in tagger.stream(clips, progress=False))
-    return np.array([[scores[label] for label in labels] for scores in found])
 
 
 def scored(settings: Any, folder: str, split: str) -> dict[tuple[str, str], Scored]:
@@ -121,20 +101,18 @@ def scored(settings: Any, folder: str, split: str) -> dict[tuple[str, str], Scor
         checkpoint = Method("", folder).folder(0, "", fold)
         if split == "test":
             check_fold(checkpoint, fold)
-        model = load_classifier(checkpoint).eval()
-        extractor = FastASTFeatureExtractor.from_pretrained(checkpoint)
         corpus = settings.load(fold, checkpoint)
         if split not in corpus:
             raise ValueError(f"there is no split {split!r} in this corpus: give one of {', '.join(corpus)}")
         for dtype in DTYPES if int8_works() else DTYPES[:-1]:
-            own = in_dtype(model, dtype)
-            for merging, merges in merging_named(model.config).items():
-                found = predict(own, extractor, corpus, split, merges)
+            tagger = Tagger(checkpoint, dtype=dtype, device="cpu")
+            for merging, merges in merging_named(tagger.model.config).items():
+                found = predict(tagger, corpus, split, merges)
                 parts.setdefault((merging, dtype), []).append(Scored(found.logits, found.targets, are_logits=True))
-        for preset, meaning in PRESETS.items():
-            dtype = str(fast_dtype(meaning, model.device)).removeprefix("torch.")
-            scores = by_preset(model, extractor, preset, corpus, split)
-            parts.setdefault((tagger_named(preset), dtype), []).append(Scored(scores, found.targets, are_logits=False))
+        for preset in PRESETS:
+            tagger = Tagger(checkpoint, preset=preset, device="cpu")
+            found, place = predict(tagger, corpus, split), (tagger_named(preset), tagger.dtype_name)
+            parts.setdefault(place, []).append(Scored(found.logits, found.targets, are_logits=False))
     return {
         key: Scored(
             np.concatenate([part.scores for part in own]),

@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, Any
 from ..tagging.processes import Processes
 from ..tagging.results_file import Appender, Output, json_line
 from ..tagging.score_settings import check_same, score_settings
-from .options import add_merging_options, one_or_list
+from .options import DTYPES, PRESETS, add_merging_options, one_or_list
 from .tables import format_table
 
 if TYPE_CHECKING:
     from ..tagging.tagger import Tagger
 
 ACTIVATIONS = ("auto", "softmax", "sigmoid")  # of fastast_hf.tagging.activation
-PRESETS = ("exact", "balanced", "fast")  # of fastast_hf.tagging.presets: both would bring torch for --help
 
 
 def add_parser(commands: Any) -> None:
@@ -65,9 +64,7 @@ def add_parser(commands: Any) -> None:
         help="exact (default): float32; balanced: half precision and half of the tokens merged; fast: int8, four of "
         "five tokens merged, and short clips not padded. A checkpoint that merges keeps its own r",
     )
-    parser.add_argument(
-        "--dtype", choices=("float32", "bfloat16", "float16", "int8"), help="instead of the preset's (int8: on a CPU)"
-    )
+    parser.add_argument("--dtype", choices=DTYPES, help="instead of the preset's (int8: on a CPU)")
     parser.add_argument(
         "--native-length",
         action=argparse.BooleanOptionalAction,

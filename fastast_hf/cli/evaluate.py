@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .options import add_corpus_options, corpus_arguments
+from .options import DTYPES, PRESETS, add_corpus_options, corpus_arguments
 from .tables import format_table
 
 if TYPE_CHECKING:
@@ -25,7 +25,11 @@ def add_parser(commands: Any) -> None:
         "again to resume.",
     )
     add_corpus_options(parser)
-    parser.add_argument("--model", metavar="ID", help="a checkpoint, scored at each r, or a folder of fold-1 … fold-5")
+    parser.add_argument(
+        "--model",
+        metavar="ID",
+        help="a checkpoint, scored at each r; a folder of fold-1 … fold-5; or a file of fastast export",
+    )
     parser.add_argument("--trained", metavar="ID", help="checkpoints trained at each r: a name with {r} in it")
     parser.add_argument("--random-r", metavar="ID", help="a checkpoint trained with random r, scored at each r")
     parser.add_argument(
@@ -40,7 +44,8 @@ def add_parser(commands: Any) -> None:
         type=int,
         nargs="+",
         metavar="N",
-        help="tokens to merge in each layer (default: 0 and the checkpoint's own; with {r} in a checkpoint, 0 5 … 40)",
+        help="tokens to merge in each layer (default: 0 and the checkpoint's own, or the preset's; with {r} in a "
+        "checkpoint, 0 5 … 40)",
     )
     parser.add_argument(
         "--trained-r", type=int, nargs="+", metavar="N", help="the r that --trained has checkpoints for (default: --r)"
@@ -63,9 +68,18 @@ def add_parser(commands: Any) -> None:
         choices=("mean", "max", "top3"),
         help="score of a long recording: mean, max or top3 of its windows' (default: the checkpoint's, or mean)",
     )
+    parser.add_argument("--preset", choices=PRESETS, default="exact", help="as of fastast classify (default: exact)")
+    parser.add_argument("--dtype", choices=DTYPES, help="instead of the preset's (int8: on a CPU)")
     parser.add_argument("--batch-size", type=int, default=16, metavar="B", help="clips at once (default: 16)")
     parser.add_argument("--device", help="cpu, cuda … (default: a GPU where there is one)")
-    parser.add_argument("--workers", type=int, default=0, metavar="N", help="processes that read clips (default: 0)")
+    parser.add_argument(
+        "--workers", type=int, metavar="N", help="threads that read clips (default: one for each core)"
+    )
+    parser.add_argument(
+        "--report",
+        action="store_true",
+        help="also write a page for each row of the table: classes, confusions, calibration, and wrong clips to hear",
+    )
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="rounds of timing, 0 for none (default: 5)")
     parser.add_argument(
         "--output",
@@ -82,30 +96,31 @@ def run(args: argparse.Namespace) -> int:
     import torch
 
     from ..benchmarking.circumstances import processor_name
-    from ..evaluation.checks import check_checkpoints, check_classes, default_r
+    from ..evaluation.checks import check_checkpoints, check_classes, check_r_can_be_set, default_r
     from ..evaluation.paper import R_VALUES
-    from ..evaluation.results import with_speed, write_results
+    from ..evaluation.results import can_be_timed, with_speed, write_results
     from ..evaluation.rows import comparison_rows, merging_rows
     from ..evaluation.sweep import Sweep
     from ..evaluation.tables import explanation, score_tables, what_was_scored
     from ..loading.checkpoint import load_classifier
-    from ..loading.devices import usable_device
     from ..loading.places import is_here, short_name
 
     check_numbers(args)
     planned = compared(args) if args.compare else merging_methods(args)
-    settings, device = corpus_arguments(args), str(usable_device(args.device))
+    settings = corpus_arguments(args)
     folds = settings.folds()
-    methods = [(method, own or list(R_VALUES)) for method, own in planned]
+    methods: list[tuple[Method, Any]] = [(method, own or list(R_VALUES)) for method, own in planned]
     known = check_checkpoints(methods, args.schedule, folds, args.split or "test")
     try:
         args.output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ValueError(f"--output is {args.output}, where no folder can be made: {error.strerror}") from error
-    if args.r is None:
-        chosen = default_r([method for method, _ in planned], known)
-        methods = [(method, own or chosen[method.name]) for method, own in planned]
+    if args.r is not None or args.compare:
+        check_r_can_be_set(known)
+    chosen = default_r([method for method, _ in planned], known, args.preset != "exact" and not args.compare)
+    methods = [(method, own or chosen[method.name]) for method, own in planned]
     scored, (first_r, *_) = methods[0]
+    first = scored.folder(first_r, args.schedule[0], folds[0])
     corpora = {fold: settings.load(fold, scored.folder(first_r, args.schedule[0], fold)) for fold in folds}
     split, said = choose_split(args, corpora, [checkpoint for _, checkpoint in known])
     if said:
@@ -116,16 +131,19 @@ def run(args: argparse.Namespace) -> int:
         args.output,
         split=split,
         batch_size=args.batch_size,
-        device=device,
+        device=args.device,
+        dtype=args.dtype,
+        preset=args.preset,
         workers=args.workers,
         pool=args.pool,
     )
     check_classes(known, sweep.label_names)
     cells = sweep.cells(args.schedule)
     rows = comparison_rows(cells) if args.compare else merging_rows(cells, sweep.multi_label)
-    if args.rounds:
-        model = load_classifier(scored.folder(first_r, args.schedule[0], folds[0]))
-        rows = with_speed(rows, model.to(device).eval(), args.batch_size, args.rounds)
+    device = torch.device(sweep.circumstances["device"])
+    timed = args.rounds and can_be_timed(rows, sweep.circumstances)
+    if timed:
+        rows = with_speed(rows, load_classifier(first).to(device).eval(), args.batch_size, args.rounds)
     checkpoints = {method.name: method.checkpoint for method, _ in methods}
     checkpoints |= {name: short_name(checkpoints[name]) for name, loaded in known if is_here(loaded)}
     facts = {
@@ -136,23 +154,32 @@ def run(args: argparse.Namespace) -> int:
         "missing": sum(corpus.missing.get(split, 0) for corpus in sweep.corpora.values()),
         "folds": [fold for fold in folds if fold is not None],
         "checkpoints": checkpoints,
-        "device": device,
-        "processor": processor_name(torch.device(device)),
-        "dtype": "float32",
-        "attention": sweep.attention,
+        "processor": processor_name(device),
         "batch_size": args.batch_size,
-        "rounds": args.rounds,
+        "rounds": args.rounds if timed else 0,
         "level": 0.95,  # of the intervals
+        **sweep.circumstances,
     }
-    one_fold = f"-fold-{args.fold}" if args.fold not in (None, "all") else ""
-    named = re.sub(r"[^a-z0-9_]+", "-", (args.title or args.corpus).lower()).strip("-")
-    stem = args.output / f"{named}-{split}{one_fold}{'-compared' if args.compare else ''}"
+    stem = args.output / name_of_results(args, split)
     write_results(rows, stem, facts)
     for table in score_tables(rows):
         print(format_table(list(table[0]), [list(line.values()) for line in table]), end="\n\n")
     print(what_was_scored(rows, facts), explanation(rows), sep="\n")
+    if args.report:
+        from ..evaluation.reporting import write_reports
+
+        for page in write_reports(cells, corpora, split, stem, facts):
+            print(f"report: {page}")
     print(f"written to {args.output}")
     return 0
+
+
+def name_of_results(args: argparse.Namespace, split: str) -> str:
+    """The files' name: of what was scored, and in what."""
+    named = re.sub(r"[^a-z0-9_]+", "-", (args.title or args.corpus).lower()).strip("-")
+    one_fold = f"-fold-{args.fold}" if args.fold not in (None, "all") else ""
+    computed = f"-{args.preset}" * (args.preset != "exact") + f"-{args.dtype}" * (args.dtype not in (None, "float32"))
+    return f"{named}-{split}{one_fold}{computed}{'-compared' if args.compare else ''}"
 
 
 def choose_split(args: argparse.Namespace, corpora: dict[int | None, Any], checkpoints: list[str]) -> tuple[str, str]:
@@ -174,7 +201,7 @@ def choose_split(args: argparse.Namespace, corpora: dict[int | None, Any], check
 def check_numbers(args: argparse.Namespace) -> None:
     """Raise a ValueError for numbers that nothing can be scored or timed with."""
     least = {"r": (min(args.r or [0]), 0), "batch-size": (args.batch_size, 1), "rounds": (args.rounds, 0)}
-    least |= {"workers": (args.workers, 0), "trained-r": (min(args.trained_r or [0]), 0)}
+    least |= {"workers": (args.workers or 0, 0), "trained-r": (min(args.trained_r or [0]), 0)}
     for name, (given, wanted) in least.items():
         if given < wanted:
             raise ValueError(f"{name} is {given}: give {wanted} or more")

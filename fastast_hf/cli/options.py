@@ -5,6 +5,10 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+# Of fastast_hf.tagging.presets, which would bring torch for --help.
+PRESETS = ("exact", "balanced", "fast")
+DTYPES = ("float32", "bfloat16", "float16", "int8")
+
 
 def add_merging_options(parser: argparse.ArgumentParser, amount: Any = None, nargs: str | None = None) -> None:
     """Add how much is merged, to `amount` where one option excludes another; `nargs` for numbers with spaces, too."""

@@ -11,7 +11,7 @@ from .audiofolder import load_audiofolder
 from .audioset import load_audioset
 from .corpus import Corpus, CorpusError, StreamingCorpus, stream
 from .esc50 import load_esc50
-from .labels import is_multi_label, label_names, with_label_order
+from .labels import is_multi_label, label_names, targets_of, with_label_order
 from .speech_commands import load_speech_commands
 from .unlabelled import load_unlabelled
 
@@ -23,6 +23,7 @@ __all__ = [
     "is_multi_label",
     "label_names",
     "load_corpus",
+    "targets_of",
     "with_label_order",
 ]
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
+import numpy as np
 from datasets import ClassLabel
+from numpy.typing import NDArray
 
 from .corpus import Corpus, CorpusError, StreamingCorpus, replace_labels
 
@@ -37,6 +39,22 @@ def is_multi_label(dataset: Any) -> bool:
         False
     """
     return not isinstance(_label_feature(dataset), ClassLabel)
+
+
+def targets_of(dataset: Any) -> NDArray[np.float32]:
+    """The labels of a split's clips, (clips, classes): 1 for each of a clip's classes, else 0.
+
+    Example:
+        >>> from datasets import Dataset, Features
+        >>> features = Features({"label": ClassLabel(names=["dog", "rain"])})
+        >>> targets_of(Dataset.from_dict({"label": [1, 0]}, features=features)).tolist()
+        [[0.0, 1.0], [1.0, 0.0]]
+    """
+    ids = dataset["labels" if is_multi_label(dataset) else "label"]
+    targets = np.zeros((len(dataset), len(label_names(dataset))), np.float32)
+    for target, own in zip(targets, ids, strict=True):
+        target[own] = 1
+    return targets
 
 
 def with_label_order(corpus: AnyCorpus, names: Sequence[str]) -> AnyCorpus:

@@ -14,6 +14,7 @@ from ..corpora.labels import check_label_names
 from ..errors import weights_readable, what_to_do
 from ..model.configuration_fastast import FastASTConfig
 from ..model.feature_extraction_fastast import FastASTFeatureExtractor
+from ..onnx.runtime import OnnxModel, is_onnx_file
 from ..training.results import check_fold
 from .paper import R_VALUES
 from .sweep import Method, planned
@@ -23,7 +24,7 @@ Configs = dict[tuple[str, str], FastASTConfig]  # by the method's name and the c
 
 
 def check_checkpoints(
-    methods: Sequence[tuple[Method, Sequence[int]]],
+    methods: Sequence[tuple[Method, Sequence[int | None]]],
     schedules: Sequence[str],
     folds: Sequence[int | None],
     split: str = "test",
@@ -49,8 +50,7 @@ def check_checkpoints(
                 if split == "test":
                     check_fold(checkpoint, fold)
                 if (method.name, checkpoint) not in known:
-                    known[method.name, checkpoint] = FastASTConfig.from_pretrained(checkpoint)
-                    FastASTFeatureExtractor.from_pretrained(checkpoint)
+                    known[method.name, checkpoint] = _config(checkpoint)
     return known
 
 
@@ -79,30 +79,56 @@ def whole(corpus: Corpus) -> Corpus:
     return Corpus({ALL: concatenate_datasets(list(corpus.values()))}, {ALL: sum(corpus.missing.values())})
 
 
-def default_r(methods: Sequence[Method], known: Mapping[tuple[str, str], FastASTConfig]) -> dict[str, list[int]]:
+def default_r(methods: Sequence[Method], known: Configs, preset: bool = False) -> dict[str, list[int | None]]:
     """The r to score each method at where none is given, by its name.
 
     One checkpoint: r = 0 and its own, and the others' own where several are compared. A checkpoint for each r (`{r}`
-    in it): the paper's, and those then for all.
+    in it): the paper's, and those then for all. An exported file, a preset, and a checkpoint that has an r for each
+    layer: None, what they merge by themselves.
+
+    Args:
+        methods: To score.
+        known: Their configurations.
+        preset: Whether a preset says what is merged.
 
     Raises:
-        ValueError: A checkpoint has an r for each layer.
+        ValueError: One of several checkpoints has an r for each layer.
     """
     each = {method.name for method in methods if "{r}" in method.checkpoint}
-    start = set(R_VALUES) if each else {0}
-    own = set()
+    start: set[int] = set(R_VALUES) if each else {0}
+    own = {config.tome_r for (name, _), config in known.items() if name not in each and isinstance(config.tome_r, int)}
+    chosen: dict[str, list[int | None]] = {method.name: [*sorted(start | own)] for method in methods}
     for (name, checkpoint), config in known.items():
-        if name not in each:
-            if not isinstance(config.tome_r, int):
+        if name in each:
+            chosen[name] = [*sorted(start)]
+        elif preset or is_onnx_file(checkpoint):
+            chosen[name] = [None]
+        elif isinstance(config.tome_r, list):
+            if len(methods) > 1:
                 raise ValueError(f"{name}, {checkpoint} has an r for each layer: give the r to score with --r")
-            own.add(config.tome_r)
-    return {method.name: sorted(start if method.name in each else start | own) for method in methods}
+            chosen[name] = [*sorted(start), None]
+    return chosen
+
+
+def check_r_can_be_set(known: Configs) -> None:
+    """Raise a ValueError for an exported file, whose merging is part of it."""
+    for name, checkpoint in known:
+        if is_onnx_file(checkpoint):
+            raise ValueError(f"{name}, {checkpoint} merges as it was exported: leave --r and --compare out")
 
 
 def check_classes(known: Mapping[tuple[str, str], FastASTConfig], own: Sequence[str]) -> None:
     """Raise a ValueError for a checkpoint whose classes are not those of the corpus."""
     for (_, checkpoint), config in known.items():
         check_label_names([config.id2label[index] for index in range(config.num_labels)], own, checkpoint)
+
+
+def _config(checkpoint: str) -> FastASTConfig:
+    if is_onnx_file(checkpoint):
+        return OnnxModel(checkpoint).config
+    config = FastASTConfig.from_pretrained(checkpoint)
+    FastASTFeatureExtractor.from_pretrained(checkpoint)
+    return config
 
 
 @contextmanager

@@ -72,7 +72,7 @@ def _draw(axes: Axes, rows: Sequence[SweepRow]) -> None:
             color=f"C{index}",
             marker=MARKERS[index % len(MARKERS)],
             markersize=5,
-            linestyle=LINES[schedule],
+            linestyle=LINES.get(schedule, "-."),
             errorevery=max(1, len(points) - 1),  # at the lowest and the highest r
             elinewidth=0.9,
             label=f"{method}, {schedule}" if several else method,

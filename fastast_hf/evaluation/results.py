@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,12 @@ from ..training.results import write_json
 from .plots import plot_scores
 from .rows import SweepRow
 from .tables import explanation, markdown_table, score_tables, what_was_scored
+
+
+def can_be_timed(rows: Sequence[SweepRow], circumstances: Mapping[str, Any]) -> bool:
+    """Whether [`with_speed`] times what was scored: float32 checkpoints, with one r for all layers."""
+    plain = circumstances["dtype"] == "float32" and circumstances["preset"] == "exact"
+    return plain and all(row.schedule != "per layer" for row in rows)
 
 
 def with_speed(

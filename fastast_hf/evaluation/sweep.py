@@ -8,28 +8,28 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
-from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
-from ..corpora import Corpus, is_multi_label, label_names, with_label_order
-from ..loading.checkpoint import front_end_of, load_classifier
-from ..loading.saved_weights import weights_digest
+from ..corpora import Corpus, is_multi_label, label_names
 from ..merging.complexity import Complexity, complexity
-from ..metrics import UNREADABLE
-from ..model.feature_extraction_fastast import FastASTFeatureExtractor
-from ..model.modeling_fastast import FastASTForAudioClassification
+from ..model.configuration_fastast import FastASTConfig
 from ..model.token_merging import merges_per_layer
-from ..tagging.pooling import pool_of, pooled_logits
-from ..training.inputs.batches import ClipDataset, collate
+from ..onnx.runtime import is_onnx_file
+from ..tagging.pooling import pool_of
+from ..tagging.score_settings import score_settings
+from ..tagging.tagger import Tagger
+from .predictions import Predictions, predict
+
+# Of what scores depend on, what logits at a given r do.
+STAMPED = ("weights", "dtype", "native_length", "preset", "config", "front_end")
 
 
 @dataclass(frozen=True)
@@ -45,17 +45,18 @@ class Method:
     name: str
     checkpoint: str
 
-    def folder(self, r: int, schedule: str, fold: int | None) -> str:
+    def folder(self, r: int | None, schedule: str, fold: int | None) -> str:
         """The checkpoint for one cell of the table."""
         place = self.checkpoint.replace("{r}", str(r)).replace("{schedule}", schedule)
         per_fold = Path(place) / f"fold-{fold}"
         return str(per_fold) if fold is not None and per_fold.is_dir() else place
 
 
-Planned = tuple[Method, str, int]  # a cell of the table: method, schedule, r
+# A cell of the table: method, schedule, and r, which is None for what the model or a preset merges by itself.
+Planned = tuple[Method, str, int | None]
 
 
-def planned(methods: Sequence[tuple[Method, Sequence[int]]], schedules: Sequence[str]) -> list[Planned]:
+def planned(methods: Sequence[tuple[Method, Sequence[int | None]]], schedules: Sequence[str]) -> list[Planned]:
     """The cells to score: each method at its r in every schedule, and once at r = 0, where schedules agree."""
     return [
         (method, schedule, r)
@@ -67,19 +68,19 @@ def planned(methods: Sequence[tuple[Method, Sequence[int]]], schedules: Sequence
 
 
 @dataclass(frozen=True)
-class Predictions:
-    """Logits and targets (N, classes) of the clips of a split, and how many clips could not be read."""
-
-    logits: np.ndarray
-    targets: np.ndarray
-    unreadable: int
-
-
-@dataclass(frozen=True)
 class Cell:
     """A method at one r and schedule: what it predicted for the clips of all folds together, and what it costs.
 
-    `weights` are the digests of its checkpoints' weights, one for each fold that has its own.
+    Attributes:
+        method: Whose checkpoints were scored.
+        schedule: How merges are spread; `"per layer"` where each layer has a number of its own.
+        tome_r: Tokens merged in every layer, on average over the layers.
+        predictions: Of all folds together.
+        cost: At the model's full length.
+        softmax: Whether scores are made by softmax; else by sigmoid.
+        config: Of the first fold's model.
+        clips: The clips of each fold that were scored, by their places in the split.
+        weights: The digests of its checkpoints' weights, one for each fold that has its own; none of an exported file.
     """
 
     method: Method
@@ -88,6 +89,8 @@ class Cell:
     predictions: Predictions
     cost: Complexity
     softmax: bool
+    config: FastASTConfig
+    clips: Mapping[int | None, np.ndarray] = field(default_factory=dict)
     weights: tuple[str, ...] = ()
 
 
@@ -97,25 +100,32 @@ class Sweep:
 
     Args:
         corpora: The corpus for each fold, by fold; `{None: corpus}` of a corpus without.
-        methods: Whose checkpoints to score, each with the r to score them at.
+        methods: Whose checkpoints to score, each with the r to score them at; None for what they merge by themselves.
         folder: For predictions and results.
         split: Of the corpus.
         batch_size: Clips at once.
-        device: `"cpu"`, `"cuda"` …
-        workers: Processes that decode.
-        pool: How the windows of clips longer than a model's input are scored together, as of [`pooled`]; None for
-            the checkpoint's own.
+        device: `"cpu"`, `"cuda"` …; None for a GPU where there is one.
+        dtype: As [`Tagger`] takes it.
+        preset: As [`Tagger`] takes it.
+        workers: Threads that read clips; None for one for each core.
+        pool: How the windows of clips longer than a model's input are scored together, as of [`pooled`]; None for the
+            checkpoint's own.
     """
 
     corpora: dict[int | None, Corpus]
-    methods: Sequence[tuple[Method, Sequence[int]]]
+    methods: Sequence[tuple[Method, Sequence[int | None]]]
     folder: Path
     split: str = "test"
     batch_size: int = 16
-    device: str = "cpu"
-    workers: int = 0
+    device: str | None = None
+    dtype: str | None = None
+    preset: str = "exact"
+    workers: int | None = None
     pool: str | None = None
-    _configs: dict[str, Any] = field(default_factory=dict, repr=False)
+    circumstances: dict[str, Any] = field(default_factory=dict)  # what it was computed with, once it is
+    _configs: dict[str, FastASTConfig] = field(default_factory=dict, repr=False)
+    _merging: dict[str, tuple[int, str, list[int]]] = field(default_factory=dict, repr=False)
+    _activations: dict[str, str] = field(default_factory=dict, repr=False)
     _weights: dict[str, str] = field(default_factory=dict, repr=False)
 
     def cells(self, schedules: Sequence[str]) -> list[Cell]:
@@ -139,12 +149,25 @@ class Sweep:
             parts[index] = self._predictions(*loaded[1:], *place)
         folds, made = len(self.corpora), []
         for n, (method, schedule, r) in enumerate(cells):
-            checkpoints = [checkpoint for checkpoint, *_ in tasks[n * folds : (n + 1) * folds]]
+            own = range(n * folds, (n + 1) * folds)
+            checkpoints = [tasks[index][0] for index in own]
             config = self._configs[checkpoints[0]]
-            joined = _joined([parts[n * folds + fold] for fold in range(folds)])
-            softmax = config.problem_type != "multi_label_classification"
-            weights = tuple(dict.fromkeys(self._weights[checkpoint] for checkpoint in checkpoints))
-            made.append(Cell(method, schedule, r, joined, complexity(config, r, schedule), softmax, weights))
+            shown, spread, merges = self._merging[checkpoints[0]]
+            if r is not None:
+                shown, spread, merges = r, schedule, merges_per_layer(r, config.num_hidden_layers, schedule)
+            made.append(
+                Cell(
+                    method,
+                    spread,
+                    shown,
+                    _joined([parts[index] for index in own]),
+                    complexity(config, merges),
+                    self._activations[checkpoints[0]] != "sigmoid",
+                    config,
+                    {tasks[index][1]: parts[index].clips for index in own},
+                    tuple(dict.fromkeys(self._weights[one] for one in checkpoints if one in self._weights)),
+                )
+            )
         return made
 
     @property
@@ -157,40 +180,42 @@ class Sweep:
         """The corpus' classes."""
         return label_names(next(iter(self.corpora.values())))
 
-    @property
-    def attention(self) -> str | None:
-        """Attention implementation that was scored with."""
-        return next((config._attn_implementation for config in self._configs.values()), None)
+    def _load(self, checkpoint: str) -> tuple[Tagger, str]:
+        """A checkpoint, and a stamp that changes with its weights, front end and all else that logits depend on."""
+        tagger = Tagger(
+            checkpoint, batch_size=self.batch_size, device=self.device, dtype=self.dtype, preset=self.preset
+        )
+        config, exported = tagger.model.config, is_onnx_file(checkpoint)
+        self._configs[checkpoint], self._activations[checkpoint] = config, tagger.activation
+        merges = tagger.merges()
+        schedule = "per layer" if isinstance(config.tome_r, list) else tagger.schedule
+        self._merging[checkpoint] = round(sum(merges) / len(merges)), schedule, merges
+        settings = score_settings(tagger, checkpoint)
+        if not exported:
+            self._weights[checkpoint] = settings["weights"]
+        if not self.circumstances:
+            self.circumstances = {
+                "device": str(tagger.device),
+                "dtype": "what it was exported in" if exported else tagger.dtype_name,
+                "preset": tagger.preset,
+                "attention": None if exported else config._attn_implementation,
+            }
+        stamp = {name: settings[name] for name in STAMPED}
+        return tagger, json.dumps(stamp, sort_keys=True)
 
-    def _load(self, checkpoint: str) -> tuple[FastASTForAudioClassification, FastASTFeatureExtractor, str]:
-        """Model, front end, and a stamp that changes with either."""
-        model = load_classifier(checkpoint).to(self.device).eval()
-        extractor = front_end_of(model.config, checkpoint)
-        self._configs[checkpoint] = model.config
-        self._weights[checkpoint] = weights_digest(model.state_dict().values())
-        parts = (self._weights[checkpoint], extractor.to_json_string(), model.config.to_json_string())
-        return model, extractor, hashlib.sha256("".join(parts).encode()).hexdigest()
-
-    def _predictions(
-        self,
-        model: FastASTForAudioClassification,
-        extractor: FastASTFeatureExtractor,
-        stamp: str,
-        fold: int | None,
-        r: int,
-        schedule: str,
-    ) -> Predictions:
+    def _predictions(self, tagger: Tagger, stamp: str, fold: int | None, r: int | None, schedule: str) -> Predictions:
         """Of one checkpoint on one fold, from the file where they are kept, or computed and kept."""
-        pool = self.pool or pool_of(model.config)
-        key = json.dumps([stamp, fold, r, schedule if r else "", self.split, self._stamp_of_clips(fold), pool])
+        pool = self.pool or pool_of(tagger.model.config)
+        merging = [r, schedule if r else ""] if r is not None else tagger.merges()
+        key = json.dumps([stamp, fold, merging, self.split, self._stamp_of_clips(fold), pool])
         path = self.folder / "predictions" / f"{hashlib.sha256(key.encode()).hexdigest()[:20]}.safetensors"
         try:
             kept = load_file(path)
-            return Predictions(kept["logits"], kept["targets"], int(kept["unreadable"][0]))
+            return Predictions(kept["logits"], kept["targets"], kept["clips"], int(kept["unreadable"][0]))
         except (OSError, SafetensorError):
             pass  # not there, or not whole
-        corpus = self.corpora[fold]
-        predictions = predict(model, extractor, corpus, self.split, r, schedule, self.batch_size, self.workers, pool)
+        merges = None if r is None else merges_per_layer(r, tagger.model.config.num_hidden_layers, schedule)
+        predictions = predict(tagger, self.corpora[fold], self.split, merges, self.workers, pool)
         if predictions.unreadable:
             return predictions  # not kept: the clips may be mended
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -206,51 +231,9 @@ class Sweep:
         return hashlib.sha256(json.dumps([list(clips["id"]), list(clips[label])]).encode()).hexdigest()
 
 
-@torch.inference_mode()
-def predict(
-    model: FastASTForAudioClassification,
-    extractor: FastASTFeatureExtractor,
-    corpus: Corpus,
-    split: str = "test",
-    tome_r: int | Sequence[int] = 0,
-    schedule: str = "constant",
-    batch_size: int = 16,
-    workers: int = 0,
-    pool: str | None = None,
-) -> Predictions:
-    """Logits of a split at one r, in the model's order of labels; of longer clips, from the scores of their windows.
-
-    Raises:
-        ValueError: The model's labels are not the corpus'.
-    """
-    names = [model.config.id2label[index] for index in range(model.config.num_labels)]
-    clips = ClipDataset(
-        with_label_order(corpus, names)[split],
-        len(label_names(corpus)),
-        extractor.sampling_rate,
-        extractor.samples_of(extractor.max_length),
-    )
-    merges = merges_per_layer(tome_r, model.config.num_hidden_layers, schedule)
-    multi_label, pool = model.config.problem_type == "multi_label_classification", pool or pool_of(model.config)
-    logits, targets = [], []
-    for batch in DataLoader(clips, batch_size, num_workers=workers, collate_fn=collate):
-        readable = batch["labels"][:, 0] != UNREADABLE
-        if readable.any():
-            parts = []
-            for part in zip(*(batch[name].split(batch_size) for name in ("waveforms", "num_samples")), strict=True):
-                features, _ = extractor.spectrogram(part[0].to(model.device), part[1])
-                features = extractor.normalize(features) if extractor.do_normalize else features
-                parts.append(model(features.to(model.dtype), tome_r=merges).logits.float().cpu())
-            whole = pooled_logits(torch.cat(parts), batch["windows"].tolist(), multi_label, pool)
-            logits.append(whole[readable].numpy())
-            targets.append(batch["labels"][readable].numpy())
-    if not logits:
-        raise ValueError(f"none of the {len(clips)} clips of the {split} split can be read: check the corpus' folder")
-    joined = np.concatenate(targets)
-    return Predictions(np.concatenate(logits), joined, len(clips) - len(joined))
-
-
 def _joined(parts: Sequence[Predictions]) -> Predictions:
     """Those of all folds."""
-    logits, targets = np.concatenate([p.logits for p in parts]), np.concatenate([p.targets for p in parts])
-    return Predictions(logits, targets, sum(part.unreadable for part in parts))
+    logits, targets, clips = (
+        np.concatenate([getattr(part, name) for part in parts]) for name in ("logits", "targets", "clips")
+    )
+    return Predictions(logits, targets, clips, sum(part.unreadable for part in parts))

@@ -17,7 +17,7 @@ import numpy as np
 import soundfile
 from numpy.typing import ArrayLike, NDArray
 
-from ..audio import AudioError, load_part, name_of
+from ..audio import AudioError, load_part, load_row, name_of
 from ..errors import left_out_if_missing
 from .measures import (
     BINS,
@@ -61,7 +61,7 @@ def write_report(
         y_true: (N,) class ids, or (N, C) of 0 and 1 where clips have any number of labels.
         scores: (N, C), from 0 to 1.
         labels: Of the C classes.
-        files: (N,) what [`load_audio`] takes: paths, say.
+        files: (N,) what [`load_audio`] takes: paths, say; or rows of a corpus.
         folder: Where `report.html`, `classes.csv` and `wrong.csv` go; it is made.
         names: (N,) of the clips; None for those of their files.
         title: Of the page.
@@ -168,7 +168,7 @@ def _worst_first(figure: Any, multi_label: bool) -> float:
 def _path(source: Any) -> str:
     """Of a file; empty of samples."""
     if isinstance(source, dict):
-        source = source.get("path")
+        source = source["audio"].get("path") if "audio" in source else source.get("path")
     return os.fspath(source) if isinstance(source, (str, os.PathLike)) else ""
 
 
@@ -189,8 +189,10 @@ def _sounds(files: Sequence[Any], megabytes: float) -> list[str]:
 
 def _as_mp3(file: Any) -> str:
     """Mono at 16 kHz, as most models hear it."""
-    sound = io.BytesIO()
-    soundfile.write(sound, load_part(file, RATE, 0, round(LONGEST_SECONDS * RATE)), RATE, format="MP3")
+    sound, most = io.BytesIO(), round(LONGEST_SECONDS * RATE)
+    row = isinstance(file, dict) and "audio" in file
+    samples = load_row(file, RATE, most) if row else load_part(file, RATE, 0, most)
+    soundfile.write(sound, samples, RATE, format="MP3")
     return f"data:audio/mpeg;base64,{base64.b64encode(sound.getvalue()).decode()}"
 
 

@@ -105,6 +105,45 @@ def test_evaluate_scores_all_clips_of_a_plain_folder_and_says_what_it_left_out(
     assert "11 clips of audiofolder" in capsys.readouterr().out
 
 
+def test_evaluate_reports_on_an_exported_file_as_on_a_checkpoint(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("onnxruntime")
+    for number in range(3):
+        write_tone(tmp_path / "sounds" / "dog" / f"{number}.wav", 300 + number)
+        write_tone(tmp_path / "sounds" / "rain" / f"{number}.wav", 2000 + number)
+    exported = tmp_path / "model.onnx"
+    assert main(["export", "onnx", "--model", str(checkpoint), "--output", str(exported), "--r", "4"]) == 0
+    argv = [
+        "evaluate",
+        "audiofolder",
+        "--data",
+        str(tmp_path / "sounds"),
+        "--rounds",
+        "1",
+        "--report",
+        "--title",
+        "Tones",
+    ]
+    argv += ["--output", str(tmp_path / "out")]
+    capsys.readouterr()
+    assert main([*argv, "--model", str(exported)]) == 0
+    printed = capsys.readouterr().out
+    page = tmp_path / "out" / "tones-all-report" / "report.html"
+    assert f"report: {page}" in printed and "clips/s" not in printed
+    shown = page.read_text()
+    assert "<title>model.onnx on Tones</title>" in shown and "computed in: what it was exported in" in shown
+    assert re.search(r"r: 4 \(constant\)", shown)
+    wrong = (page.parent / "wrong.csv").read_text().splitlines()
+    assert shown.count("<audio ") == len(wrong) - 1
+    assert main([*argv, "--model", str(checkpoint), "--r", "0", "4", "--dtype", "bfloat16", "--device", "cpu"]) == 0
+    assert {place.name for place in (tmp_path / "out").glob("*-report*")} == {
+        "tones-all-report", "tones-all-bfloat16-report-r0", "tones-all-bfloat16-report-r4-constant",
+    }  # fmt: skip
+    assert main([*argv, "--model", str(exported), "--r", "4"]) == 2
+    assert "merges as it was exported: leave --r and --compare out" in capsys.readouterr().err
+
+
 def test_evaluate_compares_checkpoints_as_table_2_does(
     esc50: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -56,15 +56,18 @@ def test_by_default_one_checkpoint_is_scored_at_0_and_its_own_r_and_one_for_each
         save(f"r{r}", *CLASSES)
     a, b, plain, by_layer, each = (Method(name, str(tmp_path / name)) for name in ("a", "b", "plain", "list", "r{r}"))
 
-    def chosen(*methods: Method) -> dict[str, list[int]]:
+    def chosen(*methods: Method) -> dict[str, list[int | None]]:
         known = check_checkpoints([(method, R_VALUES) for method in methods], ["constant"], [None])
         return default_r(methods, known)
 
     assert chosen(plain) == {"plain": [0]}
     assert chosen(a, b) == {"a": [0, 3, 12], "b": [0, 3, 12]}
     assert chosen(a, each) == {"a": sorted([*R_VALUES, 12]), "r{r}": list(R_VALUES)}
+    assert chosen(by_layer) == {"list": [0, None]}
     with pytest.raises(ValueError, match="list has an r for each layer: give the r to score with --r"):
-        chosen(by_layer)
+        chosen(plain, by_layer)
+    known = check_checkpoints([(a, [0])], ["constant"], [None])
+    assert default_r([a], known, preset=True) == {"a": [None]}  # that of the preset
 
 
 def test_a_checkpoint_at_fault_is_named_with_its_method(save: Make, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from transformers import ASTConfig
 
 from fastast_hf import FastASTConfig
 from fastast_hf.evaluation.paper import PAPER_TABLE_1, PAPER_TABLE_2, R_VALUES
+from fastast_hf.evaluation.predictions import Predictions
 from fastast_hf.evaluation.results import with_speed
 from fastast_hf.evaluation.rows import (
     ACCURACY,
@@ -22,7 +23,7 @@ from fastast_hf.evaluation.rows import (
     merging_rows,
     resampled_score,
 )
-from fastast_hf.evaluation.sweep import Cell, Method, Predictions
+from fastast_hf.evaluation.sweep import Cell, Method
 from fastast_hf.merging.complexity import complexity
 
 CONFIG = FastASTConfig(
@@ -39,7 +40,8 @@ def cell(method: str, r: int, skill: float = 1.0, *, multi_label: bool = False, 
         targets = np.maximum(targets, np.roll(targets, 1, axis=1) * (np.arange(CLIPS) % 3 == 0)[:, None])
     logits = (skill * targets + generator.normal(size=targets.shape)).astype(np.float32)
     cost = complexity(CONFIG, r, schedule)
-    return Cell(Method(method, method), schedule, r, Predictions(logits, targets, 0), cost, softmax=not multi_label)
+    predictions = Predictions(logits, targets, np.arange(CLIPS), 0)
+    return Cell(Method(method, method), schedule, r, predictions, cost, softmax=not multi_label, config=CONFIG)
 
 
 def share_right(part: Cell) -> float:
@@ -92,7 +94,15 @@ def test_a_score_of_softmax_is_ranked_as_a_probability() -> None:
     scores = {
         softmax: float(
             resampled_score(
-                Cell(Method("a", "a"), "constant", 0, Predictions(logits, targets, 0), cost, softmax),
+                Cell(
+                    Method("a", "a"),
+                    "constant",
+                    0,
+                    Predictions(logits, targets, np.arange(len(logits)), 0),
+                    cost,
+                    softmax,
+                    CONFIG,
+                ),
                 MEAN_AVERAGE_PRECISION,
             )(np.ones((1, 2), dtype=np.float32))[0]
         )

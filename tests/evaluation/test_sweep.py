@@ -13,12 +13,13 @@ import pytest
 import torch
 from small_corpora import write_esc50
 
-from fastast_hf import FastASTFeatureExtractor, FastASTForAudioClassification, load_audio
+from fastast_hf import FastASTFeatureExtractor, FastASTForAudioClassification, Tagger, load_audio
 from fastast_hf.corpora import load_corpus
 from fastast_hf.evaluation import sweep as sweep_module
+from fastast_hf.evaluation.predictions import predict
 from fastast_hf.evaluation.results import write_results
 from fastast_hf.evaluation.rows import INFERENCE, TRAINED, SweepRow, merging_rows
-from fastast_hf.evaluation.sweep import Method, Sweep, predict
+from fastast_hf.evaluation.sweep import Method, Sweep
 from fastast_hf.loading.saved_weights import digest_of_folder
 from fastast_hf.merging.complexity import complexity
 
@@ -94,7 +95,7 @@ def test_a_sweep_goes_on_where_it_stopped(
     computed = []
 
     def counted(*args: Any, **kwargs: Any) -> Any:
-        computed.append(args[4:6])
+        computed.append(args)
         if len(computed) == 3:
             raise KeyboardInterrupt
         return predict(*args, **kwargs)
@@ -122,10 +123,8 @@ def test_a_sweep_goes_on_where_it_stopped(
 
 def test_unreadable_clips_are_left_out_and_counted(corpora: Any, save: Make, tmp_path: Path) -> None:
     Path(corpora[1]["test"][0]["audio"]["path"]).write_bytes(b"broken")
-    model = FastASTForAudioClassification.from_pretrained(save("one"))
-    extractor = FastASTFeatureExtractor.from_pretrained(tmp_path / "one")
-    predictions = predict(model, extractor, corpora[1])
-    assert predictions.unreadable == 1 and len(predictions.logits) == 3
+    predictions = predict(Tagger(save("one")), corpora[1])
+    assert predictions.unreadable == 1 and len(predictions.logits) == 3 and predictions.clips.tolist() == [1, 2, 3]
 
 
 def test_what_was_left_out_once_is_tried_again(corpora: Any, save: Make, tmp_path: Path) -> None:
@@ -156,7 +155,7 @@ def test_a_split_that_there_is_none_of_is_refused(corpora: Any, save: Make, tmp_
 
 def test_a_checkpoint_of_other_labels_is_refused(corpora: Any, make_fastast: Make) -> None:
     with pytest.raises(ValueError, match="dog"):
-        predict(make_fastast(), FastASTFeatureExtractor(max_length=128, num_mel_bins=48), corpora[1])
+        predict(Tagger(make_fastast()), corpora[1])
 
 
 def test_results_are_written_as_csv_json_markdown_and_picture(corpora: Any, save: Make, tmp_path: Path) -> None:

@@ -13,11 +13,11 @@ import torch
 from running_scripts import CPU, load_script
 from sounds import tone
 
-from fastast_hf import FastASTFeatureExtractor, FastASTForAudioClassification, Tagger
+from fastast_hf import Tagger
 from fastast_hf.audio import find_audio, load_audio
 from fastast_hf.cli.main import main
 from fastast_hf.corpora import load_corpus
-from fastast_hf.evaluation.sweep import predict
+from fastast_hf.evaluation.predictions import predict
 
 CLASSES = {"high": 3000.0, "low": 300.0}
 # A student of 1.02 s: 80 patches.
@@ -55,11 +55,11 @@ def check_agreement(data: Path, out: Path, capsys: pytest.CaptureFixture[str], l
     right = [best["label"] == file.parent.name for file, (best, *_) in zip(files, labels, strict=True)]
     assert trained["accuracy"] == pytest.approx(row["score"]) == pytest.approx(np.mean(right))
     assert trained["accuracy"] >= least
-    model, extractor = FastASTForAudioClassification.from_pretrained(out), FastASTFeatureExtractor.from_pretrained(out)
-    assert model.config.window_pool == pool
+    config = tagger.model.config
+    assert config.window_pool == pool
     split = load_corpus("audiofolder", data)
-    scores = torch.from_numpy(predict(model.eval(), extractor, split).logits).softmax(dim=1)
-    names = list(model.config.id2label.values())
+    scores = torch.from_numpy(predict(tagger, split).logits).softmax(dim=1)
+    names = list(config.id2label.values())
     for path, own in zip((audio["path"] for audio in split["test"]["audio"]), scores, strict=True):
         said = {entry["label"]: entry["score"] for entry in labels[files.index(Path(path))]}
         made = torch.tensor([said[name] for name in names])

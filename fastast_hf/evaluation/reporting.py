@@ -1,0 +1,66 @@
+"""A report for each row of a score table."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch.utils.data import ConcatDataset, Subset
+
+from ..corpora import Corpus, is_multi_label
+from ..reports.of_model import write_model_report
+from .sweep import Cell
+
+
+def write_reports(
+    cells: Sequence[Cell], corpora: Mapping[int | None, Corpus], split: str, stem: Path, facts: Mapping[str, Any]
+) -> list[Path]:
+    """Write a folder for each cell: beside the table, and called by it.
+
+    Args:
+        cells: Scored.
+        corpora: By fold.
+        split: That was scored.
+        stem: Of the table's files.
+        facts: That the table was written with.
+
+    Returns:
+        The pages.
+    """
+    pages = []
+    for cell in cells:
+        rows: Any = ConcatDataset([Subset(corpora[fold][split], own.tolist()) for fold, own in cell.clips.items()])
+        names = [corpora[fold][split]["id"][clip] for fold, own in cell.clips.items() for clip in own.tolist()]
+        told = {
+            "corpus": f"{facts['title']}, split {split}",
+            "r": f"{cell.tome_r} ({cell.schedule})" if cell.tome_r else "0",
+            "computed in": facts["dtype"],
+            "left out": ", ".join(f"{count} {why}" for why, count in _left_out(cell, facts).items() if count),
+        }
+        place = f"{stem.name}-report"
+        if len(cells) > 1:
+            named = f"r{cell.tome_r} {cell.schedule if cell.tome_r else ''}"
+            if len({one.method.name for one in cells}) > 1:
+                named += f" {cell.method.name}"
+            place += "-" + re.sub(r"[^a-z0-9]+", "-", named.lower()).strip("-")
+        pages.append(
+            write_model_report(
+                stem.parent / place,
+                cell.config,
+                "softmax" if cell.softmax else "sigmoid",
+                cell.predictions.logits,
+                cell.predictions.targets,
+                is_multi_label(next(iter(corpora.values()))),
+                rows,
+                names,
+                f"{facts['checkpoints'][cell.method.name]} on {facts['title']}",
+                told,
+            )
+        )
+    return pages
+
+
+def _left_out(cell: Cell, facts: Mapping[str, Any]) -> dict[str, int]:
+    return {"unreadable": cell.predictions.unreadable, "missing": facts["missing"]}
