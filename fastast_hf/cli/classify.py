@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ..tagging.processes import Processes
 from ..tagging.results_file import Appender, Output, json_line
 from ..tagging.score_settings import check_same, score_settings
+from . import events
 from .options import DTYPES, PRESETS, add_merging_options, one_or_list
 from .tables import format_table
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from ..tagging.tagger import Tagger
 
 ACTIVATIONS = ("auto", "softmax", "sigmoid")  # of fastast_hf.tagging.activation
+POOLS = ("mean", "max", "top3")  # of fastast_hf.tagging.pooling
 
 
 def add_parser(commands: Any) -> None:
@@ -42,7 +44,13 @@ def add_parser(commands: Any) -> None:
     amount.add_argument(
         "--speedup", type=float, metavar="X", help="merge as many tokens as 1/X of the arithmetic needs"
     )
-    parser.add_argument("--top-k", type=int, default=3, metavar="K", help="labels for each file (default: 3)")
+    parser.add_argument("--top-k", type=int, metavar="K", help="labels for each file (default: 3)")
+    parser.add_argument(
+        "--pool",
+        choices=POOLS,
+        help="a long recording's scores: the mean over its windows (default, unless the checkpoint says otherwise), a "
+        "label's highest, or the mean of its three highest",
+    )
     parser.add_argument(
         "--activation",
         default="auto",
@@ -75,8 +83,16 @@ def add_parser(commands: Any) -> None:
     )
     result = parser.add_mutually_exclusive_group()
     result.add_argument("--json", action="store_true", help="print one JSON object per file")
-    result.add_argument("-o", "--output", type=Path, metavar="FILE", help="write results to a .csv or .jsonl file")
+    result.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="write results to a .csv or .jsonl file; events also to .parquet, .txt (Audacity), .selections.txt "
+        "(Raven), .rttm or .vtt, or to a folder",
+    )
     parser.add_argument("--resume", action="store_true", help="go on with the file of --output: label what it lacks")
+    events.add_event_options(parser)
     parser.set_defaults(run=run)
 
 
@@ -90,6 +106,10 @@ number_or_auto.__name__ = "score"  # in argparse's "invalid score value"
 
 def run(args: argparse.Namespace) -> int:
     """Label what was given; 2 if anything in it could not be used, though the rest is still labelled."""
+    args.events = events.are_asked_for(args)
+    if args.events and (args.top_k or args.pool):
+        raise ValueError("--top-k and --pool are of labels; events are chosen by --threshold: leave them out")
+    args.top_k = 3 if args.top_k is None else args.top_k
     if args.top_k < 1:
         raise ValueError(f"--top-k is {args.top_k}: give 1 or more")
     if args.output is not None:
@@ -115,14 +135,14 @@ def run(args: argparse.Namespace) -> int:
 
 def run_to_file(args: argparse.Namespace) -> int:
     """Label what was given and is not in the output file yet, in all processes that there are."""
-    with Processes() as processes, Output(args.output) as output:
+    with Processes() as processes, Output(events.journal_of(args.output) if args.events else args.output) as output:
         files, failed = processes.of_first(partial(plan, args, output))
         if not files:
             return 2
         if args.device in (None, "cuda") and not runs_on_cpu(args):
             args.device = processes.device() or args.device
         tagger = make_tagger(args)
-        settings = score_settings(tagger, args.model)
+        settings = score_settings(tagger, args.model) | (events.settings_of(args) if args.events else {})
         check_same(processes.gather(settings))
         todo = processes.of_first(partial(begin, args, output, settings, files))
         # Every process takes the next file in turn, so that recordings of all lengths are spread evenly.
@@ -136,15 +156,19 @@ def run_to_file(args: argparse.Namespace) -> int:
                     shown = None if processes.rank == 0 else False
                     for file, result in zip(own, stream(tagger, own, args, shown), strict=True):
                         appender.add(str(file), result)
-                        if isinstance(result, Exception):
+                        if error_of(result):
                             errors.append(result)
         finally:
             print_errors(errors)
+            if args.events and processes.count == 1 and output.path.exists():
+                events.write_files(args)
         added = sum(processes.gather(len(own) - len(errors)))
         if processes.rank == 0:
             labelled, failed_files = output.merge(list(map(str, files)))
             failed += failed_files
-            print(f"{output.path}: {count(labelled, failed, labelled - added)}; {describe_merging(tagger)}")
+            if args.events:
+                events.write_files(args)  # in the order of the files
+            print(f"{args.output}: {count(labelled, failed, labelled - added)}; {describe_merging(tagger)}")
         # A launcher ends all processes once one has ended with 2, and the file is not whole before.
         failed = processes.gather(failed)[0]
     return 2 if failed else 0
@@ -153,6 +177,8 @@ def run_to_file(args: argparse.Namespace) -> int:
 def plan(args: argparse.Namespace, output: Output) -> tuple[list[Path], int]:
     """All files once, and how much of what was given can't be listed; before a model is loaded for nothing."""
     found, failed = list_files(args.paths)
+    if args.events:
+        events.plan_files(args, found)
     if found:
         output.open(args.resume)
     return list(dict.fromkeys(found)), failed
@@ -189,7 +215,10 @@ def make_tagger(args: argparse.Namespace) -> Tagger:
         preset=args.preset,
         activation=args.activation,
         threshold=args.threshold,
+        pool=args.pool,
     )
+    if args.events:
+        events.check(args, tagger)
     if args.speedup is not None:
         from ..merging.complexity import solve_tome_r
 
@@ -201,8 +230,10 @@ def make_tagger(args: argparse.Namespace) -> Tagger:
 def stream(tagger: Tagger, files: list[Path], args: argparse.Namespace, progress: bool | None = None) -> Iterator[Any]:
     """Labels or the error of each file; `-` is a sound on stdin."""
     sources = [
-        {"bytes": sys.stdin.buffer.read(), "path": "-"} if str(file) in ("-", "/dev/stdin") else file for file in files
+        {"bytes": sys.stdin.buffer, "path": "-"} if str(file) in ("-", "/dev/stdin") else file for file in files
     ]
+    if args.events:
+        return events.events_of(tagger, sources, args)
     return tagger.stream(sources, on_error="return", progress=progress, workers=args.workers)
 
 
@@ -224,10 +255,17 @@ def matching(path: str) -> list[str]:
 
 def print_errors(results: list[Any], command: str = "classify") -> int:
     """Report each recording that could not be used, a line each; how many there were."""
-    errors = [result for result in results if isinstance(result, Exception)]
+    errors = [error for error in map(error_of, results) if error]
     for error in errors:
         print(f"fastast {command}: {error}", file=sys.stderr)
     return len(errors)
+
+
+def error_of(result: Any) -> str:
+    """Why a recording could not be used, or not to its end; empty if it could."""
+    if isinstance(result, Exception):
+        return str(result)
+    return str(result.get("error", "")) if isinstance(result, dict) else ""
 
 
 def print_results(
@@ -245,20 +283,29 @@ def print_results(
         return failed
     counts = count(len(results) - errors, failed)
     if table:
-        rows = [
-            [str(file), *(f"{label['label']} {label['score']:.3f}" for label in result)]
-            for file, result in zip(files, results, strict=False)
-            if isinstance(result, list)
-        ]
-        if rows:
-            most = max(map(len, rows))  # with a threshold, not all have as many
-            places = ["1st", "2nd", "3rd", *(f"{k}th" for k in range(4, most))]
-            rows = [row + [""] * (most - len(row)) for row in rows]
-            print(format_table(["file", *places[: most - 1]], rows) + "\n")
-        print(f"{counts}; {describe_merging(tagger)}")
+        found = [result for result in results if isinstance(result, dict)]
+        shown = events.event_table(files, results) if found else label_table(files, results)
+        if shown:
+            print(shown + "\n")
+        heard = f"{sum(len(result['events']) for result in found)} events, " if found else ""
+        print(f"{heard}{counts}; {describe_merging(tagger)}")
     elif failed:
         print(f"fastast {command}: {counts}", file=sys.stderr)
     return failed
+
+
+def label_table(files: list[Path], results: list[Any]) -> str:
+    """A row for each labelled file; empty where there are none."""
+    rows = [
+        [str(file), *(f"{label['label']} {label['score']:.3f}" for label in result)]
+        for file, result in zip(files, results, strict=False)
+        if isinstance(result, list)
+    ]
+    if not rows:
+        return ""
+    most = max(map(len, rows))  # with a threshold, not all have as many
+    places = ["1st", "2nd", "3rd", *(f"{k}th" for k in range(4, most))]
+    return format_table(["file", *places[: most - 1]], [row + [""] * (most - len(row)) for row in rows])
 
 
 def count(labelled: int, failed: int, before: int = 0) -> str:

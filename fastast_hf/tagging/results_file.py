@@ -21,7 +21,8 @@ from .score_settings import DIGESTS
 
 FORMATS = (".csv", ".jsonl")
 
-Result = Sequence[Mapping[str, Any]] | Exception  # the labels of a file, best first, or why it has none
+# The labels of a file, best first, or why it has none; or fields of its own, with "error" where it must be done again.
+Result = Sequence[Mapping[str, Any]] | Mapping[str, Any] | Exception
 
 
 class Record(NamedTuple):
@@ -202,7 +203,7 @@ class Appender:
             self._write(json_line(name, result).encode("ascii") + b"\n")
         elif isinstance(result, Exception):
             self._write(_csv_line([name, *[""] * (2 * self._labels), str(result)]))
-        else:
+        elif not isinstance(result, Mapping):
             cells = [cell for label in result for cell in (label["label"], f"{label['score']:.6g}")]
             cells += [""] * (2 * self._labels - len(cells))  # for labels below a threshold
             self._write(_csv_line([name, *cells, ""]))
@@ -229,9 +230,9 @@ def json_line(name: str, result: Result) -> str:
         >>> json_line("dog.wav", ValueError("dog.wav: no such file; check the path"))
         '{"file": "dog.wav", "error": "dog.wav: no such file; check the path"}'
     """
-    return json.dumps(
-        {"file": name, **({"error": str(result)} if isinstance(result, Exception) else {"labels": result})}
-    )
+    if isinstance(result, Exception):
+        result = {"error": str(result)}
+    return json.dumps({"file": name, **(result if isinstance(result, Mapping) else {"labels": result})})
 
 
 def read_file(path: Path) -> tuple[bytes, list[Record]]:

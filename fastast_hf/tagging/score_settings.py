@@ -54,6 +54,7 @@ def score_settings(tagger: Tagger, model: str | None) -> dict[str, Any]:
         "dtype": tagger.dtype_name,
         "native_length": tagger.native_length,
         "preset": tagger.preset,
+        "pool": tagger.pool,
         "activation": tagger.activation,
         "threshold": None if tagger.thresholds is None else tagger.thresholds.tolist(),
         "config": digest_of_fields(config.to_diff_dict()),

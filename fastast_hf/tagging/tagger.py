@@ -24,7 +24,7 @@ from ..model.modeling_fastast import FastASTForAudioClassification
 from ..onnx.runtime import OnnxModel, is_onnx_file
 from .activation import activated, activation_of, thresholds_of
 from .int8 import to_int8
-from .pooling import pool_of, pooled
+from .pooling import POOLS, pool_of, pooled
 from .presets import INT8, PRESET_SCHEDULE, fast_dtype, merges_of_share, preset_named, resolved_dtype
 from .recordings import stream_recordings
 from .timelines.timeline import Timeline, timeline_of
@@ -42,7 +42,7 @@ class Tagger:
     """Audio files or arrays to labels with scores, as the `audio-classification` pipeline gives them.
 
     A recording longer than the model's input is cut into windows of that length, the last one ending with the
-    recording, and its scores are the mean over the windows, or what `window_pool` in the checkpoint's config says.
+    recording, and its scores are pooled over the windows: their mean, unless `pool` says otherwise.
 
     Args:
         model: Any AST or FastAST checkpoint, local or of the Hub, or a model in memory; None for the checkpoint that
@@ -69,10 +69,12 @@ class Tagger:
             as the pipeline does. Where it has none but AudioSet's 527 labels, that is sigmoid, and a line says so.
         threshold: Give the labels with this score or a higher one alone, `top_k` at most and possibly none. A list has
             one for each label, and `"auto"` takes that of the checkpoint's config (`thresholds`). None for any score.
+        pool: What makes one score of a label's scores in all windows: `"mean"`, `"max"`, or `"top3"` for the mean of
+            the three highest. None for `window_pool` of the checkpoint's config, or else the mean.
 
     Raises:
         ValueError: A checkpoint that is no AST classifier, or a wrong `tome_r`, `device`, `dtype`, `preset`,
-            `activation` or `threshold`.
+            `activation`, `threshold` or `pool`.
         TypeError: A model in memory that is no AST classifier.
         OSError: No such checkpoint.
 
@@ -96,11 +98,14 @@ class Tagger:
         preset: str = "exact",
         activation: str = "auto",
         threshold: float | str | Sequence[float] | None = None,
+        pool: str | None = None,
     ) -> None:
         if top_k is not None and top_k < 1:
             raise ValueError(f"top_k is {top_k}: ask for 1 label or more")
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}: a batch holds 1 clip or more")
+        if pool is not None and pool not in POOLS:
+            raise ValueError(f"pool is {pool!r}: choose one of {', '.join(POOLS)}")
         settings = preset_named(preset)
         exported = is_onnx_file(model)
         if exported and preset != "exact":
@@ -132,6 +137,7 @@ class Tagger:
         self.feature_extractor = feature_extractor
         self.activation = activation_of(self.model.config, activation)
         self.thresholds = thresholds_of(self.model.config, threshold)
+        self.pool = pool or pool_of(self.model.config)
         if tome_r is not None or tome_schedule is not None:
             self.model.set_tome_r(self.model.config.tome_r if tome_r is None else tome_r, tome_schedule)
         self._merged = 0.0 if tome_r is not None else settings.merged
@@ -347,18 +353,18 @@ class Tagger:
         """The best `top_k` labels of a recording, of those whose scores reach the threshold.
 
         Args:
-            scores: (windows, labels); their mean over windows is used, or the maximum where the checkpoint says so.
+            scores: (windows, labels); they are pooled over windows.
             source: The recording, for the message.
 
         Raises:
             AudioError: A score is NaN or infinite.
         """
-        mean = pooled(scores, pool_of(self.model.config))
-        if not mean.isfinite().all():
+        own = pooled(scores, self.pool)
+        if not own.isfinite().all():
             raise AudioError(f"{name_of(source)}: the model's scores are not finite; check its weights and front end")
         if self.thresholds is not None:
-            mean = mean.masked_fill(mean < self.thresholds, -torch.inf)
-        best = mean.topk(min(self.top_k or len(mean), len(mean)))
+            own = own.masked_fill(own < self.thresholds, -torch.inf)
+        best = own.topk(min(self.top_k or len(own), len(own)))
         names = self.model.config.id2label
         pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
         return [{"label": names[index], "score": score} for index, score in pairs if score > -torch.inf]

@@ -151,6 +151,18 @@ def find_events(
     yield from finder.close()
 
 
+def clock(seconds: float, digits: int = 0) -> str:
+    """Seconds as h:mm:ss.
+
+    Example:
+        >>> clock(3725.25), clock(59.999, 1)
+        ('1:02:05', '0:01:00.0')
+    """
+    units = round(seconds * 10**digits)
+    whole, part = divmod(units, 10**digits)
+    return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}" + (f".{part:0{digits}}" if digits else "")
+
+
 def _for_each(name: str, scores: float | Sequence[float], labels: int) -> np.ndarray:
     array = np.asarray(scores, dtype=np.float64)
     if array.shape not in ((), (labels,)) or not np.isfinite(array).all():

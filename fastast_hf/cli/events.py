@@ -1,0 +1,180 @@
+"""What `fastast classify` does when it is asked when something is heard: events instead of labels."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import one_line
+from ..tagging.results_file import read_file
+from ..tagging.timelines.files import FORMATS, format_of, write_events
+from .tables import format_table
+
+if TYPE_CHECKING:
+    from ..tagging.tagger import Tagger
+    from ..tagging.timelines.events import EventFinder
+
+SETTINGS = ("window", "hop", "off", "min_seconds", "merge_seconds")
+
+
+def add_event_options(parser: argparse.ArgumentParser) -> None:
+    """Add what says how recordings are cut and what an event is."""
+    group = parser.add_argument_group(
+        "when something is heard", "Any of these gives events: rows of start, end, label, score (peak) and mean."
+    )
+    group.add_argument("--events", action="store_true", help="give events, with the settings below as they are")
+    group.add_argument("--window", type=float, metavar="S", help="seconds of a window (default: the model's input)")
+    group.add_argument(
+        "--hop", type=float, metavar="S", help="seconds between starts of windows (default: the window)"
+    )
+    group.add_argument(
+        "--off", type=float, metavar="S", help="an event lasts until its score is below this (default: --threshold)"
+    )
+    group.add_argument("--min-seconds", type=float, metavar="S", help="drop shorter events (default: 0)")
+    group.add_argument(
+        "--merge-seconds", type=float, metavar="S", help="make one event of those this close (default: 0)"
+    )
+    group.add_argument(
+        "--format",
+        choices=tuple(FORMATS),
+        help="of the files when --output is a folder, one for each recording (default: csv)",
+    )
+
+
+def are_asked_for(args: argparse.Namespace) -> bool:
+    """Whether events are wanted, and not labels."""
+    endings = (".csv", ".jsonl", ".parquet")  # which labels are written with, too
+    of_events = args.output is not None and format_of(args.output) and args.output.suffix not in endings
+    return args.events or args.format or of_events or any(getattr(args, name) is not None for name in SETTINGS)
+
+
+def check(args: argparse.Namespace, tagger: Tagger) -> None:
+    """Refuse what can't be done, before a file is written.
+
+    Raises:
+        ValueError: There is such a thing.
+    """
+    finder_of(args, tagger)
+    tagger.timeline("", args.window, args.hop)
+
+
+def settings_of(args: argparse.Namespace) -> dict[str, Any]:
+    """What events depend on besides the scores, for `--resume`."""
+    return {"events": True, **{name: getattr(args, name) for name in SETTINGS}}
+
+
+def finder_of(args: argparse.Namespace, tagger: Tagger) -> EventFinder:
+    """With the thresholds of the arguments."""
+    from ..tagging.timelines.events import EventFinder
+
+    threshold = 0.5 if tagger.thresholds is None else tagger.thresholds.tolist()
+    names = tagger.model.config.id2label
+    labels = [names[index] for index in range(len(names))]
+    return EventFinder(labels, threshold, args.off, args.min_seconds or 0.0, args.merge_seconds or 0.0)
+
+
+def events_of(tagger: Tagger, sources: Sequence[Any], args: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """The events of each recording in turn; those until there of one that breaks off or is stopped, with the reason.
+
+    Raises:
+        SystemExit: Ctrl-C, once the events of the recording at hand were given.
+    """
+    from tqdm.auto import tqdm
+
+    from ..audio import AudioError
+    from ..tagging.timelines.events import clock
+
+    for source in sources:
+        name = "-" if isinstance(source, dict) else str(source)
+        finder = finder_of(args, tagger)
+        events, reached = [], 0.0
+        error: BaseException | None = None
+        try:
+            with tqdm(desc=name, unit=" s of sound", disable=None, leave=False, delay=1) as bar:
+                for moment in tagger.timeline(source, args.window, args.hop):
+                    events += finder.push(moment)
+                    reached = moment.end
+                    bar.update(round(reached) - bar.n)
+        except BaseException as raised:  # once what was found is given
+            error = raised
+        events += finder.close()
+        result: dict[str, Any] = {
+            "seconds": reached,
+            "hertz": tagger.feature_extractor.sampling_rate / 2,
+            "events": [event._asdict() for event in sorted(events, key=lambda event: event.start)],
+        }
+        if error is not None:
+            reason = one_line(error) if isinstance(error, AudioError) else f"{name}: {_reason(error)}"
+            result["error"] = f"{reason}; its events until {clock(reached)} stand" if reached else reason
+        yield result
+        if isinstance(error, KeyboardInterrupt):
+            raise SystemExit(128 + getattr(error, "number", signal.SIGINT))
+        if error is not None and not isinstance(error, (AudioError, OSError)):
+            raise error
+
+
+def _reason(error: BaseException) -> str:
+    return "stopped" if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {one_line(error)}"
+
+
+def event_table(files: Sequence[Path], results: Sequence[dict[str, Any]]) -> str:
+    """A row for each event; empty where there are none."""
+    from ..tagging.timelines.events import clock
+
+    rows = [
+        [str(file), clock(e["start"], 2), clock(e["end"], 2), e["label"], f"{e['score']:.3f}", f"{e['mean']:.3f}"]
+        for file, result in zip(files, results, strict=False)
+        for e in result["events"]
+    ]
+    return format_table(["file", "start", "end", "label", "score", "mean"], rows, "lrrlrr") if rows else ""
+
+
+# Files: what is found is kept in one of .jsonl, from which all others are made and from which --resume goes on.
+
+
+def journal_of(output: Path) -> Path:
+    """The .jsonl file beside an output file, or in an output folder; the output itself where it is such a file."""
+    kind = format_of(output)
+    if kind == "jsonl":
+        return output
+    return output / "events.jsonl" if kind is None else output.with_name(f"{output.name}.jsonl")
+
+
+def plan_files(args: argparse.Namespace, files: Sequence[Path]) -> None:
+    """Refuse an output that can't hold the events of these files.
+
+    Raises:
+        ValueError: It can't.
+    """
+    output, kind = args.output, format_of(args.output)
+    if kind is None and output.suffix and not output.is_dir():
+        endings = ", ".join(form.ending for form in FORMATS.values())
+        raise ValueError(f"{output}: events are written as {endings}: give a name with such an ending, or a folder")
+    if kind is not None and args.format:
+        raise ValueError(f"--format is of the files in a folder, and {output} is one file: leave it out")
+    if kind is not None and not FORMATS[kind].many and len(files) > 1:
+        raise ValueError(f"{output} holds the events of one recording, not of {len(files)}: give a folder")
+    if output.is_file() and not journal_of(output).exists():
+        raise ValueError(f"{output} exists, and no {journal_of(output).name} to go on from: give another file")
+
+
+def write_files(args: argparse.Namespace) -> None:
+    """Make the output of what was found so far. In a folder, a recording's file stands where its path says."""
+    output, kind = args.output, format_of(args.output)
+    results = [json.loads(record.raw) for record in read_file(journal_of(output))[1]]
+    if kind == "jsonl":
+        return
+    if kind is not None:
+        write_events(output, results, kind)
+        return
+    name = args.format or "csv"
+    for result in results:
+        if "error" in result and not result["events"]:
+            continue
+        file = Path(result["file"])
+        place = Path(*(part for part in file.parts if part not in ("..", file.anchor)))
+        write_events(output / place.with_name(place.name + FORMATS[name].ending), [result], name)
