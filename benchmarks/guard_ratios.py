@@ -17,6 +17,7 @@ from random_models import random_ast
 from fastast_hf import FastASTConfig, FastASTFeatureExtractor, FastASTForAudioClassification, Tagger
 from fastast_hf.benchmarking.candidates import candidates_for, for_length, noise_clips, stock_ast
 from fastast_hf.benchmarking.rounds import interleaved_rounds, timed
+from fastast_hf.loading.bundled import SPEECH_COMMANDS
 from fastast_hf.loading.checkpoint import load_classifier
 from fastast_hf.loading.devices import half_precision
 from fastast_hf.merging.complexity import complexity
@@ -24,7 +25,6 @@ from fastast_hf.model.token_merging import merges_per_layer
 from fastast_hf.onnx.export import export_onnx
 from fastast_hf.onnx.runtime import OnnxModel, needs
 from fastast_hf.tagging.int8 import int8_works, to_int8
-from fastast_hf.tagging.tagger import BUNDLED_CHECKPOINT
 
 CPU = torch.device("cpu")
 
@@ -44,7 +44,7 @@ def ast_base(frames: int) -> FastASTForAudioClassification:
 @cache
 def bundled() -> FastASTForAudioClassification:
     """The checkpoint that comes with the package."""
-    return load_classifier(BUNDLED_CHECKPOINT).eval()
+    return load_classifier(SPEECH_COMMANDS).eval()
 
 
 @torch.inference_mode()

@@ -33,12 +33,12 @@ from fastast_hf.benchmarking.candidates import for_length, stock_ast
 from fastast_hf.benchmarking.rounds import check_at_least, interleaved_rounds
 from fastast_hf.cli.tables import format_table
 from fastast_hf.errors import one_line
+from fastast_hf.loading.bundled import SPEECH_COMMANDS
 from fastast_hf.loading.checkpoint import load_classifier
 from fastast_hf.loading.devices import half_precision
 from fastast_hf.onnx.export import export_onnx
 from fastast_hf.onnx.runtime import OnnxModel, needs
 from fastast_hf.tagging.int8 import int8_works, to_int8
-from fastast_hf.tagging.tagger import BUNDLED_CHECKPOINT
 
 RESULTS = Path(__file__).parent / "results" / "one-clip"
 BUNDLED_R = (0, 12, 20)
@@ -190,9 +190,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error(one_line(error))
     if args.threads is not None:
         torch.set_num_threads(args.threads)
-    bundled = load_classifier(BUNDLED_CHECKPOINT).eval()
+    bundled = load_classifier(SPEECH_COMMANDS).eval()
     settings = [(base, "ast-base-random", frames, r) for frames in args.frames for r in args.r]
-    settings += [(bundled, BUNDLED_CHECKPOINT.name, bundled.config.max_length, r) for r in BUNDLED_R]
+    settings += [(bundled, SPEECH_COMMANDS.name, bundled.config.max_length, r) for r in BUNDLED_R]
     rows: list[Row] = []
     for model, name, frames, r in settings:
         own = measure(model, name, frames, r, args.schedule, args.batch_size, args.rounds, args.compile)

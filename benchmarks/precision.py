@@ -26,10 +26,11 @@ from fastast_hf.cli.tables import format_table
 from fastast_hf.errors import what_to_do
 from fastast_hf.evaluation.predictions import predict
 from fastast_hf.evaluation.sweep import Method
+from fastast_hf.loading.bundled import SPEECH_COMMANDS
 from fastast_hf.metrics.bootstrap import paired_difference_interval, resampled_accuracy
 from fastast_hf.tagging.int8 import int8_works
 from fastast_hf.tagging.presets import PRESETS
-from fastast_hf.tagging.tagger import BUNDLED_CHECKPOINT, Tagger
+from fastast_hf.tagging.tagger import Tagger
 from fastast_hf.training.results import check_fold
 
 RESULTS = Path(__file__).parent / "results" / "precision"
@@ -180,7 +181,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Score, print, and write as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_corpus_options(parser)
-    parser.add_argument("--model", default=str(BUNDLED_CHECKPOINT), metavar="ID", help="(default: the bundled one)")
+    parser.add_argument("--model", default=str(SPEECH_COMMANDS), metavar="ID", help="(default: the bundled one)")
     parser.add_argument("--split", default="test", help="train, validation or test (default: test)")
     parser.add_argument("--output", type=Path, default=RESULTS, metavar="DIR")
     args = parser.parse_args(arguments)

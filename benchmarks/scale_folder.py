@@ -27,7 +27,8 @@ from writing import circumstances
 
 from fastast_hf.audio import load_audio
 from fastast_hf.benchmarking.rounds import interleaved_rounds
-from fastast_hf.tagging.tagger import BUNDLED_CHECKPOINT, Tagger
+from fastast_hf.loading.bundled import SPEECH_COMMANDS
+from fastast_hf.tagging.tagger import Tagger
 
 WORKERS = (0, 1, 2, 4)
 RATE = 44100
@@ -66,7 +67,7 @@ def measure_folder(num_files: int, rounds: int = 1) -> dict[str, Any]:
             }
         )
     return {
-        "model": BUNDLED_CHECKPOINT.name,
+        "model": SPEECH_COMMANDS.name,
         "files": num_files,
         "distinct_files": min(num_files, DISTINCT_FILES),
         "megabytes_on_disk": size / 1e6,

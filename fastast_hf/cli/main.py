@@ -12,6 +12,7 @@ from typing import Any
 from huggingface_hub.errors import StrictDataclassError
 
 from ..errors import OneLineParser, what_to_do
+from ..loading.bundled import bundled
 from . import (
     benchmark,
     card,
@@ -21,6 +22,7 @@ from . import (
     distill,
     evaluate,
     export,
+    models,
     push,
     schedule,
     stats,
@@ -30,6 +32,7 @@ from . import (
 
 COMMANDS = (
     classify,
+    models,
     schedule,
     benchmark,
     export,
@@ -95,6 +98,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.print_help()
         return 0
     args.rest = rest
+    if getattr(args, "model", None):
+        args.model = str(bundled(args.model))
     try:
         keep_streams_clean()
         code = args.run(args)

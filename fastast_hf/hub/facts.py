@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..loading.bundled import short_name_of
 from ..loading.checkpoint import check_size
 from ..loading.saved_weights import digest_of_folder, tensor_sizes
 from ..model.configuration_fastast import FastASTConfig
 from ..model.feature_extraction_fastast import HOP_SECONDS, FastASTFeatureExtractor
-from ..tagging import BUNDLED_CHECKPOINT
 
 RESULTS = "results.json"  # of the training run
 TABLES = "results"  # the folder of what `fastast evaluate` wrote
@@ -56,7 +56,7 @@ class CardFacts:
     tables: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # of `fastast evaluate`, by file name
     parameters: int = 0  # their number
     weights: str = ""  # their digest, by which a table's rows are known to be theirs; empty where no file has one
-    bundled: bool = False  # whether it comes with the package
+    bundled: str = ""  # its short name, if it comes with the package
     recipe: str | None = None  # the name of the one that is to make the checkpoint; None for one that is there
     settings: Mapping[str, Any] = field(default_factory=dict)  # of the recipe, or of the training run
 
@@ -85,7 +85,7 @@ class CardFacts:
             tables=tables,
             parameters=sum(tensor_sizes(folder)),
             weights=check_weights(folder, {RESULTS: training} | {f"{TABLES}/{n}": t for n, t in tables.items()}),
-            bundled=repo_id is None and folder.resolve() == BUNDLED_CHECKPOINT.resolve(),
+            bundled="" if repo_id else short_name_of(folder.resolve()) or "",
             settings=training.get("settings", {}),
         )
 

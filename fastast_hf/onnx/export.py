@@ -58,9 +58,9 @@ def export_onnx(
 
     Example:
         >>> from tempfile import TemporaryDirectory
-        >>> from fastast_hf.tagging.tagger import BUNDLED_CHECKPOINT
+        >>> from fastast_hf.loading.bundled import SPEECH_COMMANDS
         >>> with TemporaryDirectory() as folder:
-        ...     export_onnx(BUNDLED_CHECKPOINT, f"{folder}/model.onnx", tome_r=8).config.tome_r
+        ...     export_onnx(SPEECH_COMMANDS, f"{folder}/model.onnx", tome_r=8).config.tome_r
         8
     """
     path = Path(path)

@@ -61,9 +61,9 @@ class OnnxModel(nn.Module):
     Example:
         >>> from tempfile import TemporaryDirectory
         >>> from fastast_hf.onnx.export import export_onnx
-        >>> from fastast_hf.tagging.tagger import BUNDLED_CHECKPOINT
+        >>> from fastast_hf.loading.bundled import SPEECH_COMMANDS
         >>> with TemporaryDirectory() as folder:
-        ...     exported = export_onnx(BUNDLED_CHECKPOINT, f"{folder}/model.onnx")
+        ...     exported = export_onnx(SPEECH_COMMANDS, f"{folder}/model.onnx")
         ...     OnnxModel(f"{folder}/model.onnx")(torch.zeros(2, 128, 128)).logits.shape
         torch.Size([2, 12])
     """

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .tagger import BUNDLED_CHECKPOINT, Tagger
+    from .tagger import Tagger
 
-__all__ = ["BUNDLED_CHECKPOINT", "Tagger"]
+__all__ = ["Tagger"]
 
 
 def __getattr__(name: str) -> Any:

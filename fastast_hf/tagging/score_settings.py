@@ -34,16 +34,16 @@ def score_settings(tagger: Tagger, model: str | None) -> dict[str, Any]:
         tagger: Made of `model`.
         model: Folder, Hub id, file of `fastast export`, or None for the bundled checkpoint.
     """
+    from ..loading.bundled import DEFAULT, bundled
     from ..loading.checkpoint import load_classifier
     from ..loading.saved_weights import weights_digest
     from ..onnx.runtime import is_onnx_file
-    from .tagger import BUNDLED_CHECKPOINT
 
     if is_onnx_file(model):
         weights = digest_of(Path(model).read_bytes())
     else:  # in another dtype, they are read once more as they are stored
         as_stored = tagger.dtype_name == "float32"
-        stored = tagger.model if as_stored else load_classifier(BUNDLED_CHECKPOINT if model is None else model)
+        stored = tagger.model if as_stored else load_classifier(bundled(model or DEFAULT))
         weights = weights_digest(stored.state_dict().values())
     config = tagger.model.config
     return {

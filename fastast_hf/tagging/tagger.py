@@ -8,7 +8,6 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from numbers import Real
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from torch import Tensor
 from transformers import ASTPreTrainedModel, BatchFeature
 
 from ..audio import AudioError, name_of, read_audio, windows
+from ..loading.bundled import DEFAULT, bundled
 from ..loading.checkpoint import front_end_of, load_classifier
 from ..loading.devices import usable_device
 from ..model.feature_extraction_fastast import FastASTFeatureExtractor, num_frames
@@ -31,7 +31,6 @@ from .timelines.timeline import Timeline, timeline_of
 
 logger = logging.getLogger(__name__)
 
-BUNDLED_CHECKPOINT = Path(__file__).parents[1] / "checkpoints" / "speech-commands-tiny"
 # At native length, clips are padded up to a whole number of these frames, whatever else is in their batch.
 BUCKET_FRAMES = 32
 
@@ -131,7 +130,7 @@ class Tagger:
             self.model = OnnxModel(model)
             feature_extractor = feature_extractor or self.model.feature_extractor
         else:
-            model = BUNDLED_CHECKPOINT if model is None else model
+            model = bundled(DEFAULT if model is None else model)
             self.model = load_classifier(model)
             feature_extractor = feature_extractor or front_end_of(self.model.config, model)
         self.feature_extractor = feature_extractor

@@ -23,12 +23,12 @@ from running_scripts import TIMEOUT, environment, free_port
 from fastast_hf import FastASTForAudioClassification, Tagger
 from fastast_hf.audio import read_audio
 from fastast_hf.cli.main import main
+from fastast_hf.loading.bundled import SPEECH_COMMANDS
 from fastast_hf.onnx.export import export_onnx
 from fastast_hf.tagging import tagger as tagging
 from fastast_hf.tagging.int8 import int8_works
 from fastast_hf.tagging.processes import Processes
 from fastast_hf.tagging.results_file import Output, read_file
-from fastast_hf.tagging.tagger import BUNDLED_CHECKPOINT
 
 SPEECH = Path(__file__).parents[1] / "data" / "speech"
 Classify = Callable[..., tuple[int, str, str]]
@@ -265,7 +265,7 @@ def with_field(name: str, field: str, value: Any) -> Callable[[Path], None]:
 
 def test_what_a_preset_merges_is_remembered_as_it_is_spread(classify: Classify, tmp_path: Path) -> None:
     checkpoint, out = tmp_path / "plain", tmp_path / "out.csv"
-    shutil.copytree(BUNDLED_CHECKPOINT, checkpoint)
+    shutil.copytree(SPEECH_COMMANDS, checkpoint)
     with_field("config.json", "tome_r", 0)(checkpoint)
     arguments = (SPEECH / "yes_rms.wav", "--model", checkpoint, "--preset", "fast", "-o", out)
     assert classify(*arguments)[0] == 0
@@ -311,7 +311,7 @@ def test_a_checkpoint_that_is_another_one_now_is_refused(
     change: Callable[[Path], None], said: str, classify: Classify, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, out = tmp_path / "mine", tmp_path / "out.csv"
-    shutil.copytree(BUNDLED_CHECKPOINT, folder)
+    shutil.copytree(SPEECH_COMMANDS, folder)
     monkeypatch.chdir(tmp_path)
     clips = [SPEECH / "yes_rms.wav", SPEECH / "down_rms.wav"]
     assert classify(clips[0], "-o", out, "--model", "mine")[0] == 0
@@ -328,10 +328,10 @@ def test_a_file_that_was_exported_again_is_refused(
 ) -> None:
     model, out = tmp_path / "m.onnx", tmp_path / "out.csv"
     monkeypatch.chdir(tmp_path)
-    export_onnx(BUNDLED_CHECKPOINT, model, tome_r=8)
+    export_onnx(SPEECH_COMMANDS, model, tome_r=8)
     assert classify(SPEECH / "yes_rms.wav", "-o", out, "--model", "m.onnx")[0] == 0
     assert classify(SPEECH / "down_rms.wav", "-o", out, "--model", model, "--resume")[0] == 0
-    export_onnx(BUNDLED_CHECKPOINT, model, tome_r=30)
+    export_onnx(SPEECH_COMMANDS, model, tome_r=30)
     code, _, errors = classify(SPEECH, "-o", out, "--model", model, "--resume")
     assert code == 2 and "begun with other weights, r 8 and not 30:" in errors
     assert len(read(out)) == 2
@@ -369,7 +369,7 @@ def test_a_process_with_a_gpu_of_its_own_leaves_it_where_the_cpu_alone_will_do(
     monkeypatch.setattr(Processes, "device", lambda self: "cuda:0")
     options = ["--dtype", "int8"]
     if what == "onnx":
-        export_onnx(BUNDLED_CHECKPOINT, tmp_path / "model.onnx")
+        export_onnx(SPEECH_COMMANDS, tmp_path / "model.onnx")
         options = ["--model", str(tmp_path / "model.onnx")]
     code = main(["classify", str(SPEECH / "yes_rms.wav"), "-o", str(tmp_path / "out.csv"), *options])
     assert (code, capsys.readouterr().err) == (0, "")

@@ -15,7 +15,7 @@ from transformers import AutoModelForAudioClassification, pipeline
 
 from fastast_hf import FastASTForAudioClassification
 from fastast_hf.cli.main import main
-from fastast_hf.tagging.tagger import BUNDLED_CHECKPOINT
+from fastast_hf.loading.bundled import SPEECH_COMMANDS
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / "tests" / "data"
@@ -38,7 +38,7 @@ def test_the_commands_publish_what_others_can_load(
     hub: LocalHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    shutil.copytree(BUNDLED_CHECKPOINT, "mine", ignore=shutil.ignore_patterns("results"))
+    shutil.copytree(SPEECH_COMMANDS, "mine", ignore=shutil.ignore_patterns("results"))
     for clip in [*(DATA / "speech").glob("*.wav"), *(DATA / "computed").glob("*.wav")]:
         folder = Path("sounds", OTHERS.get(clip.stem) or clip.stem.partition("_")[0])
         folder.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,7 @@ from huggingface_hub import ModelCard
 
 from fastast_hf.cli.main import main
 from fastast_hf.hub.card import render_card, value
-from fastast_hf.tagging.tagger import BUNDLED_CHECKPOINT
+from fastast_hf.loading.bundled import SPEECH_COMMANDS
 from fastast_hf.training.recipes import find_recipe, read_recipe
 
 CARDS = Path(__file__).parents[2] / "model_cards"
@@ -67,13 +67,13 @@ def test_what_has_no_recipe_card_is_told_so(tmp_path: Path, capsys: pytest.Captu
 
 
 def test_the_bundled_checkpoints_card_is_made_of_its_files() -> None:
-    text = (BUNDLED_CHECKPOINT / "README.md").read_text()
-    assert text == render_card(BUNDLED_CHECKPOINT)
-    assert (CARDS / BUNDLED_CHECKPOINT.name / "README.md").read_text() == text
+    text = (SPEECH_COMMANDS / "README.md").read_text()
+    assert text == render_card(SPEECH_COMMANDS)
+    assert (CARDS / SPEECH_COMMANDS.name / "README.md").read_text() == text
 
 
 def test_the_bundled_checkpoints_card_means_something_to_a_stranger() -> None:
-    text = (BUNDLED_CHECKPOINT / "README.md").read_text()
+    text = (SPEECH_COMMANDS / "README.md").read_text()
     assert "3564 clips of Speech Commands V2, and 1500 clips of synthesised words" in text
     assert "3564 clips and 2450 clips of synthesised words" in text
     assert "**Start:** the weights of the stage before" in text
@@ -84,7 +84,7 @@ def test_the_bundled_checkpoints_card_means_something_to_a_stranger() -> None:
 def test_its_load_lines_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     soundfile.write("clip.wav", np.sin(np.arange(16000, dtype=np.float32)), 16000)
-    lines = re.search(r"```python\n(.*?)```", (BUNDLED_CHECKPOINT / "README.md").read_text(), re.DOTALL)
+    lines = re.search(r"```python\n(.*?)```", (SPEECH_COMMANDS / "README.md").read_text(), re.DOTALL)
     assert lines
     names: dict[str, Any] = {}
     exec(lines[1], names)

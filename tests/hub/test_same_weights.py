@@ -17,9 +17,9 @@ from fastast_hf import FastASTForAudioClassification as Model
 from fastast_hf.cli.main import main
 from fastast_hf.hub.card import render_card
 from fastast_hf.hub.contents import teacher_files
+from fastast_hf.loading.bundled import SPEECH_COMMANDS
 from fastast_hf.loading.checkpoint import load_classifier
 from fastast_hf.loading.saved_weights import digest_of_folder, weights_digest
-from fastast_hf.tagging.tagger import BUNDLED_CHECKPOINT
 
 OF_OTHERS = "0123456789abcdef"
 
@@ -111,6 +111,6 @@ def test_a_teachers_results_are_of_its_weights(checkpoint: Path) -> None:
 
 
 def test_the_bundled_checkpoints_tables_are_of_its_weights() -> None:
-    own = digest_of_folder(BUNDLED_CHECKPOINT)
-    for file in (BUNDLED_CHECKPOINT / "results").glob("*.json"):
+    own = digest_of_folder(SPEECH_COMMANDS)
+    for file in (SPEECH_COMMANDS / "results").glob("*.json"):
         assert all(row["weights"] == [own] for row in json.loads(file.read_text())["rows"])

@@ -14,8 +14,8 @@ from transformers import AttentionInterface
 from transformers.integrations import flex_attention as flex_integration
 
 from fastast_hf import FastASTFeatureExtractor, FastASTForAudioClassification, load_audio
+from fastast_hf.loading.bundled import SPEECH_COMMANDS
 from fastast_hf.model.token_merging import attention_bias
-from fastast_hf.tagging.tagger import BUNDLED_CHECKPOINT
 
 Make = Callable[..., Any]
 IMPLEMENTATIONS = ["sdpa", "sdpa_folded", "flex_attention"]
@@ -153,11 +153,11 @@ def test_the_bundled_checkpoint_gives_the_same_scores_but_for_near_ties(r: int) 
     """Where two candidates are alike to within rounding, an implementation may merge the other one."""
     clips = sorted((Path(__file__).parents[1] / "data" / "speech").glob("*.wav"))
     samples = [load_audio(clip, 16000) for clip in clips]
-    extractor = FastASTFeatureExtractor.from_pretrained(BUNDLED_CHECKPOINT)
+    extractor = FastASTFeatureExtractor.from_pretrained(SPEECH_COMMANDS)
     inputs = extractor(samples, sampling_rate=16000, return_tensors="pt").input_values
     logits = {}
     for implementation in ("eager", "sdpa", "sdpa_folded"):
-        model = FastASTForAudioClassification.from_pretrained(BUNDLED_CHECKPOINT, attn_implementation=implementation)
+        model = FastASTForAudioClassification.from_pretrained(SPEECH_COMMANDS, attn_implementation=implementation)
         with torch.no_grad():
             logits[implementation] = model.eval().float()(inputs, tome_r=r).logits
     for implementation in ("sdpa", "sdpa_folded"):

@@ -15,9 +15,9 @@ import torch
 from full_disk import room_for
 
 from fastast_hf import FastASTFeatureExtractor, FastASTForAudioClassification, Tagger, load_audio
+from fastast_hf.loading.bundled import SPEECH_COMMANDS
 from fastast_hf.onnx.export import export_onnx
 from fastast_hf.onnx.runtime import CONFIG_KEY, FEATURE_EXTRACTOR_KEY
-from fastast_hf.tagging.tagger import BUNDLED_CHECKPOINT
 
 Make = Callable[..., Any]
 SPEECH = sorted((Path(__file__).parents[1] / "data" / "speech").iterdir())
@@ -125,7 +125,7 @@ def test_the_file_says_what_labels_and_front_end_are_and_nothing_of_places(tmp_p
 
 def test_int8_keeps_the_labels_of_the_bundled_clips(tmp_path: Path) -> None:
     path, whole = tmp_path / "model.onnx", tmp_path / "float32.onnx"
-    tagger = Tagger(BUNDLED_CHECKPOINT, device="cpu")
+    tagger = Tagger(SPEECH_COMMANDS, device="cpu")
     clips = tagger.features([load_audio(file) for file in SPEECH]).input_values
     export_onnx(tagger.model, path, int8=True)
     export_onnx(tagger.model, whole)

@@ -17,9 +17,9 @@ from transformers import ASTFeatureExtractor, ASTForAudioClassification, pipelin
 
 from fastast_hf import AudioError, FastASTFeatureExtractor, Tagger, load_audio
 from fastast_hf.audio import read_audio
+from fastast_hf.loading.bundled import SPEECH_COMMANDS
 from fastast_hf.tagging import tagger as tagging
 from fastast_hf.tagging.recordings import READ_AHEAD_BATCHES
-from fastast_hf.tagging.tagger import BUNDLED_CHECKPOINT
 
 Make = Callable[..., Any]
 DATA = Path(__file__).parents[1] / "data"
@@ -142,7 +142,7 @@ def test_one_recording_gives_its_labels_and_a_list_gives_a_list(bundled: Tagger)
 
 
 def test_same_as_the_pipeline_on_the_bundled_checkpoint(bundled: Tagger) -> None:
-    reference = pipeline("audio-classification", model=str(BUNDLED_CHECKPOINT), device="cpu")
+    reference = pipeline("audio-classification", model=str(SPEECH_COMMANDS), device="cpu")
     for file, got in zip(FILES[::4], bundled(FILES[::4]), strict=True):
         assert_same(got, reference({"raw": load_audio(file), "sampling_rate": 16000}, top_k=None))
 

@@ -11,6 +11,7 @@ from transformers.models.audio_spectrogram_transformer.modeling_audio_spectrogra
 from ...corpora import Corpus, StreamingCorpus, is_multi_label, label_names, with_label_order
 from ...corpora.statistics import corpus_statistics
 from ...errors import refuse_contradictions, weights_readable
+from ...loading.bundled import bundled
 from ...loading.checkpoint import check_size, check_weights
 from ...model.configuration_fastast import FastASTConfig
 from ...model.feature_extraction_fastast import FastASTFeatureExtractor
@@ -55,6 +56,7 @@ class ModelArguments:
     mel_bins: int | None = field(default=None, metadata={"help": "mel bands of a new model (default: 128)"})
 
     def __post_init__(self) -> None:
+        self.model = None if self.model is None else str(bundled(self.model))
         # Empty where it was not given: sizes ask for a new model as well.
         if self.model == "none" or (self.model == "" and any(getattr(self, size) is not None for size in _SIZES)):
             self.model = None
