@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from numbers import Integral
 from typing import Any
 
@@ -42,19 +41,16 @@ def array_to_mono(array: Any, name: str) -> np.ndarray:
     return array if array.ndim == 1 else average(array if array.shape[0] >= array.shape[1] else array.T)
 
 
-def blocks_to_mono(blocks: Iterable[Any], name: str) -> Iterator[np.ndarray]:
-    """Samples (n,) of each block (n,) or (n, channels): a short block does not tell which axis is the longer one.
+def block_to_mono(block: Any, name: str) -> np.ndarray:
+    """Samples (n,) of a block (n,) or (n, channels): a short block does not tell which axis is the longer one.
 
     Raises:
-        AudioError: A block is of no shape or type that can be read.
+        AudioError: It is of no shape or type that can be read.
     """
-    for block in blocks:
-        array = _scaled(block, name)
-        if array.ndim == 2 and array.shape[1] > MOST_CHANNELS:
-            raise AudioError(
-                f"{name}: a block of {array.shape[1]} channels; give blocks of shape (n,) or (n, channels)"
-            )
-        yield array if array.ndim == 1 else average(array)
+    array = _scaled(block, name)
+    if array.ndim == 2 and array.shape[1] > MOST_CHANNELS:
+        raise AudioError(f"{name}: a block of {array.shape[1]} channels; give blocks of shape (n,) or (n, channels)")
+    return array if array.ndim == 1 else average(array)
 
 
 def average(samples: np.ndarray) -> np.ndarray:

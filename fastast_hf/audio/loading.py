@@ -9,18 +9,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, BinaryIO
 
 import numpy as np
-import soxr
 
 from ..errors import one_line
-from .arrays import array_and_rate, array_to_mono, blocks_to_mono, check_sampling_rate
+from .arrays import array_and_rate, array_to_mono, block_to_mono, check_sampling_rate
 from .decoding import decode
 from .errors import AudioError, name_of
-
-MIN_SECONDS = 0.025  # one window of the log-mel front end: with less there is no frame to look at
+from .incoming import Incoming
 
 RUN_IN = 0.1  # seconds that the resampler gets to hear before the part that is wanted
-
-MAX_AMPLITUDE = 1e15  # where samples should be in [-1, 1]; the power spectrum of larger ones is infinite in float32
 
 Source = str | os.PathLike[str] | bytes | BinaryIO | dict[str, Any] | tuple[Any, int]
 
@@ -161,11 +157,9 @@ def read_audio(source: Source, sampling_rate: int = 16000, start: int = 0) -> It
     """
     name = name_of(source)
     rate, blocks, first, _ = _opened(source, sampling_rate, start)
-    blocks = _checked(blocks, rate, name, first)
     skipped = first * sampling_rate // rate
-    if rate != sampling_rate:
-        blocks = _checked(_resampled(blocks, rate, sampling_rate), sampling_rate, name, skipped)
-    for block in blocks:
+    incoming = Incoming(rate, sampling_rate, name, first)
+    for block in incoming.pushed(blocks):
         if skipped + len(block) > start:
             yield block[max(0, start - skipped) :]
         skipped += len(block)
@@ -191,72 +185,10 @@ def _opened(source: Source, sampling_rate: int, start: int = 0) -> tuple[int, It
     else:
         array, rate = array_and_rate(source, name)
         if isinstance(array, Iterator):
-            opened = rate, blocks_to_mono(array, name), 0, None
+            opened = rate, (block_to_mono(block, name) for block in array), 0, None
         else:
             samples = array_to_mono(array, name)
             opened = rate, [samples], 0, len(samples)
     for own in (sampling_rate, opened[0]):
         check_sampling_rate(own, name)
     return opened
-
-
-def windows(blocks: Iterable[np.ndarray], length: int, hop: int | None = None) -> Iterator[tuple[int, np.ndarray]]:
-    """Stretches of a recording of one length, one every `hop` samples; the last one ends where the recording does.
-
-    They begin at 0, `hop`, 2 `hop` and so on, as long as they lie within the recording. If the last of them does not
-    end with it, one more does. So all sound is in a window, and no window is filled up.
-
-    Args:
-        blocks: The recording, as [`read_audio`] gives it. Windows do not depend on the lengths of blocks.
-        length: Samples of a window. A shorter recording is one window.
-        hop: Samples from one window's start to the next, 1 to `length`; None for `length`.
-
-    Yields:
-        The first sample's place in the recording, and the samples (n,).
-
-    Example:
-        >>> [(start, window.tolist()) for start, window in windows([np.arange(3), np.arange(3, 6)], 3, 2)]
-        [(0, [0, 1, 2]), (2, [2, 3, 4]), (3, [3, 4, 5])]
-    """
-    hop = hop or length
-    start = count = 0  # of the next window, and samples so far
-    parts: list[np.ndarray] = []  # the last of them: what windows to come may need
-    for block in blocks:
-        parts.append(block)
-        count += len(block)
-        if start + length > count:
-            continue
-        samples = np.concatenate(parts)
-        first = count - len(samples)
-        while start + length <= count:
-            yield start, samples[start - first : start - first + length]
-            start += hop
-        parts = [samples[-length:]]
-    if not start or start - hop + length < count:
-        yield max(0, count - length), np.concatenate(parts)[-length:]
-
-
-def _resampled(blocks: Iterable[np.ndarray], rate: int, wanted: int) -> Iterator[np.ndarray]:
-    stream = soxr.ResampleStream(rate, wanted, 1, dtype="float32", quality="HQ")
-    for block in blocks:
-        yield stream.resample_chunk(block)
-    yield stream.resample_chunk(np.zeros(0, np.float32), last=True)
-
-
-def _checked(blocks: Iterable[np.ndarray], rate: int, name: str, count: int) -> Iterator[np.ndarray]:
-    """The blocks, refused where no model could look at them; `count` samples were skipped before them."""
-    for block in blocks:
-        usable = np.abs(block) < MAX_AMPLITUDE
-        if not usable.all():
-            first = int(usable.argmin())
-            where = f"a sample is {block[first]:g}, at {(count + first) / rate:.2f} s"
-            raise AudioError(f"{name}: {where}; export the clip again, with samples in [-1, 1]")
-        count += len(block)
-        yield block
-    wanted = int(MIN_SECONDS * rate)
-    if not count:
-        raise AudioError(f"{name}: zero samples; give a clip with sound in it")
-    if count < wanted:
-        raise AudioError(
-            f"{name}: too short, {count} samples at {rate} Hz; give at least {wanted} ({1000 * MIN_SECONDS:.0f} ms)"
-        )
