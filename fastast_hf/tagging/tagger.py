@@ -24,6 +24,7 @@ from ..model.modeling_fastast import FastASTForAudioClassification
 from ..onnx.runtime import OnnxModel, is_onnx_file
 from .activation import activated, activation_of, thresholds_of
 from .int8 import to_int8
+from .live import LiveStream
 from .pooling import POOLS, pool_of, pooled
 from .presets import INT8, PRESET_SCHEDULE, fast_dtype, merges_of_share, preset_named, resolved_dtype
 from .recordings import stream_recordings
@@ -328,6 +329,39 @@ class Tagger:
             ([0.5, 1.0, 1.5, 2.0, 2.5], (5, 12))
         """
         return timeline_of(self, source, window, hop)
+
+    def listen(
+        self,
+        blocks: Iterable[Any] | None,
+        rate: int,
+        window: float | None = None,
+        hop: float | None = None,
+        skip: bool = False,
+    ) -> LiveStream:
+        """The scores of sound while it comes in: iterate over what is returned, or push blocks to it.
+
+        Args:
+            blocks: Samples (n,) or (n, channels), n being any number; None to push them.
+            rate: Their rate in Hz.
+            window: As of [`timeline`].
+            hop: As of [`timeline`]; None for 0.5 s, or for a shorter window.
+            skip: Draw blocks in a thread as they come, as from a microphone. What there is no time for is skipped and
+                counted (`skipped`). Otherwise the next block is drawn when the last one's scores were taken.
+
+        Raises:
+            ValueError: A wrong `window`, `hop` or `rate`.
+
+        Example:
+            >>> blocks = (np.sin(np.arange(k, k + 4000) / 6) for k in range(0, 32000, 4000))
+            >>> [moment.time for moment in Tagger().listen(blocks, 16000, window=1, hop=0.5)]
+            [0.5, 1.0, 1.5]
+        """
+        return LiveStream(self, blocks, rate, window, hop, skip)
+
+    def label_names(self) -> list[str]:
+        """Names of the labels, in the order of scores."""
+        names = self.model.config.id2label
+        return [names[index] for index in range(self.model.config.num_labels)]
 
     def _run(
         self,

@@ -106,8 +106,10 @@ class EventFinder:
         # No later moment begins before this one ends.
         return ended + self._take(~self._active & (moment.end - self._end > self._merge))
 
-    def close(self) -> list[Event]:
-        """The events that were not over yet."""
+    def close(self, end: float | None = None) -> list[Event]:
+        """The events that were not over yet; those under way last until `end`, in seconds, where it is given."""
+        if end is not None:
+            self._end[self._active] = end
         return self._take(np.ones(len(self._labels), bool))
 
     def _take(self, which: np.ndarray) -> list[Event]:

@@ -98,6 +98,40 @@ class Timeline:
         return pd.DataFrame(self.scores, index=pd.Index(self.times, name="time"), columns=self.labels)
 
 
+class WindowScorer:
+    """Makes moments of a recording's windows, given in batches from front to back.
+
+    Args:
+        tagger: The model.
+        hop: Samples from one window's start to the next.
+        name: Of the recording, for messages.
+    """
+
+    def __init__(self, tagger: Tagger, hop: int, name: str) -> None:
+        self._tagger, self._name, self._rate = tagger, name, tagger.feature_extractor.sampling_rate
+        self._half_hop = hop / 2 / self._rate
+        self._shared = SharedFrames(tagger.feature_extractor, tagger.device)
+        self._end = 0.0  # of the last stretch
+
+    def __call__(self, windows: Sequence[tuple[int, np.ndarray]]) -> list[Moment]:
+        """The moment of each window (place of its first sample, samples).
+
+        Raises:
+            AudioError: A score is NaN or infinite.
+            MemoryError: The batch does not fit into the device's memory.
+        """
+        scores = self._tagger.scores_of_frames(self._shared.of(windows)).numpy()
+        if not np.isfinite(scores).all():
+            raise AudioError(f"{self._name}: the model's scores are not finite; check its weights and front end")
+        moments = []
+        for (start, samples), row in zip(windows, scores, strict=True):
+            middle = (start + len(samples) / 2) / self._rate
+            begin = max(self._end, start / self._rate)  # later where windows were left out between
+            self._end = middle + self._half_hop
+            moments.append(Moment(middle, begin, self._end, row))
+        return moments
+
+
 class _Scoring:
     """The moments of a recording, computed anew each time they are iterated over."""
 
@@ -105,22 +139,18 @@ class _Scoring:
         self._tagger, self._source, self._length, self._hop = tagger, source, length, hop
 
     def __iter__(self) -> Iterator[Moment]:
-        tagger, hop = self._tagger, self._hop
+        tagger = self._tagger
         rate = tagger.feature_extractor.sampling_rate
-        shared = SharedFrames(tagger.feature_extractor, tagger.device)
+        score = WindowScorer(tagger, self._hop, name_of(self._source))
         last: Moment | None = None
         try:
-            for batch in _batches(windows(read_audio(self._source, rate), self._length, hop), tagger.batch_size):
-                scores = tagger.scores_of_frames(shared.of(batch)).numpy()
-                if not np.isfinite(scores).all():
-                    name = name_of(self._source)
-                    raise AudioError(f"{name}: the model's scores are not finite; check its weights and front end")
-                for (start, samples), row in zip(batch, scores, strict=True):
+            for batch in batches(windows(read_audio(self._source, rate), self._length, self._hop), tagger.batch_size):
+                for moment in score(batch):
                     if last is not None:
                         yield last
-                    middle = (start + len(samples) / 2) / rate
-                    last = Moment(middle, last.end if last else 0.0, middle + hop / 2 / rate, row)
-                    end = (start + len(samples)) / rate
+                    last = moment
+                start, samples = batch[-1]
+                end = (start + len(samples)) / rate
         except AudioError:
             if last is not None:
                 yield last
@@ -131,6 +161,15 @@ class _Scoring:
 
 def timeline_of(tagger: Tagger, source: Any, window: float | None = None, hop: float | None = None) -> Timeline:
     """The timeline of a recording; see [`Tagger.timeline`]."""
+    return Timeline(tagger.label_names(), _Scoring(tagger, source, *samples_of(tagger, window, hop)))
+
+
+def samples_of(tagger: Tagger, window: float | None, hop: float | None) -> tuple[int, int]:
+    """Samples of a window and of a hop, given in seconds; None for the model's input, and for the window.
+
+    Raises:
+        ValueError: They can't be.
+    """
     extractor = tagger.feature_extractor
     rate, longest = extractor.sampling_rate, extractor.samples_of(extractor.max_length)
     length = longest if window is None else round(window * rate)
@@ -143,12 +182,10 @@ def timeline_of(tagger: Tagger, source: Any, window: float | None = None, hop: f
             f"hop is {hop:g} s: give more than 0 and at most the window's {length / rate:g} s, so that no sound is "
             "left out"
         )
-    names = tagger.model.config.id2label
-    labels = [names[index] for index in range(tagger.model.config.num_labels)]
-    return Timeline(labels, _Scoring(tagger, source, length, step))
+    return length, step
 
 
-def _batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+def batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
     """Lists of items; where the items end with an error, the last list comes before it."""
     batch: list[Item] = []
     try:
