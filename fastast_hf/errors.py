@@ -47,6 +47,13 @@ class OneLineParser(argparse.ArgumentParser):
             self.error(f"unrecognized arguments: {' '.join(unknown)}")
         self.error(f"there is no option {name}{did_you_mean(name[2:], self.names(), '--')}")
 
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """As argparse's, of a word that is nearly one of the choices."""
+        choices = list(action.choices or ())
+        if value not in choices and (meant := did_you_mean(str(value), list(map(str, choices)))):
+            raise argparse.ArgumentError(action, f"invalid choice: {value!r}{meant}")
+        super()._check_value(action, value)
+
     def names(self) -> list[str]:
         """The long options, without hyphens in front."""
         return [option[2:] for option in self._option_string_actions if option.startswith("--")]
@@ -97,6 +104,18 @@ def left_out_if_missing(what: str) -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         print(f"{what} is left out: {what_to_do(error)}", file=sys.stderr)
+
+
+class _OneLine(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return one_line(super().format(record))  # a file's name may have line breaks
+
+
+def log_in_lines(program: str) -> None:
+    """Print what is logged as lines on stderr that begin with the program's name."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_OneLine(f"{program}: %(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)
 
 
 def one_line(error: BaseException | str) -> str:
@@ -154,7 +173,7 @@ def one_line_errors(program: str) -> Callable[[Callable[..., int]], Callable[...
     def decorate(main: Callable[..., int]) -> Callable[..., int]:
         @functools.wraps(main)
         def run(*args: Any, **kwargs: Any) -> int:
-            logging.basicConfig(format=f"{program}: %(message)s", level=logging.WARNING)
+            log_in_lines(program)
             logging.getLogger("fastast_hf").setLevel(logging.INFO)
             # Each try to reach it would be two lines, before the error that says what to do.
             logging.getLogger("huggingface_hub").setLevel(logging.ERROR)

@@ -18,7 +18,7 @@ import soundfile
 from .arrays import average
 from .errors import AudioError
 from .quiet import c_output_dropped
-from .wav_header import From, unstated
+from .wav_header import From, cut_off_frames, unstated
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ def decode(
         opened = _open(source, name)
     else:
         opened = _seekable(source, name)
-    head, whole = opened.read(_HEAD), unstated(opened)
+    head, whole, cut = opened.read(_HEAD), unstated(opened), cut_off_frames(opened)
     opened.seek(0)
     given: object = opened
     if whole is not None:
@@ -94,6 +94,7 @@ def decode(
     states_length = file.format == "FLAC" or (file.format == "MP3" and re.search(b"Xing|Info", head))
     stated = file.frames if states_length and file.frames < 2**62 else 0
     total = stated or (None if file.format in ("FLAC", "MP3") else file.frames)
+    stated = stated or cut
     first = 0
     if skip is not None and total and (wanted := skip(file.samplerate)) > 0:
         if file.skip(wanted):
@@ -121,9 +122,10 @@ def _blocks(file: _Stream, stated: int, name: str, done: int) -> Iterator[np.nda
             done += len(block)
             yield average(block)
         heard = f"{done / file.samplerate:.2f} s" + (f" of {stated / file.samplerate:.2f} s" if stated else "")
-    if done < 0.5 * stated or (failed and not done):
+    wav = file.format in ("WAV", "WAVEX")  # whose length is exact, and of which what is there is whole
+    if (done < 0.5 * stated and not wav) or (failed and not done):
         raise AudioError(f"{name}: cut off or damaged, only {heard} can be decoded; fetch or export it again")
-    if failed or done < 0.98 * stated:
+    if failed or done < (1 if wav else 0.98) * stated:
         logger.warning("%s: cut off or damaged, using the %s that can be decoded", name, heard)
 
 

@@ -1,4 +1,4 @@
-"""Wav files whose header states less sound than there is: a recorder was cut off, or counted past 4 GB."""
+"""Wav files whose header states less or more sound than there is: a recorder or a copy was cut off."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ _SUBTYPES = {
     (7, 8): "ULAW",
 }
 _EXTENSIBLE = 0xFFFE  # whose format tag stands 24 bytes on
+_UNKNOWN = 2**31 - 2**16  # bytes; programs that write into a pipe state about this, or the largest number
 
 
 class Unstated(NamedTuple):
@@ -33,32 +34,61 @@ class Unstated(NamedTuple):
     layout: dict[str, Any]
 
 
+class _Sound(NamedTuple):
+    start: int  # of the samples, in bytes
+    stated: int  # bytes
+    size: int  # of the file
+    each: int  # bytes of a sample of all channels
+    layout: dict[str, Any] | None
+
+
 def unstated(file: BinaryIO) -> Unstated | None:
     """The sound of a wav file whose header states too little; None for every other file.
 
     A header states too little where the sound goes on behind its stated end: the bytes there are no chunk of a wav
-    file. libsndfile itself reads to the end where the header states more than there is.
+    file.
 
     Example:
         >>> unstated(io.BytesIO(b"no wav"))
     """
+    sound = _sound(file)
+    if sound is None or sound.layout is None:
+        return None
+    end = sound.start + sound.stated
+    return Unstated(sound.start, sound.layout) if end < sound.size and not _is_chunk(file, end, sound.size) else None
+
+
+def cut_off_frames(file: BinaryIO) -> int:
+    """Samples of a channel that the header of a wav file states, where it states more than there are; else 0.
+
+    libsndfile reads what there is without a word. What a program states that writes into a pipe is no length.
+    """
+    sound = _sound(file)
+    if sound is None or not sound.each or sound.stated >= _UNKNOWN or sound.start + sound.stated <= sound.size:
+        return 0
+    return sound.stated // sound.each
+
+
+def _sound(file: BinaryIO) -> _Sound | None:
+    """Where the samples of a wav file stand; None of any other file."""
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
     head = file.read(12)
     if head[:4] != b"RIFF" or head[8:] != b"WAVE":
         return None
-    layout: dict[str, Any] | None = None
+    layout, each = None, 0
     while len(chunk := file.read(8)) == 8:
         name, stated = struct.unpack("<4sI", chunk)
         start = file.tell()
         if name == b"data":
-            end = start + stated
-            return Unstated(start, layout) if layout and end < size and not _is_chunk(file, end, size) else None
+            return _Sound(start, stated, size, each, layout)
         if name == b"fmt " and len(fmt := file.read(min(stated, 40))) >= 16:
-            tag, channels, rate, _, _, bits = struct.unpack("<HHIIHH", fmt[:16])
+            tag, channels, rate, _, each, bits = struct.unpack("<HHIIHH", fmt[:16])
             if tag == _EXTENSIBLE and len(fmt) >= 26:
                 tag = struct.unpack("<H", fmt[24:26])[0]
-            if channels and (tag, bits) in _SUBTYPES:
+            if not channels or (tag, bits) not in _SUBTYPES:
+                each = 0  # compressed, in blocks
+            else:
                 layout = {"samplerate": rate, "channels": channels, "subtype": _SUBTYPES[tag, bits]}
         file.seek(start + stated + stated % 2)
     return None

@@ -96,6 +96,7 @@ def run(args: argparse.Namespace) -> int:
     from ..benchmarking.results import to_json
     from ..benchmarking.rounds import check_at_least
     from ..benchmarking.training import training_benchmark
+    from ..loading.places import check_output
 
     check_at_least(1, **{"--rounds": args.rounds, "--batch-size": args.batch_size})
     check_at_least(0, **{"--r": min(args.r)})
@@ -107,6 +108,7 @@ def run(args: argparse.Namespace) -> int:
         check_at_least(1, **{"--threads": args.threads})
         torch.set_num_threads(args.threads)
     if args.output is not None:
+        check_output(args.output, "folder")
         args.output.mkdir(parents=True, exist_ok=True)
     model = _load(args.model, args.device, "float32" if args.training else args.dtype)
     check_at_least(model.config.patch_size, **{"--frames": min(args.frames)})

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from pathlib import Path
 from typing import Any
+
+logger = logging.getLogger(__name__)
 
 
 def add_parser(commands: Any) -> None:
@@ -27,9 +30,13 @@ def add_parser(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write the card, and say where it is."""
     from ..hub.card import write_card, write_recipe_card
+    from ..hub.merge import data_of
 
     if args.recipe is None:
-        print(write_card(args.folder, args.repo_id, args.license))
+        path = write_card(args.folder, args.repo_id, args.license)
+        print(path)
+        if data_of(path.read_text(encoding="utf-8")).license is None:
+            logger.warning("the card names no license, so nobody may use the model: add --license, such as cc-by-4.0")
     elif args.repo_id is None:
         raise ValueError("--recipe writes the card of a model to come: give its name with --repo-id USER/NAME")
     else:

@@ -168,7 +168,7 @@ def run_to_file(args: argparse.Namespace) -> int:
             failed += failed_files
             if args.events:
                 events.write_files(args)  # in the order of the files
-            print(f"{args.output}: {count(labelled, failed, labelled - added)}; {describe_merging(tagger)}")
+            print(f"{args.output}: {count(labelled, failed, labelled - added)}{describe_merging(tagger, labelled)}")
         # A launcher ends all processes once one has ended with 2, and the file is not whole before.
         failed = processes.gather(failed)[0]
     return 2 if failed else 0
@@ -288,7 +288,7 @@ def print_results(
         if shown:
             print(shown + "\n")
         heard = f"{sum(len(result['events']) for result in found)} events, " if found else ""
-        print(f"{heard}{counts}; {describe_merging(tagger)}")
+        print(f"{heard}{counts}{describe_merging(tagger, len(results) - errors)}")
     elif failed:
         print(f"fastast {command}: {counts}", file=sys.stderr)
     return failed
@@ -322,12 +322,14 @@ def count(labelled: int, failed: int, before: int = 0) -> str:
     )
 
 
-def describe_merging(tagger: Tagger) -> str:
-    """How much the model merged."""
+def describe_merging(tagger: Tagger, labelled: int) -> str:
+    """How much the model merged; nothing where nothing was labelled."""
+    if not labelled:
+        return ""
     merges, config = tagger.merges(), tagger.model.config
     tokens = tagger.model.token_schedule(tagger.feature_extractor.max_length, merges)
     of_longest = " (of clips that fill the model's input)" if tagger.native_length else ""
     by_preset = merges != config.merges_per_layer()
     r = f"tome_r={merges} by the preset" if by_preset else f"tome_r={config.tome_r}"
     dtype = "" if tagger.dtype_name == "float32" else f", in {tagger.dtype_name}"
-    return f"{r}: {tokens[0]} tokens enter the first layer, {tokens[-1]} the last{of_longest}{dtype}"
+    return f"; {r}: {tokens[0]} tokens enter the first layer, {tokens[-1]} the last{of_longest}{dtype}"

@@ -103,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
     from ..evaluation.sweep import Sweep
     from ..evaluation.tables import explanation, score_tables, what_was_scored
     from ..loading.checkpoint import load_classifier
-    from ..loading.places import is_here, short_name
+    from ..loading.places import check_output, is_here, short_name
 
     check_numbers(args)
     planned = compared(args) if args.compare else merging_methods(args)
@@ -111,10 +111,8 @@ def run(args: argparse.Namespace) -> int:
     folds = settings.folds()
     methods: list[tuple[Method, Any]] = [(method, own or list(R_VALUES)) for method, own in planned]
     known = check_checkpoints(methods, args.schedule, folds, args.split or "test")
-    try:
-        args.output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(f"--output is {args.output}, where no folder can be made: {error.strerror}") from error
+    check_output(args.output, "folder")
+    args.output.mkdir(parents=True, exist_ok=True)
     if args.r is not None or args.compare:
         check_r_can_be_set(known)
     chosen = default_r([method for method, _ in planned], known, args.preset != "exact" and not args.compare)

@@ -20,8 +20,14 @@ def add_parser(commands: Any) -> None:
     export.add_argument(
         "format", choices=("onnx", "int8"), help="onnx: float32; int8: 8-bit integers, a quarter of the size"
     )
-    export.add_argument("model", nargs="?", default=argparse.SUPPRESS, help=argparse.SUPPRESS)  # without --model
-    export.add_argument("--model", metavar="ID", help="AST or FastAST checkpoint: folder or Hub id")
+    export.add_argument(
+        "model",
+        nargs="?",
+        metavar="MODEL",
+        default=argparse.SUPPRESS,
+        help="AST or FastAST checkpoint: folder or Hub id",
+    )
+    export.add_argument("--model", metavar="MODEL", help="the same, as the other commands take it")
     export.add_argument(
         "-o",
         "--output",
@@ -41,12 +47,14 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Export, and say what was made."""
+    from ..loading.places import check_output
     from ..onnx.export import export_onnx
 
     if args.model is None:
-        raise ValueError("no model to export: give --model, an AST or FastAST checkpoint (folder or Hub id)")
+        raise ValueError("no model to export: give MODEL, an AST or FastAST checkpoint (folder or Hub id)")
     int8 = args.format == "int8"
     path = args.output or Path("model-int8.onnx" if int8 else "model.onnx")
+    check_output(path)
     r = one_or_list(args.r)
     model = export_onnx(args.model, path, tome_r=r, tome_schedule=args.schedule, num_frames=args.frames, int8=int8)
     tokens = model.token_schedule()

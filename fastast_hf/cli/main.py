@@ -11,7 +11,7 @@ from typing import Any
 
 from huggingface_hub.errors import StrictDataclassError
 
-from ..errors import OneLineParser, what_to_do
+from ..errors import OneLineParser, log_in_lines, what_to_do
 from ..loading.bundled import bundled
 from . import (
     benchmark,
@@ -102,6 +102,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.model = str(bundled(args.model))
     try:
         keep_streams_clean()
+        log_in_lines(f"fastast {args.command}")
         code = args.run(args)
         sys.stdout.flush()  # while a reader that has gone can still be told from an error
         return code
@@ -113,11 +114,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         # What a user can mend arrives as one of these, with a message that says how.
         if args.debug:
             raise
-        print(f"fastast {args.command}: {what_to_do(error)}", file=sys.stderr)
+        print(f"fastast {args.command}: {with_option(what_to_do(error), args.parser.names())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"fastast {args.command}: stopped", file=sys.stderr)
         return 130
+
+
+def with_option(message: str, options: Sequence[str]) -> str:
+    """The message about a setting as that about its option.
+
+    Example:
+        >>> with_option("tome_r is -1: give 0 or more", ["r", "top-k"])
+        '--r is -1: give 0 or more'
+    """
+    name, space, rest = message.partition(" ")
+    option = name.removeprefix("tome_").replace("_", "-")
+    return f"--{option}{space}{rest}" if option in options else message
 
 
 def replace_closed_streams() -> None:

@@ -8,6 +8,8 @@ from typing import Any
 
 from .options import add_corpus_options, corpus_arguments
 
+CHECKPOINTS = ("config.json", "preprocessor_config.json")
+
 
 def add_parser(commands: Any) -> None:
     """Add `stats` to the commands."""
@@ -36,6 +38,11 @@ def run(args: argparse.Namespace) -> int:
 
     if args.output is not None and args.output.exists() and not args.output.is_dir():
         raise ValueError(f"--output is {args.output}: give the folder that preprocessor_config.json is in")
+    if args.output is not None and not any((args.output / name).is_file() for name in CHECKPOINTS):
+        raise ValueError(
+            f"{args.output} holds no checkpoint ({' or '.join(CHECKPOINTS)}): give the folder of one, or leave out "
+            "--output and give the numbers to fastast train as --mean and --std"
+        )
     settings = corpus_arguments(args)
     # Statistics are of the training clips, whatever the fold: ESC-50's are measured on all of them.
     fold = int(args.fold) if args.fold and args.fold != "all" else None

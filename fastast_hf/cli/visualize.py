@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +33,11 @@ def add_parser(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Draw and save."""
     from ..demo.visualization import merge_clip, plot_merges, tagger_that_merges
+    from ..loading.places import check_output
 
     if args.output.suffix not in (".png", ".pdf", ".svg"):
         raise ValueError(f"--output is {args.output}: give a name that ends in .png, .pdf or .svg")
+    check_output(args.output)
     if args.file.is_dir():
         raise ValueError(f"{args.file} is a folder: give one audio file in it")
     tagger = tagger_that_merges(args.model, tome_r=one_or_list(args.r), tome_schedule=args.schedule)
@@ -44,6 +47,8 @@ def run(args: argparse.Namespace) -> int:
     layers = None if args.layers is None else [layer - 1 for layer in args.layers]
     figure = plot_merges(merge_clip(tagger, args.file, layers=layers), args.file.name)
     args.output.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(args.output)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # of a file's name: a box stands for it
+        figure.savefig(args.output)
     print(args.output)
     return 0

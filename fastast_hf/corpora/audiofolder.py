@@ -97,6 +97,8 @@ def _find_classes(folder: Path) -> Classes:
                     logger.warning("%s", line)
             if found.files:
                 classes[child.name] = found.files
+            else:
+                logger.warning("%s: no audio in it, so %r is no class", child, child.name)
     beside = sorted(child.name for child in folder.iterdir() if child.is_file() and is_audio(child.name))
     if beside:
         count = f"{len(beside)} recording{'s' * (len(beside) > 1)}"

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-GOLDEN = 0.6180339887  # turns of the colour wheel from one token to the next: neighbours in number differ in hue
+# Okabe and Ito's colours, which the colour-blind can tell apart, in three shades.
+COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
+SHADES = (1.0, 0.6, 1.35)
 SHOWN_LAYERS = 3
 SHOWN_HERTZ = (200, 500, 1000, 2000, 4000, 8000, 16000)
 PADDING_SECONDS = 0.05  # less of it is not worth a word
@@ -182,13 +184,13 @@ def _hide_padding(axes: Axes, clip: MergedClip) -> None:
 
 def _draw_tokens(axes: Axes, clip: MergedClip, token_of_patch: np.ndarray) -> None:
     from matplotlib.collections import LineCollection
-    from matplotlib.colors import hsv_to_rgb
+    from matplotlib.colors import to_rgb
 
     rows, columns = token_of_patch.shape
     sizes = np.bincount(token_of_patch.ravel())
-    hues = (np.arange(len(sizes)) * GOLDEN) % 1
-    rgb = hsv_to_rgb(np.stack([hues, np.full_like(hues, 0.75), np.full_like(hues, 0.95)], axis=1))
-    colours = np.concatenate([rgb, np.where(sizes > 1, 0.5, 0.0)[:, None]], axis=1)
+    palette = [np.clip(np.multiply(to_rgb(name), shade), 0, 1) for shade in SHADES for name in COLOURS]
+    rgb = np.array(palette)[(np.cumsum(sizes > 1) - 1) % len(palette)]
+    colours = np.concatenate([rgb, np.where(sizes > 1, 0.6, 0.0)[:, None]], axis=1)
     # Patches overlap where the stride is less than their side: each is drawn as the cell around its middle.
     along_frequency, along_time = clip.strides
     left = (clip.patch - along_time) / 2 * clip.frame_seconds

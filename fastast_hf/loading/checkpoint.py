@@ -146,10 +146,12 @@ def front_end_of(config: ASTConfig, checkpoint: str | os.PathLike[str] | None = 
         saved = FastASTFeatureExtractor.from_pretrained(place)
         stored_length: Any = FastASTConfig.get_config_dict(place)[0].get("max_length", FastASTConfig.max_length)
     except (OSError, ValueError, TypeError, AttributeError) as error:
-        if checkpoint is None and _lacks_front_end(place):
+        lacks = _lacks_front_end(place)
+        if checkpoint is None and lacks:
             return new
+        reason = "there is none" if lacks else one_line(error)
         raise OSError(
-            f"the front end of {place} can't be loaded ({one_line(error)}): fetch or save its "
+            f"the front end of {place} can't be loaded ({reason}): fetch or save its "
             f"{FEATURE_EXTRACTOR_NAME} anew, or give a feature_extractor"
         ) from error
     if saved.num_mel_bins != config.num_mel_bins:

@@ -20,7 +20,11 @@ def usable_device(device: str | torch.device | None = None) -> torch.device:
         probe.item()  # which `meta` cannot
         return probe.device
     except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device {device!s} can't be used here ({str(error).splitlines()[0]}): try cpu") from error
+        reason = str(error).splitlines()[0]
+        if reason.startswith("Expected one of"):  # and then come all that torch has ever heard of
+            reason = "there is none of that name"
+        names = "cpu or cuda" if torch.cuda.is_available() else "cpu"
+        raise ValueError(f"device {device!s} can't be used here ({reason}): give {names}") from error
 
 
 def half_precision(device: torch.device) -> torch.dtype:

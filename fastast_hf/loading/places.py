@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,27 @@ def is_here(place: Any) -> bool:
         (False, False)
     """
     return isinstance(place, str) and bool(place) and not place.startswith("timm/") and Path(place).exists()
+
+
+def check_output(path: Path, kind: str = "file") -> None:
+    """Raise a ValueError where nothing can be written, before anything is computed for it.
+
+    Args:
+        path: Of a file, or of a folder that will be made where it is missing.
+        kind: `"file"` or `"folder"`.
+    """
+    if kind == "file" and path.is_dir():
+        raise ValueError(f"{path} is a folder: give the name of a file to write")
+    folder = path if kind == "folder" else path.parent
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not there.is_dir():
+        raise ValueError(f"{path} can't be written: {there} is a file; give another --output")
+    try:
+        tempfile.TemporaryFile(dir=there).close()
+        if kind == "file" and path.exists():
+            path.open("ab").close()
+    except OSError as error:
+        raise ValueError(f"{path} can't be written ({error.strerror}): give another --output") from error
 
 
 def short_name(place: str) -> str:

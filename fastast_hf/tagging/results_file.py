@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from filelock import FileLock, Timeout
 
+from ..loading.places import check_output
 from .score_settings import DIGESTS
 
 FORMATS = (".csv", ".jsonl")
@@ -66,6 +67,7 @@ class Output:
             ValueError: Another run writes here, or there are earlier results and `resume` is False.
             OSError: Nothing can be written here.
         """
+        check_output(self.path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         try:
             self._lock.acquire()

@@ -159,6 +159,11 @@ class Bar(ProgressCallback):
         if self.training_bar is not None and "loss" in (logs or {}):
             self.training_bar.set_postfix(loss=logs["loss"])
 
+    def on_prediction_step(self, *args: Any, **kwargs: Any) -> None:
+        """Show no second bar while training."""
+        if self.training_bar is None:
+            super().on_prediction_step(*args, **kwargs)
+
 
 class EpochLines(TrainerCallback):
     """Prints a line for each evaluation, or for each log where there are none: loss, score, seconds and r."""

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
+
+from transformers import TrainerState, TrainingArguments
+from transformers.trainer import TRAINER_STATE_NAME
 
 from .results import write_json
 
@@ -72,3 +76,19 @@ def check_same_run(checkpoint: Path, run: dict[str, Any], options: Collection[st
         raise ValueError(
             f"{checkpoint} has other settings ({differences}): resume with the same ones, or give another --output"
         )
+
+
+def check_no_shorter(checkpoint: Path, args: TrainingArguments) -> None:
+    """Refuse to resume a run for fewer epochs or steps than it was begun for: its learning rates are of its length.
+
+    Raises:
+        ValueError: There are fewer.
+    """
+    length = "max_steps" if args.max_steps > 0 else "num_train_epochs"
+    begun, now = (
+        getattr(TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME)), length),
+        getattr(args, length),
+    )
+    if math.ceil(now) < begun:
+        option = f"--{length.replace('_', '-')}"
+        raise ValueError(f"{option} is {now:g}, and the run was begun with {begun}: give {begun} or more")

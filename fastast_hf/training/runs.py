@@ -20,11 +20,14 @@ from safetensors import SafetensorError
 from transformers import EarlyStoppingCallback, EvalPrediction
 
 from ..corpora import Corpus, StreamingCorpus, is_multi_label, label_names
+from ..corpora.corpus import first_of
 from ..hub.facts import RESULTS
+from ..loading.places import check_output
 from ..loading.saved_weights import digest_of_folder
 from ..model.configuration_fastast import FastASTConfig
 from .checkpoints import checkpoints, is_whole, newest_checkpoint
 from .finetuning import CorpusArguments
+from .inputs.streaming import ClipStream
 from .results import describe, summarise_folds, write_json, written_settings
 from .trainer import FastASTTrainer
 
@@ -129,7 +132,8 @@ class Run:
                 trainer.average.copy_to(trainer.model)
                 trainer.save_model(_internal_call=True)
                 scores["averaged"] = self._test(trainer)
-            results = written | self._results(trainer, corpus, scores)
+            unreadable = sorted(set(gather_object(sorted(trainer.unreadable))))
+            results = written | self._results(trainer, corpus, scores, len(unreadable))
             if trainer.args.should_save:
                 with suppress(FileNotFoundError):  # an adapter's weights are not all here
                     results["weights"] = digest_of_folder(self.folder)
@@ -145,9 +149,11 @@ class Run:
                 print(f"{self.folder}, best epoch {best['epoch']:g}: {results['metric']} {best['score']:.4g}")
             for name, score in scores.items():
                 print(f"{self.folder}, {name} weights: " + describe(score))
-            if missing or results["unreadable_in_training"]:
-                unreadable = results["unreadable_in_training"]
-                print(f"{self.folder}: {missing} clips missing, {unreadable} of those to train on unreadable")
+            if missing or unreadable:
+                print(
+                    f"{self.folder}: {missing} clips missing, {len(unreadable)} of those to train on unreadable"
+                    + _names(trainer.train_dataset, unreadable)
+                )
             found = [file for file in self.folder.glob("[!.]*") if file.is_file()]
             files = sorted(file.name for file in found if file.suffix != ".py")
             print(f"{self.folder}: wrote {', '.join(files)}")
@@ -168,9 +174,9 @@ class Run:
         trainer: FastASTTrainer,
         corpus: Corpus | StreamingCorpus,
         scores: dict[str, dict[str, float]],
+        unreadable: int,
     ) -> dict[str, Any]:
         epochs = [entry for entry in trainer.state.log_history if main_metric(corpus, "eval_") in entry]
-        unreadable = sorted(set(gather_object(sorted(trainer.unreadable))))
         args = trainer.args
         counts = {split: len(rows) for split, rows in corpus.items() if hasattr(rows, "__len__")}  # a stream has none
         return {
@@ -185,7 +191,7 @@ class Run:
             "metric": main_metric(corpus),
             "clips": counts | ({"extra": len(trainer.train_dataset) - counts["train"]} if "train" in counts else {}),
             "missing": dict(corpus.missing),
-            "unreadable_in_training": len(unreadable),
+            "unreadable_in_training": unreadable,
             "parameters": sum(parameter.numel() for parameter in trainer.model.parameters()),
             "epochs": [
                 {"epoch": entry["epoch"], "score": entry[main_metric(corpus, "eval_")]} for entry in epochs
@@ -226,6 +232,8 @@ def run_folds(
     root, folds = Path(args.output_dir), corpus_settings.folds()
     if args.output_dir == "trainer_output":  # transformers' own, for want of a folder
         raise ValueError("no output folder: give --output, where checkpoints, the model and its results go")
+    if args.max_steps <= 0 and args.num_train_epochs <= 0:
+        raise ValueError(f"--num-train-epochs is {args.num_train_epochs:g}: give more than 0, or --max-steps")
     if len(folds) > 1 and args.push_to_hub:
         raise ValueError(
             f"--push-to-hub would push {len(folds)} folds over each other into one repository: give --fold N, or "
@@ -257,6 +265,7 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         ValueError: Another run has it.
     """
+    check_output(folder, "folder")
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / ".lock", timeout=LOCK_WAIT)
     try:
@@ -270,6 +279,13 @@ def locked(folder: Path) -> Iterator[None]:
         lock.release()
         with suppress(OSError):  # it is not empty, unless the run was refused
             folder.rmdir()
+
+
+def _names(clips: Any, indices: Sequence[int]) -> str:
+    """The first of some clips, after a colon; nothing of a stream, whose clips have no names by then."""
+    if isinstance(clips, ClipStream) or not indices:
+        return ""
+    return ": " + first_of([str(clips.split[index]["audio"]["path"]) for index in indices])
 
 
 def _what_is_trained(trainer: FastASTTrainer, corpus: Any, corpus_settings: CorpusArguments, fold: int | None) -> str:

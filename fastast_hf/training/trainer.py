@@ -22,7 +22,7 @@ from ..model.feature_extraction_fastast import FastASTFeatureExtractor
 from ..tagging.pooling import POOLS, pool_of, pooled_logits
 from .arguments import AugmentationArguments, ScheduleArguments, decay_factor
 from .callbacks import Bar, EpochLines, Epochs, Stopping
-from .checkpoints import COMPLETE, check_same_run, mark_complete
+from .checkpoints import COMPLETE, check_no_shorter, check_same_run, mark_complete
 from .hub_trainer import HubTrainer
 from .inputs.batches import ClipSampler, collate
 from .inputs.streaming import ClipStream, steps_per_epoch
@@ -286,6 +286,7 @@ class FastASTTrainer(HubTrainer):
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         options = {*self.settings, *_OPTIMISATION}
         check_same_run(Path(resume_from_checkpoint), self.run_settings(), options)
+        check_no_shorter(Path(resume_from_checkpoint), self.args)
         super()._load_from_checkpoint(resume_from_checkpoint, model)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:

@@ -29,7 +29,7 @@ DAMAGE = [
     (".flac", 0.002, True),
     (".flac", 0.4, True),
     (".flac", 0.75, False),
-    (".wav", 0.5, None),
+    (".wav", 0.5, False),
     (".ogg", 0.02, True),
 ]
 

@@ -132,6 +132,18 @@ def test_an_unfinished_header_is_read_to_the_end_of_the_file(
     assert all("its header states less sound than there is" in line for line in warned)
 
 
+@pytest.mark.parametrize("container", ["wav", "wavex"])
+@pytest.mark.parametrize(("kept", "said"), [(0.3, "0.30 s of 1.00 s"), (0.99, "0.99 s of 1.00 s")])
+def test_a_wav_file_that_was_cut_off_is_read_with_a_warning_that_says_what_is_there(
+    container: str, kept: float, said: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = encoded(container, 16000, "PCM_16")
+    place = data.index(b"data") + 8
+    (tmp_path / "a.wav").write_bytes(data[: place + int(32000 * kept)])
+    np.testing.assert_array_equal(load_audio(tmp_path / "a.wav"), load_audio(data)[: int(16000 * kept)])
+    assert caplog.messages == [f"{tmp_path / 'a.wav'}: cut off or damaged, using the {said} that can be decoded"]
+
+
 def test_chunks_behind_the_sound_are_no_sound(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     data = encoded("wav", subtype="PCM_16")
     tagged = data + b"LIST" + struct.pack("<I", 8) + b"INFOabcd"

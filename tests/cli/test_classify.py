@@ -50,15 +50,17 @@ BAD_FILES: list[tuple[str, Any, str]] = [
     ("two\nlines.wav", b"", "two lines.wav: empty file"),
 ]
 BAD_OPTIONS = [
-    (["--r", "-3"], "tome_r is -3"),
+    (["--r", "-3"], "--r is -3"),
     (["--r", "few"], "invalid int value: 'few'"),
     (["--r", "8", "--speedup", "2"], "not allowed with"),
     (["--speedup", "50"], "no r reaches a speed-up of 50"),
     (["--speedup", "0.5"], "give 1 or more"),
     (["--schedule", "steep"], "invalid choice: 'steep'"),
     (["--top-k", "0"], "--top-k is 0: give 1 or more"),
-    (["--batch-size", "0"], "batch_size is 0"),
-    (["--device", "toaster"], "device toaster can't be used here"),
+    (["--batch-size", "0"], "--batch-size is 0"),
+    (["--workers", "-1"], "--workers is -1"),
+    (["--device", "toaster"], "--device toaster can't be used here (there is none of that name): give cpu"),
+    (["-o", str(Path(__file__) / "out.csv")], "out.csv can't be written: "),
     (["--dtype", "int4"], "invalid choice: 'int4'"),
     (["--preset", "faster"], "invalid choice: 'faster'"),
     (["--model", "no-such-owner/no-such-model"], "no-such-owner/no-such-model"),
@@ -104,7 +106,10 @@ BAD_MODELS: list[tuple[Callable[[Path], Any], str]] = [
     (lambda folder: edit_config(folder, hidden_size="wide"), "hidden_size"),
     (relabel, "do not fit its config.json: classifier.dense.bias has the shape"),
     (lambda folder: (folder / "model.safetensors").unlink(), "model.safetensors"),
-    (lambda folder: (folder / "preprocessor_config.json").unlink(), "preprocessor_config.json"),
+    (
+        lambda folder: (folder / "preprocessor_config.json").unlink(),
+        "can't be loaded (there is none): fetch or save its preprocessor_config.json anew",
+    ),
     (lambda folder: (folder / "preprocessor_config.json").write_text("{"), "the front end of"),
     (keep_encoder, "lacks 4 weights"),
     (pickle_code, "can't be read"),
@@ -259,7 +264,7 @@ def test_a_bad_file_is_one_line_and_the_good_one_is_labelled(
         line.startswith("fastast classify: ") and said in line and counts == "fastast classify: 1 labelled, 1 failed"
     )
     code, out, err = classify(str(file))  # nothing good beside it
-    assert code == 2 and out[0].startswith("0 labelled, 1 failed; ") and err == [line]
+    assert code == 2 and out == ["0 labelled, 1 failed"] and err == [line]
 
 
 def test_a_folder_without_audio_is_one_line_and_the_rest_is_labelled(classify, tmp_path: Path) -> None:  # noqa: ANN001
@@ -370,3 +375,13 @@ def test_a_threshold_leaves_blanks_in_the_table_and_an_empty_list_in_json(classi
     assert classify(*files, "--threshold", "1")[1][0] == "file"
     assert "invalid score value: 'high'" in classify(*files, "--threshold", "high")[2][0]
     assert "has no thresholds in its config" in classify(*files, "--threshold", "auto")[2][0]
+
+
+def test_nothing_is_said_of_merging_where_nothing_was_labelled(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty.wav").write_bytes(b"")
+    assert main(["classify", str(tmp_path / "empty.wav")]) == 2
+    assert capsys.readouterr().out == "0 labelled, 1 failed\n"
+    assert main(["classify", str(tmp_path / "empty.wav"), "-o", str(tmp_path / "a.csv")]) == 2
+    assert capsys.readouterr().out == f"{tmp_path / 'a.csv'}: 0 labelled, 1 failed\n"

@@ -191,7 +191,7 @@ MISTAKES = [
     ),
     (
         ["evaluate", "esc50", "--data", "gone", "--output", "{esc50}/README", "--compare", "a={model}"],
-        "README, where no folder can be made: File exists",
+        "README is a file; give another --output",
     ),
     (
         ["evaluate", "speech_commands", "--data", "{words}", "--output", "{out}", "--compare", "a b={model}"],
@@ -229,6 +229,7 @@ MISTAKES = [
     ),
     (["stats", "esc50"], "one of the arguments --data --hub-id is required"),
     (["stats", "esc50", "--data", "{esc50}", "--split", "valid"], "there is no split 'valid'"),
+    (["stats", "esc50", "--data", "{esc50}", "--output", "{out}"], "out holds no checkpoint (config.json or preproc"),
     (["stats", "esc50", "--data", "{esc50}", "--fold", "9"], "fold"),
     (["stats", "esc50", "--data", "{esc50}", "--bogus"], "there is no option --bogus"),
 ]

@@ -26,12 +26,12 @@ MADE = [
 ]
 MISTAKES = [
     (["tflite", "MODEL"], "invalid choice: 'tflite'"),
-    (["onnx"], "give --model"),
-    (["onnx", "MODEL", "--r", "-1"], "tome_r is -1"),
+    (["onnx"], "give MODEL"),
+    (["onnx", "MODEL", "--r", "-1"], "--r is -1"),
     (["onnx", "MODEL", "--r", "1", "2"], "2 numbers for 3 layers"),
     (["onnx", "MODEL", "--frames", "5"], "shorter than one patch"),
     (["onnx", "MODEL", "-o", "model.bin"], "does not end in .onnx"),
-    (["onnx", "MODEL", "-o", "MODEL/config.json/model.onnx"], "config.json is a file, and model.onnx can't be in it"),
+    (["onnx", "MODEL", "-o", "MODEL/config.json/model.onnx"], "config.json is a file; give another --output"),
     (["onnx", GOOD], "yes_rms.wav is a file: give a checkpoint's folder"),
     (["onnx", "no/such/folder"], "does not exist"),
 ]
@@ -80,7 +80,7 @@ CLASSIFIED = [
     (["--r", "4"], "export again with --r"),
     (["--speedup", "1.2"], "export again with --r"),
     (["--dtype", "bfloat16"], "leave dtype out"),
-    (["--native-length"], "native_length was asked for, but model.onnx takes clips of one length alone"),
+    (["--native-length"], "--native-length was asked for, but model.onnx takes clips of one length alone"),
     (["--model", "gone.onnx"], "gone.onnx does not exist"),
 ]
 

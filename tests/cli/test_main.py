@@ -10,7 +10,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 import transformers
 
 import fastast_hf
@@ -25,12 +27,13 @@ LAUNCHING = {"train": "run_finetune.py", "distill": "run_kd.py"}
 MISTAKES = [
     (["--colour"], "fastast: there is no option --colour (see fastast --help)"),
     (["sing"], "invalid choice: 'sing'"),
+    (["clasify", "a.wav"], "invalid choice: 'clasify': did you mean classify? (see fastast --help)"),
     (["classify"], "FILE|FOLDER"),
     (["schedule", "20"], "schedule: unrecognized arguments: 20 (see fastast schedule --help)"),
     (["classify", "a.wav", "--topk", "3"], "classify: there is no option --topk: did you mean --top-k? (see fastast"),
 ]
 ERRORS = [
-    (ValueError("r is\n-1:\n  give 0 or more"), 2, "fastast schedule: r is -1: give 0 or more\n"),
+    (ValueError("r is\n-1:\n  give 0 or more"), 2, "fastast schedule: --r is -1: give 0 or more\n"),
     (FileNotFoundError(2, "No such file", "a.wav"), 2, "fastast schedule: [Errno 2] No such file: 'a.wav'\n"),
     (ImportError("matplotlib is not installed"), 2, "fastast schedule: matplotlib is not installed\n"),
     (KeyboardInterrupt(), 130, "fastast schedule: stopped\n"),
@@ -161,3 +164,12 @@ def test_closed_streams_are_no_error(closed: str) -> None:
     done = subprocess.run(["sh", "-c", f'"$@" {closed}', "sh", *command], capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
     assert bool(done.stdout) == closed.startswith("2")
+
+
+def test_warnings_are_lines_that_begin_with_the_command(tmp_path: Path) -> None:
+    silent = tmp_path / "two\nlines.wav"
+    soundfile.write(silent, np.zeros(16000), 16000)
+    command = [sys.executable, "-m", "fastast_hf.cli.main", "classify", str(silent), "--device", "cpu"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and done.stderr.count("\n") == 1
+    assert done.stderr.startswith(f"fastast classify: {tmp_path}/two lines.wav: the clip is silent")

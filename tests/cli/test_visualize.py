@@ -46,9 +46,10 @@ MISTAKES = [
     ([CLIP, "-o", "merged"], "--output is merged: give a name that ends in .png, .pdf or .svg"),
     ([CLIP, "--layers", "0", "-o", "a.png"], "--layers is 0: the model has layers 1 to 12"),
     ([CLIP, "--layers", "4", "13", "-o", "a.png"], "--layers is 4 13: the model has layers 1 to 12"),
-    ([CLIP, "--r", "-1", "-o", "a.png"], "tome_r is -1"),
+    ([CLIP, "--r", "-1", "-o", "a.png"], "--r is -1"),
     ([str(Path(CLIP).parent), "-o", "a.png"], "is a folder: give one audio file in it"),
     (["gone.wav", "-o", "a.png"], "gone.wav: no such file; check the path"),
+    ([CLIP, "-o", f"{CLIP}/a.png"], "yes_slt.wav is a file; give another --output"),
     ([CLIP, "--model", "./gone", "-o", "a.png"], "gone does not exist"),
 ]
 
@@ -66,3 +67,10 @@ def test_a_mistake_is_one_line_and_no_picture(
     out, err = capsys.readouterr()
     assert out == "" and err.startswith("fastast visualize: ") and said in err and err.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_letters_that_the_font_lacks_are_no_warning(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    clip = tmp_path / "dog \U0001f415.wav"
+    clip.write_bytes(Path(CLIP).read_bytes())
+    assert main(["visualize", str(clip), "--r", "8", "-o", str(tmp_path / "a.png")]) == 0
+    assert [str(warning.message) for warning in recwarn if "Glyph" in str(warning.message)] == []

@@ -99,3 +99,12 @@ def test_fewer_than_two_classes_are_refused(tmp_path: Path, write_clips: Write) 
     write_clips(tmp_path, ["dog/1.wav", "dog/2.wav"])
     with pytest.raises(CorpusError, match=r"1 class folders with audio \(dog\); give two or more"):
         load_corpus("audiofolder", tmp_path)
+
+
+def test_a_class_folder_without_audio_is_named(
+    tmp_path: Path, write_clips: Write, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_clips(tmp_path, ["dog/1.wav", "dog/2.wav", "rain/1.wav", "rain/2.wav"])
+    (tmp_path / "cat").mkdir()
+    assert label_names(load_corpus("audiofolder", tmp_path)) == ["dog", "rain"]
+    assert f"{tmp_path / 'cat'}: no audio in it, so 'cat' is no class" in caplog.messages

@@ -7,6 +7,7 @@ import re
 import socket
 import subprocess
 import sys
+from base64 import b64decode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -183,3 +184,69 @@ def test_a_visitor_uploads_a_clip_moves_the_slider_and_reads_the_labels(browser:
         if wanted := os.environ.get("FASTAST_SCREENSHOT"):
             wait_for(lambda: text("[data-testid=toast-body]"), lambda said: not said)  # it goes by itself
             browser.save_screenshot(wanted)
+
+
+# Of what is on the page: what sticks out to the right, what runs out of its own box, what lies on something else.
+FAULTS = """
+const shown = [...document.querySelectorAll("gradio-app *")].filter(e => {
+  const box = e.getBoundingClientRect(), style = getComputedStyle(e);
+  return box.width > 1 && box.height > 1 && style.visibility == "visible" && +style.opacity > 0;
+});
+const name = e => e.tagName + (e.id ? "#" + e.id : "") + " " + (e.innerText || "").slice(0, 30);
+const faults = [];
+for (const e of shown)
+  if (e.getBoundingClientRect().right > screen.width + 1) faults.push("sticks out: " + name(e));
+const texts = shown.filter(e => [...e.childNodes].some(n => n.nodeType == 3 && n.data.trim()))
+  .concat(shown.filter(e => e.matches("img, canvas, input")));
+const boxes = texts.map(e => {
+  if (e.matches("img, canvas, input")) return e.getBoundingClientRect();
+  const range = document.createRange();
+  range.selectNodeContents(e);
+  return range.getBoundingClientRect();
+});
+for (let i = 0; i < texts.length; i++)
+  for (let j = 0; j < i; j++) {
+    if (texts[i].contains(texts[j]) || texts[j].contains(texts[i])) continue;
+    const a = boxes[i], b = boxes[j];
+    const wide = Math.min(a.right, b.right) - Math.max(a.left, b.left);
+    const high = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
+    if (wide > 2 && high > 2) faults.push("overlap: " + name(texts[i]) + " | " + name(texts[j]));
+  }
+if (document.documentElement.scrollWidth > screen.width) faults.push("the page scrolls sideways");
+return faults;
+"""
+
+
+@pytest.mark.slow
+def test_on_a_phone_nothing_overlaps_or_sticks_out(browser: Any) -> None:
+    pytest.importorskip("gradio")
+
+    def text(css: str) -> str:
+        found = browser.find_elements("css selector", css)
+        return found[0].text if found else ""
+
+    phone = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
+    with served() as address:
+        browser.get(address)
+        wait_for(lambda: browser.find_elements("css selector", "input[type=file]"), bool)
+        assert browser.execute_script("return innerWidth") == 390
+        assert browser.execute_script(FAULTS) == []
+        browser.find_element("css selector", "input[type=file]").send_keys(str(CLIP))
+        wait_for(lambda: text("#table"), lambda shown: "r = 12" in shown)
+        wait_for(lambda: browser.find_elements("css selector", "#picture img"), bool)
+        (table,) = browser.find_elements("css selector", "#table table")
+        if wanted := os.environ.get("FASTAST_SCREENSHOT_PHONE"):
+            shot = browser.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True})
+            Path(wanted).write_bytes(b64decode(shot["data"]))
+        assert browser.execute_script(FAULTS) == []
+        heads = browser.find_elements("css selector", "#table th")
+        assert [head.text for head in heads][1:] == ["stock", "r = 12"]
+        assert all(head.size["height"] < 2 * 24 for head in heads), table.text  # no word is broken over two lines
+        # And what does overlap and stick out is found.
+        browser.execute_script("document.querySelector('#table').style.cssText = 'position: relative; top: 150px'")
+        browser.execute_script(
+            "document.querySelector('#table table').style.cssText = 'width: 500px; max-width: none'"
+        )
+        faults = browser.execute_script(FAULTS)
+        assert any("overlap: " in fault for fault in faults) and any("sticks out: " in fault for fault in faults)

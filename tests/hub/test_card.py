@@ -340,3 +340,11 @@ def test_cards_and_pushes_need_no_extra(command: str, checkpoint: Path, tmp_path
     code += f"from fastast_hf.cli.main import main; sys.exit(main({argv!r}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "has no owner" in done.stderr if command == "push" else done.returncode == 0, done.stderr
+
+
+def test_a_card_without_a_license_says_so(checkpoint: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert main(["card", str(checkpoint)]) == 0
+    assert "names no license" in caplog.text
+    caplog.clear()
+    assert main(["card", str(checkpoint), "--license", "mit"]) == 0
+    assert not caplog.records

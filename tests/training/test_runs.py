@@ -39,6 +39,16 @@ from fastast_hf.training.start.student import ModelArguments, build_extractor, b
 Make = Callable[..., Any]
 
 
+class StopAfter(TrainerCallback):
+    """Ends training after a step, with its checkpoint."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        control.should_training_stop = state.global_step == self.step
+
+
 @pytest.fixture(autouse=True)
 def hang_ups_are_heard() -> Iterator[None]:
     """Whatever the tests were started by, nohup say."""
@@ -250,7 +260,8 @@ def test_what_could_not_be_read_is_said_and_still_known_after_a_stop(
     run, trainer, corpus, parts = make_run(resume=True, save_strategy="epoch", max_steps=2, num_train_epochs=1)
     results = run.train(trainer, corpus, parts)
     assert results["unreadable_in_training"] == 1
-    assert "0 clips missing, 1 of those to train on unreadable" in capsys.readouterr().out
+    said = f"0 clips missing, 1 of those to train on unreadable: {tmp_path / 'esc50' / 'audio' / '2-0-A-0.wav'}\n"
+    assert said in capsys.readouterr().out
 
 
 def test_early_stopping_counts_on_after_a_stop(make_run: Make, tmp_path: Path) -> None:
@@ -347,7 +358,7 @@ def test_a_signal_saves_a_checkpoint_from_which_the_run_ends_as_if_never_stopped
     assert all(torch.equal(weight, whole[name]) for name, weight in trainer.model.state_dict().items())
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_that_reaches_the_loaders_workers_too_still_saves_a_checkpoint(make_run: Make, number: int) -> None:
     def send(args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         for worker in multiprocessing.active_children() if state.global_step == 0 else ():
@@ -403,10 +414,43 @@ def test_a_finished_run_is_extended_by_more_epochs(
         run.is_done(trainer.args)
 
 
-def test_fewer_epochs_than_were_gone_are_refused(stopped: Make) -> None:
-    run, trainer, corpus, parts = stopped(max_steps=1)
-    with pytest.raises(ValueError, match="checkpoint-2 has gone 2 steps, and 1 are asked for"):
+@pytest.mark.parametrize(
+    ("length", "said"),
+    [
+        ({"max_steps": 1}, "--max-steps is 1, and the run was begun with 2: give 2 or more"),
+        ({"num_train_epochs": 0.5, "max_steps": 1}, "--max-steps is 1, and the run was begun with 2"),
+    ],
+)
+def test_a_resume_for_less_than_the_run_was_begun_for_is_refused(
+    length: dict[str, Any], said: str, stopped: Make
+) -> None:
+    run, trainer, corpus, parts = stopped(**length)
+    with pytest.raises(ValueError, match=said):
         run.train(trainer, corpus, parts)
+
+
+def test_an_unfinished_run_is_not_resumed_for_fewer_epochs(make_run: Make) -> None:
+    run, trainer, corpus, parts = make_run(save_strategy="steps", save_steps=1, num_train_epochs=4)
+    trainer.add_callback(StopAfter(2))
+    trainer.train()
+    run, trainer, corpus, parts = make_run(resume=True, num_train_epochs=3)
+    with pytest.raises(ValueError, match="--num-train-epochs is 3, and the run was begun with 4: give 4 or more"):
+        run.train(trainer, corpus, parts)
+
+
+@pytest.mark.parametrize("epochs", [0, -1])
+def test_no_epochs_at_all_are_refused(epochs: int, tmp_path: Path) -> None:
+    args = TrainingArguments(str(tmp_path / "out"), num_train_epochs=epochs, use_cpu=True, report_to="none")
+    with pytest.raises(ValueError, match=f"--num-train-epochs is {epochs}: give more than 0"):
+        runs.run_folds(CorpusArguments(corpus="esc50", data="esc50", fold="1"), args, False, [], lambda *_: None)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_output_folder_that_cannot_be_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+    (tmp_path / "notes").write_text("")
+    args = TrainingArguments(str(tmp_path / "notes" / "out"), use_cpu=True, report_to="none")
+    with pytest.raises(ValueError, match=r"notes/out can't be written: .*notes is a file; give another --output"):
+        runs.run_folds(CorpusArguments(corpus="esc50", data="nowhere", fold="1"), args, False, [], lambda *_: None)
 
 
 @pytest.mark.parametrize("where", ["loss", "weights"])

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import signal
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import Sampler, default_collate
+from torch.utils.data import Sampler, default_collate, get_worker_info
 
 from ...audio import AudioError, load_row, num_samples, row_span, windows
 from ...metrics import UNREADABLE
@@ -54,6 +55,7 @@ class ClipDataset(torch.utils.data.Dataset):
         return len(self.split)
 
     def __getitem__(self, index: int | tuple[Any, ...]) -> dict[str, Any]:
+        outlive_sigterm()
         if not isinstance(index, tuple):
             return self._item(index)
         clip, partner, place, partner_place = index
@@ -108,6 +110,15 @@ class ClipDataset(torch.utils.data.Dataset):
         if index not in self._reported:  # once for each worker, not in every epoch
             self._reported.add(index)
             logger.warning("left out: %s", error)
+
+
+def outlive_sigterm() -> None:
+    """In a loader's process, go on until the trainer ends: a scheduler (Slurm, say) sends SIGTERM to all at once.
+
+    The trainer then saves a checkpoint, for which it may need the batches that are asked for.
+    """
+    if get_worker_info() is not None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def clip_seconds(clips: ClipDataset, most: int | None = None) -> list[float]:

@@ -14,7 +14,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 from transformers import TrainingArguments
 
 from ...audio import AudioError
-from .batches import decoded
+from .batches import decoded, outlive_sigterm
 
 if TYPE_CHECKING:
     import datasets
@@ -66,6 +66,7 @@ class ClipStream(IterableDataset):
         self.num_classes, self.sampling_rate, self.max_samples = num_classes, sampling_rate, max_samples
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
+        outlive_sigterm()
         waiting: dict[int, None] = {}  # clips to be told of, each once, in their order
         reported: set[int] = set()
         in_a_row = 0
