@@ -45,7 +45,11 @@ TRAIN = (
     "tuxpaint-stamps-default", "naev-data", "wesnoth-1.16-music", "colobot-common-sounds", "marsshooter-data",
     "supertuxkart-data", "hedgewars-data", "megaglest-data", "warzone2100-data", "openarena-data", "lincity-ng-data",
     "ktuberling-data", "asterisk-core-sounds-en-wav", "asterisk-core-sounds-fr-wav", "hydrogen-drumkits",
-    "lmms-common",
+    "lmms-common", "gcompris-qt-data", "unknown-horizons", "widelands-data", "trigger-rally-data", "supertux-data",
+    "0ad-data", "flightgear-data-base", "redeclipse-data", "nexuiz-data", "cube2-data", "freedroidrpg-data",
+    "extremetuxracer-data", "pingus-data", "frozen-bubble-data", "teeworlds-data", "flare-game", "scorched3d-data",
+    "ri-li-data", "simutrans-pak64", "minetest-data", "minetest-mod-homedecor", "7kaa-data", "asc-data", "boswars",
+    "sound-theme-freedesktop", "oxygen-sounds", "yaru-theme-sound", "deepin-sound-theme", "heroes-sound-effects",
 )  # fmt: skip
 
 
