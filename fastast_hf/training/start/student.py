@@ -126,7 +126,7 @@ def build_model(
         from .deit import fastast_from_deit
 
         name = settings.model.removeprefix("timm/")
-        given = {
+        given: dict[str, Any] = {
             "num_hidden_layers": settings.layers,
             "num_mel_bins": settings.mel_bins,
             "frequency_stride": settings.stride,
