@@ -24,7 +24,7 @@ from fastast_hf.errors import one_line_errors
 from fastast_hf.hub.belonging import CARD
 from fastast_hf.hub.card import write_card
 from fastast_hf.hub.facts import TABLES
-from fastast_hf.training.arguments import OF_ONE_CORPUS
+from fastast_hf.training.arguments import CORPORA_OF
 from fastast_hf.training.results import RESULTS, write_json
 
 R_VALUES = (0, 4, 8, 12, 16, 20, 25, 30, 35, 40)
@@ -67,7 +67,7 @@ def training_results(runs: Sequence[Path], teacher: Path | None) -> dict[str, An
 def described(results: dict[str, Any]) -> dict[str, Any]:
     """A run's results with what its folders were instead of their names, and without settings of other corpora."""
     settings = results["settings"]
-    others = [key for key, corpus in OF_ONE_CORPUS.items() if corpus != settings["corpus"]]
+    others = [key for key, corpora in CORPORA_OF.items() if settings["corpus"] not in corpora]
     settings = {key: value for key, value in settings.items() if key not in others}
     before = results.get("earlier_stages", [])
     if before and settings.get("model"):

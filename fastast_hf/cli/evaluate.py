@@ -108,7 +108,7 @@ def run(args: argparse.Namespace) -> int:
     check_numbers(args)
     planned = compared(args) if args.compare else merging_methods(args)
     settings = corpus_arguments(args)
-    folds = settings.folds()
+    folds = settings.folds("all")
     methods: list[tuple[Method, Any]] = [(method, own or list(R_VALUES)) for method, own in planned]
     known = check_checkpoints(methods, args.schedule, folds, args.split or "test")
     check_output(args.output, "folder")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 from pathlib import Path
 
 from ..audio import find_audio, is_audio
-from .corpus import Clip, Corpus, CorpusError, build_corpus
+from .corpus import Clip, Corpus, CorpusError, build_corpus, first_of
 from .sources import check_folder
 
 logger = logging.getLogger(__name__)
@@ -38,10 +39,11 @@ def load_audiofolder(root: Path | None = None, hub_id: str | None = None) -> Cor
     """
     if hub_id is not None:
         raise CorpusError(
-            f"{hub_id}: an audio folder is not loaded from the Hub; download it and give its folder as root"
+            f"{hub_id}: an audio folder is not loaded from the Hub; download it and give its folder as root, or "
+            "leave out --corpus for a dataset"
         )
     assert root is not None
-    check_folder(root, "one folder of recordings for each class")
+    check_folder(root, "one folder of recordings for each class; a table of files and labels is --corpus csv")
     given = split_folders(root)
     if "train" in given and len(given) > 1:
         splits = {split: _find_classes(folder) for split, folder in given.items()}
@@ -50,9 +52,15 @@ def load_audiofolder(root: Path | None = None, hub_id: str | None = None) -> Cor
         splits = dict(zip(given, _split(root, _find_classes(root)), strict=True))
         logger.info("%s: no train/ and test/: a fifth of each class, one clip at least, is for testing", root)
     names = sorted(splits["train"])
+    if len(names) > 1 and all(re.fullmatch(r"fold[ _-]?\d+", name, re.IGNORECASE) for name in names):
+        raise CorpusError(
+            f"{given['train']}: its folders are {first_of(names)}. Are they folds, not classes? Then give the "
+            "table of the clips, labels and folds as --data; else give one folder for each class"
+        )
     if len(names) < 2:
         raise CorpusError(
-            f"{given['train']}: {len(names)} class folders with audio ({', '.join(names) or 'none'}); give two or more"
+            f"{given['train']}: {len(names)} class folders with audio ({', '.join(names) or 'none'}); give two or "
+            "more or, by --corpus csv or datasets, what labels your clips"
         )
     for split, classes in splits.items():
         unknown = sorted(set(classes) - set(names))

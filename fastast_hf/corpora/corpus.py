@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 UNDECODED = Audio(decode=False)  # datasets decodes with torchcodec, which needs a system FFmpeg
 # What such a column holds. datasets asks for torchcodec when it maps a stream whose column says it is audio.
-_UNDECODED_STRUCT = {"bytes": Value("binary"), "path": Value("string")}
+UNDECODED_STRUCT = {"bytes": Value("binary"), "path": Value("string")}
 _MAX_SHARDS = 128  # of a local corpus that is streamed: enough for the workers of a large node
 
 Split = TypeVar("Split", Dataset, IterableDataset)
@@ -124,7 +124,7 @@ def build_corpus(
             f"{folder}: none of the {sum(missing.values())} clips that the corpus lists is in this folder; looked for "
             f"{', '.join(AUDIO_EXTENSIONS)}; check the path, or unpack the clips there"
         )
-    for split in whole:
+    for split, listed in whole.items():
         if split not in splits:
             logger.warning("%s: no clip of split %s is there; the split is left out", folder, split)
         elif missing[split]:
@@ -153,7 +153,7 @@ def replace_labels(dataset: Split, ids: Mapping[Any, int], names: Iterable[str])
     column, feature = "labels" if multi_label else "label", label_feature(names, multi_label)
     replace = partial(_replace, ids=ids, column=column)
     if isinstance(dataset, IterableDataset):
-        dataset = dataset.cast_column("audio", _UNDECODED_STRUCT)
+        dataset = dataset.cast_column("audio", UNDECODED_STRUCT)
         features = Features({**dataset.features, column: feature})
         return dataset.map(replace, input_columns=[column], features=features).cast_column("audio", UNDECODED)
     # The column alone: map would write the audio of the whole corpus once more.

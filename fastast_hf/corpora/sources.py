@@ -89,12 +89,12 @@ def check_columns(source: str, found: Iterable[str], wanted: Iterable[str]) -> N
 def load_hub(
     hub_id: str, columns: Iterable[str], config: str | None = None, streaming: bool = False
 ) -> DatasetDict | IterableDatasetDict:
-    """Load a parquet copy with undecoded audio.
+    """Load a parquet copy; where `audio` is among the columns, it is undecoded.
 
     Raises:
         CorpusError: If the copy cannot be loaded or lacks one of `columns`.
     """
-    with _one_line(hub_id):
+    with one_line_of(hub_id):
         copy = load_dataset(hub_id, config, streaming=streaming)
     return _undecoded(copy, hub_id, columns)
 
@@ -107,24 +107,25 @@ def load_hub_splits(
     Raises:
         CorpusError: If the copy cannot be loaded or lacks one of `columns`.
     """
-    with _one_line(hub_id):
+    with one_line_of(hub_id):
         files = load_dataset_builder(hub_id, config).config.data_files
         copy = load_dataset("parquet", data_files={split: list(files[split]) for split in splits})
     return _undecoded(copy, hub_id, columns)
 
 
 @contextlib.contextmanager
-def _one_line(hub_id: str) -> Iterator[None]:
+def one_line_of(
+    source: str, what_to_do: str = "check id and network, or give a folder as root", place: str = " from the Hub"
+) -> Iterator[None]:
+    """Turn whatever loading a copy raises into a [`CorpusError`]."""
     try:
         yield
     except Exception as error:  # of the network, the Hub, the files or the disk: each library has its own
         reason = " ".join(str(error.__cause__ or error).split())[:300]
-        raise CorpusError(
-            f"{hub_id}: cannot be loaded from the Hub ({reason}); check id and network, or give a folder as root"
-        ) from error
+        raise CorpusError(f"{source}: cannot be loaded{place} ({reason}); {what_to_do}") from error
 
 
 def _undecoded(copy: Copy, hub_id: str, columns: Iterable[str]) -> Copy:
     for data in copy.values():
         check_columns(hub_id, data.column_names or [], columns)
-    return copy.cast_column("audio", UNDECODED)
+    return copy.cast_column("audio", UNDECODED) if "audio" in columns else copy

@@ -25,7 +25,7 @@ _MERGING = ("method", "schedule", "tome_r", "tokens_in", "tokens_out", "gmacs", 
 _ROW = (*_MERGING, "metric", "score", "low", "high", "clips")
 # Settings of a run that a card tells of elsewhere, or that say nothing to others.
 _TOLD = {"corpus", "data", "hub_id", "streaming", "extra_data", "label_file", "imagenet_weights", "model", "teacher"}
-_TOLD |= {"frames", "mean", "std", "resume", "cache_teacher", "teacher_labels", "teacher_scores"}
+_TOLD |= {"audio_folder", "frames", "mean", "std", "resume", "cache_teacher", "teacher_labels", "teacher_scores"}
 
 
 class Corpus(NamedTuple):

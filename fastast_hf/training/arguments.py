@@ -4,8 +4,58 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-# Settings that only one corpus uses.
-OF_ONE_CORPUS = {"fold": "esc50", "classes": "speech_commands", "subset": "audioset", "label_file": "audioset"}
+# Settings that not every corpus uses, and those that do.
+_OWN = ("csv", "datasets")
+CORPORA_OF: dict[str, tuple[str, ...]] = {
+    "fold": ("esc50", *_OWN),
+    "classes": ("speech_commands",),
+    "subset": ("audioset",),
+    "label_file": ("audioset",),
+    "config": ("datasets",),
+    "audio_folder": ("csv",),
+    "file_column": ("csv",),
+    "audio_column": ("datasets",),
+    "label_column": _OWN,
+    "label_separator": _OWN,
+    "multi_label": _OWN,
+    "split_column": _OWN,
+    "fold_column": _OWN,
+    "group_column": _OWN,
+    "start_column": _OWN,
+    "end_column": _OWN,
+    "split_seed": _OWN,
+}
+
+
+@dataclass
+class OwnDataArguments:
+    """A table of files and labels, or a dataset. Columns are recognised by their usual names."""
+
+    config: str | None = field(default=None, metadata={"help": "the dataset's configuration, where it has several"})
+    audio_folder: str | None = field(
+        default=None, metadata={"help": "folder that the table's files are in (default: the table's own)"}
+    )
+    file_column: str | None = field(default=None, metadata={"help": "the table's column of files"})
+    audio_column: str | None = field(default=None, metadata={"help": "the dataset's column of audio"})
+    label_column: list[str] = field(
+        default_factory=list, metadata={"help": "column of labels, or several of 0 and 1, a class each"}
+    )
+    label_separator: str | None = field(
+        default=None, metadata={"help": "between the labels of a cell (default: ; or |, and , in a column of labels)"}
+    )
+    multi_label: bool | None = field(
+        default=None, metadata={"help": "several labels a clip (default: where one has several or none)"}
+    )
+    split_column: str | None = field(default=None, metadata={"help": "column of train, validation, test"})
+    fold_column: str | None = field(default=None, metadata={"help": "column of folds, for --fold"})
+    group_column: str | None = field(
+        default=None, metadata={"help": "column of speakers or sources, which a drawn split keeps together"}
+    )
+    start_column: str | None = field(
+        default=None, metadata={"help": "column of where a clip starts in its file, in s"}
+    )
+    end_column: str | None = field(default=None, metadata={"help": "column of where it ends, in s"})
+    split_seed: int | None = field(default=None, metadata={"help": "seed of a drawn split (default: 0)"})
 
 
 @dataclass

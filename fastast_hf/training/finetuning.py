@@ -14,14 +14,16 @@ from torch.utils.data import ConcatDataset
 from transformers import AutoConfig, EarlyStoppingCallback, TrainingArguments
 
 from ..audio import find_audio
-from ..corpora import Corpus, StreamingCorpus, is_multi_label, label_names, load_corpus
+from ..corpora import Corpus, StreamingCorpus, corpus_folds, is_multi_label, label_names, load_corpus
+from ..corpora.esc50 import FOLDS
 from ..corpora.overlap import check_held_out
+from ..corpora.own.recognition import recognise
 from ..corpora.speech_commands import SILENCE, UNKNOWN
 from ..loading.checkpoint import labels_in_order
 from ..metrics import compute_metrics_for
 from ..model.configuration_fastast import check_place
 from ..model.feature_extraction_fastast import FastASTFeatureExtractor
-from .arguments import OF_ONE_CORPUS, AugmentationArguments, ScheduleArguments
+from .arguments import CORPORA_OF, AugmentationArguments, OwnDataArguments, ScheduleArguments
 from .inputs.augmentation import coloured_noise
 from .inputs.batches import ClipDataset, balanced_weights, clip_seconds
 from .inputs.streaming import ClipStream, count_epochs_in_steps
@@ -37,19 +39,20 @@ NOISES = 32  # to draw from, where they are computed
 
 
 @dataclass
-class CorpusArguments:
+class CorpusArguments(OwnDataArguments):
     """What to train on."""
 
     corpus: str = field(
         default="",
         metadata={
-            "help": "esc50, speech_commands, audioset, audiofolder (one subfolder for each class) or unlabelled"
+            "help": "esc50, speech_commands, audioset, audiofolder (one subfolder for each class), csv (a table of "
+            "files and labels), datasets (parquet, or of the Hub) or unlabelled (default: by what --data holds)"
         },
     )
-    data: str | None = field(default=None, metadata={"help": "the corpus' folder"})
-    hub_id: str | None = field(default=None, metadata={"help": "a parquet copy on the Hub, instead of --data"})
+    data: str | None = field(default=None, metadata={"help": "the corpus' folder, or a table or parquet file"})
+    hub_id: str | None = field(default=None, metadata={"help": "a dataset on the Hub, instead of --data"})
     streaming: bool = field(default=False, metadata={"help": "read clips as they are used; needs --max-steps"})
-    fold: str | None = field(default=None, metadata={"help": "ESC-50: the fold to test on (1 to 5), or all"})
+    fold: str | None = field(default=None, metadata={"help": "the fold to test on, or all"})
     classes: int | None = field(default=None, metadata={"help": "Speech Commands: 35 or 12 classes (default: 35)"})
     subset: str | None = field(default=None, metadata={"help": "AudioSet: balanced or full (default: balanced)"})
     label_file: str | None = field(default=None, metadata={"help": "AudioSet: class_labels_indices.csv"})
@@ -64,24 +67,60 @@ class CorpusArguments:
     teacher_knows: list[str] | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
-        for name, corpus in OF_ONE_CORPUS.items():
-            if getattr(self, name) is not None and self.corpus not in ("", corpus):
+        if not self.corpus and self.hub_id is not None:
+            self.corpus = "datasets"
+        elif not self.corpus and self.data is not None and Path(self.data).expanduser().exists():
+            self.corpus, why = recognise(Path(self.data).expanduser(), self.file_column)
+            logger.info("%s: taken for --corpus %s, for %s", self.data, self.corpus, why)
+        for name, corpora in CORPORA_OF.items():
+            if getattr(self, name) not in (None, []) and self.corpus not in ("", *corpora):
                 option = f"--{name.replace('_', '-')}"
-                raise ValueError(f"{option} is for {corpus}: leave it out (if a recipe sets it: {option} none)")
+                raise ValueError(
+                    f"{option} is for {', '.join(corpora)}, not for {self.corpus}: leave it out (if a recipe sets it: "
+                    f"{option} none)"
+                )
         if self.corpus == "speech_commands":
             self.classes = self.classes or 35
         if self.corpus == "audioset":
             self.subset = self.subset or "balanced"
 
-    def folds(self) -> list[int | None]:
-        """The folds to run: none of a corpus without folds."""
-        if self.corpus != "esc50":
+    def folds(self, default: str | None = None) -> list[int | None]:
+        """The folds to run: `[None]` of a corpus without folds, or of one with splits where none is asked for.
+
+        Args:
+            default: Where none is asked for, and there are folds and no splits; `"all"`, say.
+
+        Raises:
+            ValueError: There is no such fold, or there are folds alone and none is asked for.
+        """
+        if self.streaming and self.corpus == "datasets" and self.fold is not None:
+            raise ValueError(f"fold is {self.fold!r} of a stream: leave out --streaming, or --fold")
+        if self.corpus not in CORPORA_OF["fold"] or (self.streaming and self.corpus == "datasets"):
             return [None]
-        if self.fold == "all":
-            return [1, 2, 3, 4, 5]
-        if self.fold not in ("1", "2", "3", "4", "5"):
-            raise ValueError(f"fold is {self.fold!r}: give --fold all, or the one to test on, 1 to 5")
-        return [int(self.fold)]
+        if self.corpus == "esc50":
+            listed, has_splits = list(FOLDS), False
+        else:
+            own = self._options()
+            place = Path(self.data).expanduser() if self.data else None
+            listed, has_splits = corpus_folds(self.corpus, place, self.hub_id, own["columns"], own.get("config"))
+        if self.fold is None and (has_splits or not listed):
+            return [None]
+        fold = self.fold or default
+        if fold == "all" and listed:
+            return list(listed)
+        if fold is None or fold not in map(str, listed):
+            known = f"{listed[0]} to {listed[-1]}" if listed else "which needs a column of folds"
+            raise ValueError(f"fold is {fold!r}: give --fold all, or the one to test on, {known}")
+        return [int(fold)]
+
+    def _options(self) -> dict[str, Any]:
+        """Those of the corpus at hand, but the fold."""
+        own = {name: getattr(self, name) for name, corpora in CORPORA_OF.items() if self.corpus in corpora}
+        own.pop("fold", None)
+        columns = {name: own.pop(name) for name in list(own) if name.endswith("_column")}
+        return own | (
+            {"columns": {name.removesuffix("_column"): columns[name] for name in columns}} if columns else {}
+        )
 
     def load(self, fold: int | None = None, model: str | None = None) -> Corpus | StreamingCorpus:
         """The corpus that these arguments name.
@@ -91,13 +130,11 @@ class CorpusArguments:
             model: What is trained or evaluated. A Hub copy of AudioSet has no list of its classes: where no
                 `label_file` is given either, they are those that this checkpoint knows.
         """
-        options: dict[str, Any] = {}
-        if self.corpus == "speech_commands":
-            options = {"classes": self.classes}
-        elif self.corpus == "unlabelled":
+        options = self._options()
+        if self.corpus == "unlabelled":
             options = {"labels": self.teacher_knows}
         elif self.corpus == "audioset":
-            options = {"subset": self.subset}
+            del options["label_file"]
             if self.label_file is not None:
                 options["labels"] = self.label_file
             elif self.hub_id is not None and model is not None:
@@ -213,15 +250,21 @@ def build_trainer(
     model: Any,
     extractor: FastASTFeatureExtractor,
     corpus: Corpus | StreamingCorpus,
-    corpus_settings: CorpusArguments,
-    learning: LearningArguments,
-    augment: AugmentationArguments,
-    schedule: ScheduleArguments,
-    args: TrainingArguments,
+    corpus_settings: CorpusArguments | None = None,
+    learning: LearningArguments | None = None,
+    augment: AugmentationArguments | None = None,
+    schedule: ScheduleArguments | None = None,
+    args: TrainingArguments | None = None,
     trainer_class: type[FastASTTrainer] = FastASTTrainer,
     **kwargs: Any,
 ) -> FastASTTrainer:
-    """The trainer of one run, with the corpus' clips; `kwargs` are the trainer's own."""
+    """The trainer of one run, with the corpus' clips; `kwargs` are the trainer's own. Settings may be left out.
+
+    docs/own_data.md has a `DatasetDict` of one's own from `corpus_from_datasets` to here.
+    """
+    corpus_settings, learning = corpus_settings or CorpusArguments(), learning or LearningArguments()
+    augment, schedule = augment or AugmentationArguments(), schedule or ScheduleArguments()
+    args = args or TrainingArguments()
     streaming, multi_label = isinstance(corpus, StreamingCorpus), is_multi_label(corpus)
     shape = (len(label_names(corpus)), extractor.sampling_rate, extractor.samples_of(extractor.max_length))
     weights = noise = None
@@ -247,8 +290,8 @@ def build_trainer(
     held_out = {split: ClipDataset(corpus[split], *shape) for split in HELD_OUT if split in corpus}
     if not held_out:
         raise ValueError(
-            f"{corpus_settings.corpus}: no clips to test on, only {', '.join(corpus)}: give a test split, or "
-            "two or more clips of a class"
+            f"{corpus_settings.corpus or 'the corpus'}: no clips to test on, only {', '.join(corpus)}: give a test "
+            "split, or two or more clips of a class"
         )
     if args.should_log:
         warn_of_longer_clips({**held_out, **({} if streaming else {"train": train})})

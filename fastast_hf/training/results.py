@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import transformers
 
 from ..hub.facts import RESULTS
 from ..loading.places import is_here, short_name
-from .arguments import OF_ONE_CORPUS
+from .arguments import CORPORA_OF
 
 # Settings that may name files and folders.
 PLACES = (
@@ -24,6 +25,7 @@ PLACES = (
     "imagenet_weights",
     "data",
     "extra_data",
+    "audio_folder",
     "label_file",
 )
 
@@ -39,7 +41,7 @@ def written_settings(settings: Sequence[Any]) -> dict[str, Any]:
     """
     parts = [part for part in settings if not isinstance(part, transformers.TrainingArguments)]
     written = {item.name: getattr(part, item.name) for part in parts for item in fields(part) if item.init}
-    strange = [key for key, corpus_name in OF_ONE_CORPUS.items() if written.get("corpus") != corpus_name]
+    strange = [key for key, corpora in CORPORA_OF.items() if written.get("corpus") not in corpora]
     kept = {key: value for key, value in written.items() if key not in strange}
     local = [key for key in PLACES if is_here(kept.get(key))]
     return {"settings": kept | {key: short_name(kept[key]) for key in local}, "local": local}
@@ -67,6 +69,14 @@ def was_trained_on(checkpoint: str, corpus: str, data: str | None, clips: int) -
     trained = told.get("settings", {})
     same = trained.get("corpus") == corpus and short_name(trained.get("data") or "") == short_name(data)
     return same and sum(told.get("clips", {}).get(split, 0) for split in ("train", "validation", "test")) == clips
+
+
+def write_split(path: Path, corpus: Mapping[str, Any]) -> None:
+    """Write which clip is in which split: a csv of `file`, as the corpus names it, and `split`."""
+    with path.open("w", encoding="utf-8", newline="") as opened:
+        writer = csv.writer(opened)
+        writer.writerow(("file", "split"))
+        writer.writerows((clip, split) for split, rows in corpus.items() for clip in rows["id"])
 
 
 def describe(score: dict[str, float]) -> str:

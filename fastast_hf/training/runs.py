@@ -25,10 +25,11 @@ from ..hub.facts import RESULTS
 from ..loading.places import check_output
 from ..loading.saved_weights import digest_of_folder
 from ..model.configuration_fastast import FastASTConfig
+from .arguments import CORPORA_OF
 from .checkpoints import checkpoints, is_whole, newest_checkpoint
 from .finetuning import CorpusArguments
 from .inputs.streaming import ClipStream
-from .results import describe, summarise_folds, write_json, written_settings
+from .results import describe, summarise_folds, write_json, write_split, written_settings
 from .trainer import FastASTTrainer
 
 logger = logging.getLogger(__name__)
@@ -120,6 +121,8 @@ class Run:
         written = written_settings(settings)
         self.folder.mkdir(parents=True, exist_ok=True)
         check_before_training(trainer, corpus)
+        if trainer.args.should_save and isinstance(corpus, Corpus) and not corpus.own_splits:
+            write_split(self.folder / "split.csv", corpus)
         trainer.settings = {key: value for key, value in written["settings"].items() if key not in _MAY_CHANGE}
         if self.checkpoint is not None:
             logger.info("resuming from %s", self.checkpoint)
@@ -304,9 +307,9 @@ def next_commands(root: Path, corpus: CorpusArguments, folds: Sequence[int | Non
     model = root if len(folds) == 1 else root / f"fold-{folds[0]}"
     place = ["--data", corpus.data] if corpus.data else ["--hub-id", str(corpus.hub_id)]
     named = [corpus.corpus, *place, *(["--fold", corpus.fold] if corpus.fold and len(folds) == 1 else [])]
-    for option in ("classes", "subset", "label_file"):
-        if getattr(corpus, option) is not None:
-            named += [f"--{option.replace('_', '-')}", str(getattr(corpus, option))]
+    for option in sorted(set(CORPORA_OF) - {"fold"}):
+        if (given := getattr(corpus, option)) not in (None, []):
+            named += [f"--{option.replace('_', '-')}", *(given if isinstance(given, list) else [str(given)])]
     if json.loads((model / "config.json").read_text())["model_type"] != FastASTConfig.model_type:
         return [
             f"fastast distill --corpus {shlex.join(named)} --teacher {shlex.quote(str(root))} --model CHECKPOINT",

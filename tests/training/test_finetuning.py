@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,10 @@ from small_corpora import write_audioset, write_esc50, write_speech_commands, wr
 from transformers import ASTConfig, ASTForAudioClassification, EarlyStoppingCallback, TrainingArguments
 
 from fastast_hf import FastASTFeatureExtractor
-from fastast_hf.corpora import label_names
+from fastast_hf.corpora import CORPORA, CorpusError, label_names
 from fastast_hf.corpora.statistics import corpus_statistics
 from fastast_hf.training import finetuning
-from fastast_hf.training.arguments import AugmentationArguments, ScheduleArguments
+from fastast_hf.training.arguments import CORPORA_OF, AugmentationArguments, ScheduleArguments
 from fastast_hf.training.finetuning import CorpusArguments, LearningArguments, build_trainer
 from fastast_hf.training.start.student import ModelArguments, build_extractor, build_model
 
@@ -103,16 +104,48 @@ def test_folds(corpus: str, fold: str | None, expected: list[int | None]) -> Non
 @pytest.mark.parametrize(("corpus", "fold"), [("esc50", "6"), ("esc50", None), ("audioset", "1"), ("audioset", "all")])
 def test_wrong_folds_are_refused(corpus: str, fold: str | None) -> None:
     with pytest.raises(
-        ValueError, match="--fold is for esc50: leave it out" if corpus == "audioset" else f"fold is {fold!r}"
+        ValueError,
+        match="--fold is for esc50, csv, datasets, not for audioset: leave it out"
+        if corpus == "audioset"
+        else f"fold is {fold!r}",
     ):
         CorpusArguments(corpus=corpus, fold=fold).folds()
 
 
-@pytest.mark.parametrize("setting", [{"classes": 12}, {"subset": "full"}, {"label_file": "no.csv"}, {"fold": "1"}])
-def test_a_setting_of_another_corpus_is_refused(setting: dict[str, Any]) -> None:
-    (name,) = setting
-    with pytest.raises(ValueError, match=rf"^--{name.replace('_', '-')} is for \w+: leave it out"):
-        CorpusArguments(corpus="audiofolder", **setting)
+@pytest.mark.parametrize("name", CORPORA_OF)
+def test_a_setting_of_another_corpus_is_refused(name: str) -> None:
+    value: Any = ["x"] if name == "label_column" else False if name == "multi_label" else "1"
+    option = f"--{name.replace('_', '-')}"
+    for corpus in sorted({*CORPORA, "audiofolder"} - set(CORPORA_OF[name])):
+        with pytest.raises(ValueError, match=rf"^{option} is for .*, not for {corpus}: leave it out"):
+            CorpusArguments(corpus=corpus, **{name: value})
+
+
+def test_what_data_holds_is_recognised_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="fastast_hf")
+    settings = CorpusArguments(data=str(write_esc50(tmp_path / "esc50")))
+    assert settings.corpus == "esc50" and "taken for --corpus esc50, for it holds meta/esc50.csv" in caplog.text
+    assert CorpusArguments(data=str(tmp_path / "esc50" / "meta" / "esc50.csv")).corpus == "csv"
+    assert CorpusArguments(hub_id="someone/sounds", config="all").corpus == "datasets"
+    with pytest.raises(ValueError, match="--classes is for speech_commands, not for esc50"):
+        CorpusArguments(data=str(tmp_path / "esc50"), classes=12)
+    with pytest.raises(CorpusError, match="gone: no such file or folder"):
+        CorpusArguments(data=str(tmp_path / "gone")).load()
+
+
+def test_folds_of_a_table_are_those_that_it_lists(tmp_path: Path) -> None:
+    table = tmp_path / "labels.csv"
+    table.write_text("file,label,fold\na.wav,a,1\nb.wav,b,2\nc.wav,a,10\n")
+    assert CorpusArguments(data=str(table), fold="all").folds() == [1, 2, 10]
+    assert CorpusArguments(data=str(table)).folds("all") == [1, 2, 10]
+    with pytest.raises(ValueError, match="fold is None: give --fold all, or the one to test on, 1 to 10"):
+        CorpusArguments(data=str(table)).folds()
+    table.write_text("file,label,fold,split\na.wav,a,1,train\nb.wav,b,2,test\n")
+    assert CorpusArguments(data=str(table)).folds() == [None]
+    assert CorpusArguments(data=str(table), fold="2").folds() == [2]
+    table.write_text("file,label\na.wav,a\nb.wav,b\n")
+    with pytest.raises(ValueError, match="or the one to test on, which needs a column of folds"):
+        CorpusArguments(data=str(table), fold="2").folds()
 
 
 def build(corpus_settings: CorpusArguments, tmp_path: Path, **settings: Any) -> Any:

@@ -531,6 +531,8 @@ def test_other_errors_are_not_taken_for_a_full_disk(make_run: Make, monkeypatch:
         {"corpus": "speech_commands", "data": "my words", "classes": 12},
         {"corpus": "audioset", "hub_id": "me/sounds", "subset": "full", "label_file": "labels.csv"},
         {"corpus": "esc50", "data": "ESC-50", "fold": "2"},
+        {"corpus": "csv", "data": "a b.csv", "label_column": ["dog", "rain"], "multi_label": True, "split_seed": 3},
+        {"corpus": "datasets", "hub_id": "me/sounds", "config": "all", "group_column": "who"},
         {"corpus": "unlabelled", "data": "sounds"},
     ],
 )

@@ -218,7 +218,7 @@ def balanced_weights(classes: Sequence[int | Sequence[int]]) -> Tensor:
     AST's class-balanced sampling (Gong et al. 2021, §3.1; its count is larger by 0.01).
 
     Args:
-        classes: Of each clip: an id, or the ids.
+        classes: Of each clip: an id, or the ids. Clips without any are drawn like a class more.
 
     Returns:
         (clips,) float64.
@@ -228,5 +228,7 @@ def balanced_weights(classes: Sequence[int | Sequence[int]]) -> Tensor:
         tensor([498., 498., 990.], dtype=torch.float64)
     """
     ids = [torch.atleast_1d(torch.as_tensor(clip, dtype=torch.long)) for clip in classes]
+    none = 1 + max((int(clip.max()) for clip in ids if len(clip)), default=-1)
+    ids = [clip if len(clip) else torch.tensor([none]) for clip in ids]
     weight = 1000 / (torch.bincount(torch.cat(ids)).double() + 0.01)
     return torch.stack([weight[clip].sum() for clip in ids])

@@ -186,5 +186,5 @@ def test_balanced_weights_bring_rare_classes_as_often() -> None:
 
 
 def test_a_clip_of_several_classes_has_the_sum_of_their_weights() -> None:
-    weights = balanced_weights([[0], [0, 1], [], [2]])
-    assert weights.tolist() == pytest.approx([1000 / 2.01, 1000 / 2.01 + 1000 / 1.01, 0.0, 1000 / 1.01])
+    weights = balanced_weights([[0], [0, 1], [], [2]])  # and one of none that of a class more
+    assert weights.tolist() == pytest.approx([1000 / 2.01, 1000 / 2.01 + 1000 / 1.01, 1000 / 1.01, 1000 / 1.01])

@@ -1,0 +1,66 @@
+"""Which column of a table says what: by its usual spellings, or by the name that is given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..errors import CorpusError
+
+# Usual spellings, the first that a table has is taken. Upper case, spaces and hyphens do not matter.
+SPELLINGS = {
+    "file": ("file_name", "filename", "file", "path", "file_path", "filepath", "audio", "audio_file", "audio_path",
+             "audio_filename", "wav", "fname", "slice_file_name"),
+    "label": ("label", "labels", "category", "categories", "class", "classes", "class_name", "tag", "tags"),
+    "split": ("split", "subset", "partition"),
+    "fold": ("fold",),
+    "group": ("group", "speaker", "speaker_id"),
+    "start": ("start", "start_time", "start_seconds", "onset"),
+    "end": ("end", "end_time", "end_seconds", "offset"),
+}  # fmt: skip
+SEVERAL = ("labels", "categories", "classes", "tags")  # whose cells hold several labels
+NUMBERS = ("target", "classid", "class_id", "class_index", "label_id", "label_index")  # of the labels beside them
+# UrbanSound8K's files are slices, and its start and end are of the recordings that they were cut from.
+_CUT = "slice_file_name"
+
+Columns = dict[str, Any]  # what a column says → its name; of labels also several names, of columns of 0 and 1
+
+
+def find_columns(source: str, names: Sequence[str], given: Mapping[str, str | Sequence[str] | None]) -> Columns:
+    """The columns that are given or recognised.
+
+    Args:
+        source: What errors call the table.
+        names: All columns of the table.
+        given: Names of columns by what they say, such as `{"label": "species"}`; `label` may be several, of 0 and 1.
+
+    Raises:
+        CorpusError: A column that is given is not there.
+
+    Example:
+        >>> find_columns("a.csv", ["Filename", "species", "split"], {"label": "species"})
+        {'label': 'species', 'file': 'Filename', 'split': 'split'}
+    """
+    found: Columns = {}
+    for what, column in given.items():
+        wanted = [column] if isinstance(column, str) else list(column or ())
+        for name in wanted:
+            if name not in names:
+                raise CorpusError(
+                    f"{source}: no column {name!r} among {', '.join(names) or 'none'}; give one of them as "
+                    f"--{what}-column"
+                )
+        if wanted:
+            found[what] = wanted[0] if len(wanted) == 1 else wanted
+    by_spelling = {spelled(name): name for name in reversed(names)}
+    for what, spellings in SPELLINGS.items():
+        if what not in found and (known := [by_spelling[each] for each in spellings if each in by_spelling]):
+            found[what] = known[0]
+    if spelled(found.get("file", "")) == _CUT:
+        found = {what: name for what, name in found.items() if what not in ("start", "end") or given.get(what)}
+    return found
+
+
+def spelled(name: str) -> str:
+    """A column's name without upper case, spaces and hyphens."""
+    return name.strip().lower().replace(" ", "_").replace("-", "_")

@@ -1,0 +1,92 @@
+"""`fastast evaluate` and `fastast train` on data of one's own: the same numbers as the official corpora have."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from running_scripts import SMALL, load_script
+from small_corpora import write_audioset, write_esc50, write_tone
+
+from fastast_hf import FastASTFeatureExtractor
+from fastast_hf.cli.main import main
+from fastast_hf.corpora import label_names, load_corpus
+
+Make = Callable[..., Any]
+
+
+def save(make_fastast: Make, folder: Path, names: list[str], **fields: Any) -> Path:
+    labels = {"id2label": dict(enumerate(names)), "label2id": {name: index for index, name in enumerate(names)}}
+    make_fastast(num_labels=len(names), **labels, **fields).save_pretrained(folder)
+    FastASTFeatureExtractor(max_length=128, num_mel_bins=48).save_pretrained(folder)
+    return folder
+
+
+def scores(argv: list[Any], output: Path) -> list[dict[str, Any]]:
+    fixed = ["--r", 0, 4, "--rounds", 0, "--device", "cpu", "--output", output]
+    assert main(["evaluate", *map(str, [*argv, *fixed])]) == 0
+    (results,) = output.glob("*.json")
+    told = ("metric", "score", "low", "high", "clips", "tome_r")
+    return [{key: row[key] for key in told} for row in json.loads(results.read_text())["rows"]]
+
+
+def test_esc50_through_its_csv_has_the_numbers_of_the_esc50_corpus(tmp_path: Path, make_fastast: Make) -> None:
+    data = write_esc50(tmp_path / "esc50", per_fold=1)
+    model = save(make_fastast, tmp_path / "model", ["dog", "rain"])
+    expected, through = (
+        scores([name, "--data", data, "--model", model], tmp_path / name) for name in ("esc50", "csv")
+    )
+    assert through == expected and expected[0]["clips"] == 10  # all folds, unless one is asked for
+
+
+def test_a_multi_label_csv_has_the_numbers_of_the_audioset_corpus(tmp_path: Path, make_fastast: Make) -> None:
+    data = write_audioset(tmp_path / "audioset")
+    corpus = load_corpus("audioset", data)
+    names = label_names(corpus)
+    with (data / "mine.csv").open("w", newline="") as opened:
+        writer = csv.writer(opened)
+        writer.writerow(("file", "labels", "split"))
+        for split, rows in corpus.items():
+            writer.writerows((row["id"], ";".join(names[label] for label in row["labels"]), split) for row in rows)
+    model = save(make_fastast, tmp_path / "model", names, problem_type="multi_label_classification")
+    expected = scores(["audioset", "--data", data, "--model", model], tmp_path / "official")
+    mine = [data / "mine.csv", "--label-separator", ";"]
+    assert scores(["--data", *mine, "--model", model], tmp_path / "own") == expected
+    assert expected[0]["metric"] == "mean_average_precision"
+
+
+@pytest.mark.real_audio
+@pytest.mark.skipif("FASTAST_TEST_AUDIO" not in os.environ, reason="FASTAST_TEST_AUDIO names no folder of recordings")
+def test_esc10_through_its_csv_has_the_numbers_of_the_esc50_corpus(tmp_path: Path, make_fastast: Make) -> None:
+    data = Path(os.environ["FASTAST_TEST_AUDIO"]) / "ESC-10"
+    model = save(make_fastast, tmp_path / "model", label_names(load_corpus("esc50", data)))
+    expected, through = (
+        scores([name, "--data", data, "--fold", 1, "--model", model], tmp_path / name) for name in ("esc50", "csv")
+    )
+    assert through == expected and expected[0]["clips"] == 80
+
+
+def test_training_on_a_csv_without_splits_writes_the_split_down(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(5):
+        for name, hertz in (("dog", 300), ("rain", 2000)):
+            write_tone(tmp_path / "set" / f"{name}{number}.wav", hertz + 20 * number)
+    rows = "".join(f"{name}{number}.wav,{name}\n" for number in range(5) for name in ("dog", "rain"))
+    (tmp_path / "set" / "labels.csv").write_text(f"file,label\n{rows}")
+    argv = ["--data", tmp_path / "set", "--max_steps", 1, "--output_dir", tmp_path / "out", *SMALL]
+    assert load_script("run_finetune").main(list(map(str, argv))) == 0
+    with (tmp_path / "out" / "split.csv").open() as opened:
+        split = {row["file"]: row["split"] for row in csv.DictReader(opened)}
+    assert sorted(split.values()) == ["test"] * 2 + ["train"] * 8
+    corpus = load_corpus("csv", tmp_path / "set")
+    assert {clip: name for name, data in corpus.items() for clip in data["id"]} == split
+    printed = capsys.readouterr().out
+    assert "csv: 8 train clips, 2 test clips, 2 classes, 0 clips missing" in printed
+    assert f"fastast evaluate csv --data {tmp_path / 'set'} --model {tmp_path / 'out'}" in printed
+    assert json.loads((tmp_path / "out" / "results.json").read_text())["settings"]["corpus"] == "csv"

@@ -1,0 +1,131 @@
+"""Datasets of the `datasets` library as corpora: from memory, disk, parquet and as streams."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from datasets import Audio, ClassLabel, Dataset, DatasetDict, Features, List, Value
+
+from fastast_hf.audio import load_audio
+from fastast_hf.corpora import (
+    CorpusError,
+    StreamingCorpus,
+    corpus_folds,
+    corpus_from_datasets,
+    is_multi_label,
+    label_names,
+    load_corpus,
+)
+
+Write = Callable[..., None]
+UNDECODED = {"bytes": Value("binary"), "path": Value("string")}
+
+
+@pytest.fixture
+def paths(tmp_path: Path, write_clips: Write) -> list[str]:
+    write_clips(tmp_path, [f"{number}.wav" for number in range(10)])
+    return [str(tmp_path / f"{number}.wav") for number in range(10)]
+
+
+def dataset(paths: list[str], label: Any, values: list[Any], **columns: list[Any]) -> Dataset:
+    """With bytes, as parquet has them."""
+    rows = {"sound": [{"bytes": Path(path).read_bytes(), "path": path} for path in paths], "kind": values, **columns}
+    others = {name: Value("string") if isinstance(own[0], str) else Value("int64") for name, own in columns.items()}
+    return Dataset.from_dict(rows, features=Features({"sound": UNDECODED, "kind": label, **others}))
+
+
+def test_a_dataset_dict_is_a_corpus_with_its_splits_and_classes(paths: list[str]) -> None:
+    data = dataset(paths, ClassLabel(names=["rain", "dog"]), [0, 1] * 5)
+    given = DatasetDict({"train": data.select(range(6)), "dev": data.select(range(6, 10))})
+    corpus = corpus_from_datasets(given)
+    assert label_names(corpus) == ["rain", "dog"] and corpus.own_splits
+    assert {split: rows["label"][:] for split, rows in corpus.items()} == {
+        "train": [0, 1, 0, 1, 0, 1],
+        "validation": [0, 1, 0, 1],
+    }
+    assert corpus["validation"].features["audio"] == Audio(decode=False)
+    assert corpus["validation"]["id"][:] == paths[6:]
+    assert load_audio(corpus["validation"][1]["audio"]).shape == (1600,)
+
+
+@pytest.mark.parametrize(
+    ("label", "values", "names"),
+    [
+        (Value("string"), ["rain", "dog"] * 5, ["dog", "rain"]),
+        (Value("int64"), [2, 11] * 5, ["2", "11"]),
+        (List(ClassLabel(names=["rain", "dog"])), [[0], [0, 1], []] * 3 + [[1]], ["rain", "dog"]),
+        (List(Value("string")), [["b", "a"], []] * 5, ["a", "b"]),
+    ],
+)
+def test_labels_of_every_kind_are_understood(
+    label: Any, values: list[Any], names: list[str], paths: list[str]
+) -> None:
+    data = dataset(paths, label, values)
+    corpus = corpus_from_datasets(data, audio="sound", label="kind")
+    assert label_names(corpus) == names and not corpus.own_splits
+    assert is_multi_label(corpus) == isinstance(values[0], list)
+    rows = {row["id"]: row for split in corpus.values() for row in split}
+    for path, value in zip(paths, values, strict=True):
+        if isinstance(value, list):
+            expected = [names[one] if isinstance(one, int) else one for one in value]
+            assert [names[one] for one in rows[path]["labels"]] == expected
+        else:
+            assert names[rows[path]["label"]] == str(value)
+
+
+def test_folds_and_groups_are_taken_from_columns(paths: list[str]) -> None:
+    speakers = [f"s{number // 2}" for number in range(10)]
+    data = dataset(paths, Value("string"), ["a", "b"] * 5, fold=[1, 2] * 5, speaker=speakers)
+    corpus = corpus_from_datasets(data, label="kind", fold=2)
+    assert corpus["test"]["id"][:] == paths[1::2] and corpus["train"]["id"][:] == paths[::2]
+    drawn = corpus_from_datasets(data.remove_columns("fold"), label="kind")
+    sides = [{speakers[paths.index(clip)] for clip in drawn[split]["id"]} for split in ("train", "test")]
+    assert sides[0] & sides[1] == set() and len(sides[1]) == 1
+
+
+def test_files_of_parquet_and_what_was_saved_are_loaded(paths: list[str], tmp_path: Path) -> None:
+    data = dataset(paths, ClassLabel(names=["dog", "rain"]), [0, 1] * 5, fold=[1, 2] * 5)
+    parts = DatasetDict({"train": data.select(range(8)), "test": data.select(range(8, 10))})
+    for split, rows in parts.items():
+        (tmp_path / "pq" / "data").mkdir(parents=True, exist_ok=True)
+        rows.to_parquet(tmp_path / "pq" / "data" / f"{split}-00000-of-00001.parquet")
+    parts.save_to_disk(tmp_path / "saved")
+    for given in ({"root": tmp_path / "pq"}, {"root": tmp_path / "saved"}, {"hub_id": str(tmp_path / "pq")}):
+        corpus = load_corpus("datasets", **given)
+        assert {split: rows["label"][:] for split, rows in corpus.items()} == {"train": [0, 1] * 4, "test": [0, 1]}
+    file = tmp_path / "pq" / "data" / "train-00000-of-00001.parquet"
+    assert len(load_corpus("datasets", file, fold=1)["test"]) == 4
+    assert corpus_folds("datasets", file, None, {}) == ([1, 2], False)
+    assert corpus_folds("datasets", tmp_path / "pq", None, {}) == ([1, 2], True)
+
+
+def test_a_local_dataset_and_a_stream_are_streamed(paths: list[str], tmp_path: Path) -> None:
+    data = dataset(paths, ClassLabel(names=["dog", "rain"]), [0, 1] * 5)
+    data.to_parquet(tmp_path / "all.parquet")
+    local = load_corpus("datasets", tmp_path / "all.parquet", streaming=True)
+    assert isinstance(local, StreamingCorpus) and len(list(local["train"])) == 8 and len(local["test"]) == 2
+    streamed = corpus_from_datasets({"train": data.to_iterable_dataset(2), "test": data.select([0, 1])})
+    assert isinstance(streamed, StreamingCorpus) and isinstance(streamed["test"], Dataset)
+    rows = list(streamed["train"])
+    assert [row["label"] for row in rows] == [0, 1] * 5 and rows[3]["id"] == paths[3]
+    assert label_names(streamed) == ["dog", "rain"] and load_audio(rows[0]["audio"]).shape == (1600,)
+    text = dataset(paths, Value("string"), ["a", "b"] * 5).to_iterable_dataset()
+    with pytest.raises(CorpusError, match="the labels of a stream must be ClassLabel"):
+        corpus_from_datasets({"train": text}, label="kind")
+
+
+def test_what_has_no_sound_or_labels_is_said(paths: list[str]) -> None:
+    data = dataset(paths, Value("string"), ["a", "b"] * 5)
+    with pytest.raises(CorpusError, match="the dataset: no column of labels"):
+        corpus_from_datasets(data)
+    with pytest.raises(CorpusError, match="the dataset: no column of audio among kind"):
+        corpus_from_datasets(data.remove_columns("sound"))
+    with pytest.raises(CorpusError, match="no column 'x' among sound, kind; give one of them as --audio-column"):
+        corpus_from_datasets(data, audio="x")
+    with pytest.raises(CorpusError, match="column sound can't be read as audio"):
+        corpus_from_datasets(data.rename_column("sound", "x").add_column("sound", [1] * 10), "sound", "kind")
+    with pytest.raises(CorpusError, match="the splits a, b; give one of train, validation, test"):
+        corpus_from_datasets({"a": data, "b": data}, label="kind")
