@@ -39,6 +39,12 @@ def newest_checkpoint(folder: Path) -> Path | None:
     return None
 
 
+def settings_of(checkpoint: Path) -> dict[str, Any]:
+    """The settings, by name, of the run that a whole checkpoint is of."""
+    run: dict[str, Any] = json.loads((checkpoint / COMPLETE).read_text())["run"]
+    return run
+
+
 def checkpoints(folder: Path) -> list[Path]:
     """All checkpoints in a folder, whole or not, the newest first."""
     found = [path for path in folder.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdecimal()]
@@ -67,7 +73,7 @@ def check_same_run(checkpoint: Path, run: dict[str, Any], options: Collection[st
     """
     if not is_whole(checkpoint):
         raise ValueError(f"{checkpoint} is damaged or was cut off: resume from another checkpoint")
-    begun = json.loads((checkpoint / COMPLETE).read_text())["run"]
+    begun = settings_of(checkpoint)
     now = json.loads(json.dumps(run))
     changed = [(name, was) for name, was in begun.items() if name in now and now[name] != was]
     if changed:

@@ -17,6 +17,7 @@ import yaml
 from transformers import HfArgumentParser
 
 from ..errors import PROGRAM, OneLineParser, did_you_mean, with_hyphens
+from .checkpoints import newest_checkpoint, settings_of
 
 # A setting of transformers', the one of a recipe that is used instead of it, and how that is switched off.
 REPLACING = (("lr_scheduler_type", "decay", "none"), ("optim", "adam_l2", "false"))
@@ -181,9 +182,26 @@ def parse_with_recipe(parser: RecipeParser, argv: Sequence[str]) -> tuple[Any, .
     )
     if unknown:
         parser.refuse(unknown)
-    if any(getattr(part, "model", None) == "" for part in parsed):
-        raise ValueError("no model to start from: give --model, a checkpoint or timm/NAME, or none for a new model")
+    for part in parsed:
+        if getattr(part, "model", None) == "":
+            part.model = _model_of_run(parsed)
     return tuple(parsed)
+
+
+def _model_of_run(settings: Sequence[Any]) -> str | None:
+    """What the run that is resumed began with, where no model is given.
+
+    Raises:
+        ValueError: No run is resumed, or it began with a folder, of which it knows the last name alone.
+    """
+    given = {name: value for part in settings for name, value in vars(part).items()}
+    checkpoint = newest_checkpoint(Path(given["output_dir"])) if given.get("resume") else None
+    if checkpoint is None:
+        raise ValueError("no model to start from: give --model, a checkpoint or timm/NAME, or none for a new model")
+    model: str | None = settings_of(checkpoint).get("model")
+    if model is not None and "/" not in model:
+        raise ValueError(f"the run in {checkpoint.parent} began with the folder {model}: give it again as --model")
+    return model
 
 
 def find_recipe(name: str) -> Path:

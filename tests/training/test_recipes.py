@@ -13,8 +13,16 @@ from transformers import TrainingArguments, get_scheduler
 from fastast_hf.distillation.teachers.building import TeacherModelArguments
 from fastast_hf.distillation.trainer import DistillationArguments
 from fastast_hf.training.arguments import AugmentationArguments, ScheduleArguments
+from fastast_hf.training.checkpoints import mark_complete
 from fastast_hf.training.finetuning import CorpusArguments, LearningArguments
-from fastast_hf.training.recipes import RecipeParser, find_recipe, parse_with_recipe, read_recipe, scripts_folder
+from fastast_hf.training.recipes import (
+    RecipeParser,
+    RunArguments,
+    find_recipe,
+    parse_with_recipe,
+    read_recipe,
+    scripts_folder,
+)
 from fastast_hf.training.start.student import ModelArguments
 
 CLASSES = (
@@ -316,3 +324,17 @@ def test_each_epoch_is_saved_scored_and_logged_unless_another_measure_is_given()
     assert [settings[name] for name in names] == ["epoch", "epoch", "epoch", 2]
     settings = parsed("--use_cpu", "--save-steps", "30", "--eval-strategy", "no", "--logging_steps=5")
     assert [settings[name] for name in names] == ["steps", "no", "steps", 2]
+
+
+@pytest.mark.parametrize("model", [None, "MIT/ast", "tiny"])
+def test_a_resumed_run_needs_no_model_but_one_of_a_folder(model: str | None, tmp_path: Path) -> None:
+    (tmp_path / "checkpoint-2").mkdir()
+    mark_complete(tmp_path / "checkpoint-2", {"model": model})
+    parser = RecipeParser((ModelArguments, RunArguments, TrainingArguments))
+    given = ["--resume", "--output", str(tmp_path)]
+    if model == "tiny":
+        with pytest.raises(ValueError, match=f"the run in {tmp_path} began with the folder tiny: give it again"):
+            parse_with_recipe(parser, given)
+    else:
+        settings, *_ = parse_with_recipe(parser, given)
+        assert settings.model == model
