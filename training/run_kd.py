@@ -23,18 +23,19 @@ from fastast_hf.training.arguments import AugmentationArguments, ScheduleArgumen
 from fastast_hf.training.finetuning import CorpusArguments, LearningArguments, build_trainer
 from fastast_hf.training.recipes import RecipeParser, RunArguments, parse_with_recipe
 from fastast_hf.training.runs import run_folds
+from fastast_hf.training.start.adaptation import AdaptationArguments, adapt
 from fastast_hf.training.start.student import ModelArguments, build_extractor, build_model, extractor_of
 from fastast_hf.training.trainer import FastASTTrainer
 
-PARTS = (CorpusArguments, ModelArguments, DistillationArguments, LearningArguments, AugmentationArguments)
+PARTS = (CorpusArguments, ModelArguments, AdaptationArguments, DistillationArguments, LearningArguments)
 
 
 @one_line_errors("run_kd.py")
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse, build, train, evaluate; for each fold in turn where all are asked for."""
-    parser = RecipeParser((*PARTS, ScheduleArguments, RunArguments, TrainingArguments))
+    parser = RecipeParser((*PARTS, AugmentationArguments, ScheduleArguments, RunArguments, TrainingArguments))
     *settings, args = parse_with_recipe(parser, sys.argv[1:] if argv is None else argv)
-    corpus_settings, model_settings, distillation, learning, augment, schedule, run = settings
+    corpus_settings, model_settings, adaptation, distillation, learning, augment, schedule, run = settings
     unlabelled = corpus_settings.corpus == "unlabelled"
     if unlabelled:
         if distillation.lam:
@@ -57,9 +58,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                 corpus, likeliest, mean = labelled_by(teaching["teacher"], corpus, *where)
             if model_settings.model is None:  # so that its first steps need not learn how rare each class is
                 model.classifier.dense.bias.data.copy_(torch.logit(mean, eps=1e-4))
-        trainer = build_trainer(
-            model, extractor, corpus, *shared, trainer_class=CMKDTrainer, train_r=model_settings.train_r, **teaching
-        )
+        adapt(model, adaptation, trained_before=model_settings.model is not None)
+        own = {"train_r": model_settings.train_r, "layer_decay": adaptation.layer_decay, **teaching}
+        trainer = build_trainer(model, extractor, corpus, *shared, trainer_class=CMKDTrainer, **own)
         if unlabelled:
             trainer.compute_metrics = with_agreement(trainer.compute_metrics, likeliest)
         return trainer

@@ -73,16 +73,24 @@ class CMKDLosses(NamedTuple):
 
 
 def cmkd_losses(
-    student_logits: Tensor, probabilities: Tensor, targets: Tensor, *, loss: str, lam: float
+    student_logits: Tensor,
+    probabilities: Tensor,
+    targets: Tensor,
+    *,
+    loss: str,
+    lam: float,
+    class_weights: Tensor | None = None,
 ) -> CMKDLosses:
     """Equation 1 for each clip, of the teacher's probabilities ψ(Z_t / τ) (B, classes); see [`cmkd_loss`].
+
+    Class weights, of [`clip_losses`], are the ground truth's.
 
     Example:
         >>> certain = torch.tensor([[1.0, 0.0]])
         >>> cmkd_losses(torch.zeros(1, 2), certain, certain, loss="cross_entropy", lam=0.1).total
         tensor([0.6931])
     """
-    truth = clip_losses(student_logits.float(), targets, loss)
+    truth = clip_losses(student_logits.float(), targets, loss, class_weights)
     distilled = divergence(student_logits.float(), probabilities, loss)
     return CMKDLosses(lam * truth + (1 - lam) * distilled, truth, distilled)
 
@@ -276,7 +284,8 @@ class CMKDTrainer(FastASTTrainer):
         else:
             teacher_logits = self.teacher.logits(view, self.extractor, features)
             probabilities = teacher_probabilities(teacher_logits, self.loss, self.tau)
-        losses = cmkd_losses(logits, probabilities, view.targets, loss=self.loss, lam=self.lam)
+        weights = self.weights_in_training(logits)
+        losses = cmkd_losses(logits, probabilities, view.targets, loss=self.loss, lam=self.lam, class_weights=weights)
         agree = (logits.argmax(dim=1) == probabilities.argmax(dim=1)).sum()
         sums = torch.stack([losses.truth.detach().sum(), losses.distilled.detach().sum(), agree])
         self._sums = self._sums.to(sums.device) + F.pad(sums, (0, 1), value=len(logits))

@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import ASTPreTrainedModel, BatchFeature
 
 from ..audio import AudioError, name_of, read_audio, windows
+from ..loading.adapters import has_adapters, merged
 from ..loading.bundled import DEFAULT, bundled
 from ..loading.checkpoint import front_end_of, load_classifier
 from ..loading.devices import usable_device
@@ -47,8 +48,9 @@ class Tagger:
     Args:
         model: Any AST or FastAST checkpoint, local or of the Hub, or a model in memory; None for the checkpoint that
             comes with the package (ten spoken commands). A model in memory stays as it is; the tagger shares its
-            weights, unless `device` or `dtype` calls for a copy. Or a file of `fastast export`, which ONNX Runtime
-            runs on the CPU, with `tome_r` and length as they were exported.
+            weights, unless `device` or `dtype` calls for a copy. Adapters in it, as of a `PeftModel`, are merged in a
+            copy. Or a file of `fastast export`, which ONNX Runtime runs on the CPU, with `tome_r` and length as they
+            were exported.
         tome_r: Tokens to merge in each layer; None for the checkpoint's own, or what the preset merges.
         tome_schedule: How merges are spread over the layers; None for the checkpoint's own, and `"decreasing"` for
             what the preset merges.
@@ -122,6 +124,8 @@ class Tagger:
         self.dtype_name = str(wanted).removeprefix("torch.")
         self.dtype = torch.float32 if in_int8 else wanted
         self.model: Any
+        if isinstance(model, nn.Module) and has_adapters(model):
+            model = merged(model)
         if isinstance(model, ASTPreTrainedModel):
             self.model = FastASTForAudioClassification.from_ast(model)
             if not in_int8 and any((p.device, p.dtype) != (self.device, wanted) for p in model.parameters()):

@@ -25,7 +25,7 @@ from ..model.configuration_fastast import check_place
 from ..model.feature_extraction_fastast import FastASTFeatureExtractor
 from .arguments import CORPORA_OF, AugmentationArguments, OwnDataArguments, ScheduleArguments
 from .inputs.augmentation import coloured_noise
-from .inputs.batches import ClipDataset, balanced_weights, clip_seconds
+from .inputs.batches import ClipDataset, balanced_weights, clip_seconds, weights_of_classes
 from .inputs.streaming import ClipStream, count_epochs_in_steps
 from .trainer import FastASTTrainer
 from .weight_averaging import WeightAverage
@@ -165,6 +165,9 @@ class LearningArguments:
         metadata={"help": "score of a clip longer than the input: mean, max or top3 of its windows' (default: mean)"},
     )
     adam_l2: bool = field(default=False, metadata={"help": "AST's optimizer: Adam with L2 weight decay"})
+    class_weights: bool = field(
+        default=False, metadata={"help": "weigh rare classes more in the loss, so that each class counts as much"}
+    )
     average_from: int | None = field(
         default=None, metadata={"help": "average the weights of the epochs from this one"}
     )
@@ -267,9 +270,11 @@ def build_trainer(
     args = args or TrainingArguments()
     streaming, multi_label = isinstance(corpus, StreamingCorpus), is_multi_label(corpus)
     shape = (len(label_names(corpus)), extractor.sampling_rate, extractor.samples_of(extractor.max_length))
-    weights = noise = None
+    weights = noise = class_weights = None
     if streaming:
         check_streaming(corpus_settings, augment, args)
+        if learning.class_weights:
+            raise ValueError("a stream's classes can't be counted: leave out --class-weights, or --streaming")
         count_epochs_in_steps(args)
         seed = args.seed if args.data_seed is None else args.data_seed
         train: Any = ClipStream(corpus["train"], *shape, seed, args.process_index, args.world_size)
@@ -280,6 +285,12 @@ def build_trainer(
             extra: Any = extra_clips(corpus_settings.extra_data, corpus)
             rows, classes = ConcatDataset([rows, extra]), classes + [clip["label"] for clip in extra]
         train = ClipDataset(rows, *shape, training=True)
+        if learning.class_weights and corpus_settings.balanced_sampling:
+            raise ValueError(
+                "--class-weights and --balanced-sampling would favour rare classes twice: give one of them"
+            )
+        if learning.class_weights:
+            class_weights = weights_of_classes(classes, shape[0])
         if corpus_settings.balanced_sampling:
             weights = balanced_weights(classes)
         if augment.noise > 0 and SILENCE not in label_names(corpus):
@@ -316,6 +327,7 @@ def build_trainer(
         sampling_weights=weights,
         average=average,
         pool=learning.pool,
+        class_weights=class_weights,
         adam_l2=learning.adam_l2,
         train_dataset=train,
         # After each epoch; AST looks at the test split where there is no other.

@@ -295,10 +295,12 @@ def _what_is_trained(trainer: FastASTTrainer, corpus: Any, corpus_settings: Corp
     """The corpus, its splits and the model, on a line."""
     counts = [f"{len(rows)} {split} clips" for split, rows in corpus.items() if hasattr(rows, "__len__")]
     name = corpus_settings.corpus if fold is None else f"{corpus_settings.corpus}, fold {fold} to test on"
-    millions = sum(parameter.numel() for parameter in trainer.model.parameters()) / 1e6
+    every = sum(parameter.numel() for parameter in trainer.model.parameters())
+    trained = sum(parameter.numel() for parameter in trainer.model.parameters() if parameter.requires_grad)
+    of_them = "" if trained == every else f" ({trained:,} of {every:,} are trained)"
     return (
         f"{name}: {', '.join(counts)}, {len(label_names(corpus))} classes, {sum(corpus.missing.values())} clips "
-        f"missing; {millions:.1f} M parameters, r {trainer.merging}"
+        f"missing; {every / 1e6:.1f} M parameters{of_them}, r {trainer.merging}"
     )
 
 

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, IterableDataset, Sampler
 from transformers import PrinterCallback, ProgressCallback, TrainingArguments
 
+from ..loading.adapters import has_adapters, merged
 from ..metrics import UNREADABLE
 from ..model.feature_extraction_fastast import FastASTFeatureExtractor
 from ..tagging.pooling import POOLS, pool_of, pooled_logits
@@ -27,6 +28,7 @@ from .hub_trainer import HubTrainer
 from .inputs.batches import ClipSampler, collate
 from .inputs.streaming import ClipStream, steps_per_epoch
 from .inputs.views import SpectrogramDraws, View, augmented, draw_for_spectrograms, spectrograms
+from .start.adaptation import frozen_parts, learning_rate_scale
 from .weight_averaging import WeightAverage
 
 logger = logging.getLogger(__name__)
@@ -40,16 +42,18 @@ _OPTIMISATION = ("learning_rate", "lr_scheduler_type", "warmup_steps", "weight_d
                  "data_seed")  # fmt: skip
 
 
-def clip_losses(logits: Tensor, targets: Tensor, loss: str) -> Tensor:
+def clip_losses(logits: Tensor, targets: Tensor, loss: str, weights: Tensor | None = None) -> Tensor:
     """Loss (B,) of each clip: `"cross_entropy"` of softmax, or `"bce"`, binary cross-entropy averaged over classes.
+
+    What is lost where a class is in the clip is multiplied by the class' weight, of `weights` (classes,).
 
     Example:
         >>> clip_losses(torch.zeros(1, 4), torch.tensor([[0.0, 1.0, 0.0, 0.0]]), "bce")
         tensor([0.6931])
     """
     if loss == "bce":
-        return F.binary_cross_entropy_with_logits(logits, targets, reduction="none").mean(dim=1)
-    return F.cross_entropy(logits, targets, reduction="none")
+        return F.binary_cross_entropy_with_logits(logits, targets, reduction="none", pos_weight=weights).mean(dim=1)
+    return F.cross_entropy(logits, targets, weights, reduction="none")
 
 
 class FastASTTrainer(HubTrainer):
@@ -73,6 +77,8 @@ class FastASTTrainer(HubTrainer):
         test_dataset: Clips to score in the end, where they are others than `eval_dataset`.
         pool: How the windows of a longer clip are scored together in evaluation, as of [`pooled`]; saved in the
             model's config, for whoever classifies with it. None for what is there.
+        class_weights: (classes,) of [`clip_losses`], in training.
+        layer_decay: What the learning rate is multiplied by with each layer further from the head; None for 1.
         adam_l2: AST's optimiser, Adam with weight decay in the gradient, instead of `args.optim`.
         kwargs: What `Trainer` takes: `train_dataset`, `eval_dataset`, `compute_metrics`, `callbacks` …
     """
@@ -95,6 +101,8 @@ class FastASTTrainer(HubTrainer):
         average: WeightAverage | None = None,
         test_dataset: Any = None,
         pool: str | None = None,
+        class_weights: Tensor | None = None,
+        layer_decay: float | None = None,
         adam_l2: bool = False,
         **kwargs: Any,
     ) -> None:
@@ -109,7 +117,8 @@ class FastASTTrainer(HubTrainer):
             raise ValueError("augmentation with noise needs clips to take it from: the corpus has no class _silence_")
         self.extractor, self.loss, self.train_r, self.noise = extractor, loss, list(train_r), noise
         self.sampling_weights, self.average, self.test_dataset = sampling_weights, average, test_dataset
-        self.adam_l2 = adam_l2
+        self.adam_l2, self.class_weights, self.layer_decay = adam_l2, class_weights, layer_decay
+        self._frozen = frozen_parts(model)
         self.unreadable: set[int] = set()
         self.settings: dict[str, Any] = {}  # of the run, for its checkpoints
         self._microstep = (-1, 0)  # optimizer step, and which of its accumulation steps comes next
@@ -219,10 +228,16 @@ class FastASTTrainer(HubTrainer):
 
     def losses(self, logits: Tensor, view: View, features: Tensor) -> Tensor:
         """Loss (B,) of each clip; what it is for clips that could not be read does not count."""
-        return clip_losses(logits, view.targets, self.loss)
+        return clip_losses(logits, view.targets, self.loss, self.weights_in_training(logits))
+
+    def weights_in_training(self, logits: Tensor) -> Tensor | None:
+        """The classes' weights where the logits are lying; None in evaluation."""
+        return None if self.class_weights is None or not self.model.training else self.class_weights.to(logits.device)
 
     def _begin_step(self, inputs: dict[str, Tensor]) -> int | None:
         """Seed what this accumulation step draws, note what could not be read, and draw its r."""
+        for part in self._frozen:  # which the Trainer has set to training
+            part.eval()
         step = self.state.global_step
         micro = self._microstep[1] if self._microstep[0] == step else 0
         self._microstep = (step, micro + 1)
@@ -266,7 +281,10 @@ class FastASTTrainer(HubTrainer):
         folder = Path(output_dir or self.args.output_dir)
         if self.args.should_save:
             model = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
-            model.save_pretrained(folder, state_dict=state_dict)
+            adapted = has_adapters(model)
+            if adapted and folder.parent != Path(self.args.output_dir):  # no checkpoint to go on from
+                model, state_dict, adapted = merged(model), None, False
+            model.save_pretrained(folder, state_dict=state_dict, save_original_format=not adapted)
             self.extractor.save_pretrained(folder)
 
     def run_settings(self) -> dict[str, Any]:
@@ -314,6 +332,22 @@ class FastASTTrainer(HubTrainer):
         """All of them with AST's optimiser; else transformers' choice."""
         names: list[str] = super().get_decay_parameter_names(model)
         return [name for name, _ in model.named_parameters()] if self.adam_l2 else names
+
+    def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
+        """transformers', with learning rates that fall from layer to layer where `layer_decay` is set."""
+        if self.optimizer is not None or self.layer_decay is None:
+            return super().create_optimizer(*args, **kwargs)
+        optimizer = super().create_optimizer(*args, **kwargs)
+        layers = self.model.config.num_hidden_layers
+        names = {parameter: name for name, parameter in self.model.named_parameters()}
+        groups = list(optimizer.param_groups)
+        optimizer.param_groups.clear()
+        for group in groups:
+            scales = [learning_rate_scale(names[parameter], layers, self.layer_decay) for parameter in group["params"]]
+            for scale in sorted(set(scales), reverse=True):  # the first one's is shown
+                own = [part for part, its in zip(group["params"], scales, strict=True) if its == scale]
+                optimizer.add_param_group({**group, "params": own, "lr": group["lr"] * scale})
+        return optimizer
 
     def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None) -> Any:
         """AST's schedule where one is set; `max_steps` then spread over `num_train_epochs` as its epochs."""

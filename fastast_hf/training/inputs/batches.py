@@ -212,6 +212,22 @@ class ClipSampler(Sampler):
         return zip(*(part.tolist() for part in drawn), strict=True)
 
 
+def weights_of_classes(classes: Sequence[int | Sequence[int]], num_classes: int) -> Tensor:
+    """Weights (num_classes,) by which all classes count as much in the loss, as scikit-learn's `"balanced"`.
+
+    Args:
+        classes: Of each clip: an id, or the ids.
+        num_classes: How many there are; one without clips weighs 1.
+
+    Example:
+        >>> weights_of_classes([0, 0, 0, 1], 2)
+        tensor([0.6667, 2.0000])
+    """
+    ids = torch.cat([torch.atleast_1d(torch.as_tensor(clip, dtype=torch.long)) for clip in classes])
+    counts = torch.bincount(ids, minlength=num_classes)
+    return torch.where(counts > 0, len(ids) / (num_classes * counts.clamp(min=1)), 1.0)
+
+
 def balanced_weights(classes: Sequence[int | Sequence[int]]) -> Tensor:
     """Weights that bring rare classes as often as frequent ones: the sum over a clip's classes of 1000 / count.
 
