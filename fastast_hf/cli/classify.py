@@ -119,6 +119,8 @@ def run(args: argparse.Namespace) -> int:
     if Processes().count > 1:
         raise ValueError("several processes write their results to a file: give one with -o")
     files, failed = list_files(args.paths)
+    if args.events:
+        events.plan_files(args, files)
     if not files:
         return 2
     tagger = make_tagger(args)

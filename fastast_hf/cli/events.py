@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from ..tagging.tagger import Tagger
     from ..tagging.timelines.events import EventFinder
 
+PICTURES = (".png", ".svg", ".pdf")
+# Of which each means that events are wanted.
 SETTINGS = ("window", "hop", "off", "min_seconds", "merge_seconds")
 
 
@@ -39,6 +41,9 @@ def add_event_options(parser: argparse.ArgumentParser) -> None:
         "--merge-seconds", type=float, metavar="S", help="make one event of those this close (default: 0)"
     )
     group.add_argument(
+        "--plot", type=Path, metavar="FILE", help="draw one recording: its spectrogram and the likeliest labels"
+    )
+    group.add_argument(
         "--format",
         choices=tuple(FORMATS),
         help="of the files when --output is a folder, one for each recording (default: csv)",
@@ -49,7 +54,13 @@ def are_asked_for(args: argparse.Namespace) -> bool:
     """Whether events are wanted, and not labels."""
     endings = (".csv", ".jsonl", ".parquet")  # which labels are written with, too
     of_events = args.output is not None and format_of(args.output) and args.output.suffix not in endings
-    return args.events or args.format or of_events or any(getattr(args, name) is not None for name in SETTINGS)
+    return (
+        args.events
+        or args.format
+        or args.plot
+        or of_events
+        or any(getattr(args, name) is not None for name in SETTINGS)
+    )
 
 
 def check(args: argparse.Namespace, tagger: Tagger) -> None:
@@ -57,7 +68,10 @@ def check(args: argparse.Namespace, tagger: Tagger) -> None:
 
     Raises:
         ValueError: There is such a thing.
+        ImportError: matplotlib is not installed, and there is something to plot.
     """
+    if args.plot:
+        import matplotlib  # noqa: F401
     finder_of(args, tagger)
     tagger.timeline("", args.window, args.hop)
 
@@ -90,12 +104,12 @@ def events_of(tagger: Tagger, sources: Sequence[Any], args: argparse.Namespace) 
 
     for source in sources:
         name = "-" if isinstance(source, dict) else str(source)
-        finder = finder_of(args, tagger)
+        timeline, finder = tagger.timeline(source, args.window, args.hop), finder_of(args, tagger)
         events, reached = [], 0.0
         error: BaseException | None = None
         try:
             with tqdm(desc=name, unit=" s of sound", disable=None, leave=False, delay=1) as bar:
-                for moment in tagger.timeline(source, args.window, args.hop):
+                for moment in timeline:
                     events += finder.push(moment)
                     reached = moment.end
                     bar.update(round(reached) - bar.n)
@@ -111,6 +125,8 @@ def events_of(tagger: Tagger, sources: Sequence[Any], args: argparse.Namespace) 
             reason = one_line(error) if isinstance(error, AudioError) else f"{name}: {_reason(error)}"
             result["error"] = f"{reason}; its events until {clock(reached)} stand" if reached else reason
         yield result
+        if args.plot and reached:
+            timeline.plot(args.plot)
         if isinstance(error, KeyboardInterrupt):
             raise SystemExit(128 + getattr(error, "number", signal.SIGINT))
         if error is not None and not isinstance(error, (AudioError, OSError)):
@@ -145,11 +161,15 @@ def journal_of(output: Path) -> Path:
 
 
 def plan_files(args: argparse.Namespace, files: Sequence[Path]) -> None:
-    """Refuse an output that can't hold the events of these files.
+    """Refuse a picture or output that can't hold the events of these files.
 
     Raises:
         ValueError: It can't.
     """
+    if args.plot and (len(files) > 1 or args.plot.suffix not in PICTURES):
+        raise ValueError(f"--plot {args.plot}: give one recording, and a name that ends in {', '.join(PICTURES)}")
+    if args.output is None:
+        return
     output, kind = args.output, format_of(args.output)
     if kind is None and output.suffix and not output.is_dir():
         endings = ", ".join(form.ending for form in FORMATS.values())

@@ -165,3 +165,13 @@ def test_scores_of_a_long_recording_are_pooled_as_asked_for(classify: Classify, 
         )
     assert best() == best("--pool", "mean")
     assert best("--pool", "max")["yes"] > 2 * best()["yes"]
+
+
+def test_a_picture_is_drawn_of_one_recording(classify: Classify, recording: Path, tmp_path: Path) -> None:
+    out = tmp_path / "a.png"
+    code, printed, errors = classify(recording, "--window", 1, "--plot", out)
+    assert (code, errors) == (0, "") and "events, 1 labelled" in printed
+    assert out.read_bytes().startswith(b"\x89PNG")
+    for paths, name in (([recording, SPEECH], "b.png"), ([recording], "b.txt")):
+        code, printed, errors = classify(*paths, "--plot", tmp_path / name)
+        assert (code, printed) == (2, "") and "give one recording, and a name that ends in .png, .svg, .pdf" in errors

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -10,12 +11,15 @@ import numpy as np
 import torch
 
 from ...audio import AudioError, name_of, read_audio, windows
-from ...model.feature_extraction_fastast import frame_samples
+from ...model.feature_extraction_fastast import HOP_SECONDS, frame_samples, num_frames
 from ..pooling import pooled
 from .events import Event, Moment, find_events
+from .overview import BANDS, Overview, overview_of
 from .shared_frames import SharedFrames
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from ..tagger import Tagger
 
 Item = TypeVar("Item")
@@ -97,6 +101,28 @@ class Timeline:
 
         return pd.DataFrame(self.scores, index=pd.Index(self.times, name="time"), columns=self.labels)
 
+    def plot(self, path: str | os.PathLike[str] | None = None, bands: int = BANDS) -> Figure:
+        """Draw the spectrogram, and beneath it the scores of the likeliest labels as bands.
+
+        Where the timeline was iterated over, that much is drawn; else the recording is read now.
+
+        Args:
+            path: The picture to write (.png, .svg, .pdf), if any.
+            bands: Labels that are shown, at most; fewer where others are never likely.
+
+        Returns:
+            A matplotlib figure, which a notebook shows.
+
+        Raises:
+            ImportError: matplotlib is not installed.
+        """
+        if not isinstance(self._moments, _Scoring):
+            return overview_of(self).draw(self.labels, path, bands)
+        if self._moments.overview is None:
+            for _ in self:
+                pass
+        return self._moments.overview.draw(self.labels, path, bands)
+
 
 class WindowScorer:
     """Makes moments of a recording's windows, given in batches from front to back.
@@ -105,13 +131,15 @@ class WindowScorer:
         tagger: The model.
         hop: Samples from one window's start to the next.
         name: Of the recording, for messages.
+        overview: Gets the frames, each once.
     """
 
-    def __init__(self, tagger: Tagger, hop: int, name: str) -> None:
+    def __init__(self, tagger: Tagger, hop: int, name: str, overview: Overview | None = None) -> None:
         self._tagger, self._name, self._rate = tagger, name, tagger.feature_extractor.sampling_rate
         self._half_hop = hop / 2 / self._rate
         self._shared = SharedFrames(tagger.feature_extractor, tagger.device)
         self._end = 0.0  # of the last stretch
+        self._overview, self._heard = overview, 0  # frames
 
     def __call__(self, windows: Sequence[tuple[int, np.ndarray]]) -> list[Moment]:
         """The moment of each window (place of its first sample, samples).
@@ -120,7 +148,8 @@ class WindowScorer:
             AudioError: A score is NaN or infinite.
             MemoryError: The batch does not fit into the device's memory.
         """
-        scores = self._tagger.scores_of_frames(self._shared.of(windows)).numpy()
+        frames = self._shared.of(windows)
+        scores = self._tagger.scores_of_frames(frames).numpy()
         if not np.isfinite(scores).all():
             raise AudioError(f"{self._name}: the model's scores are not finite; check its weights and front end")
         moments = []
@@ -129,19 +158,31 @@ class WindowScorer:
             begin = max(self._end, start / self._rate)  # later where windows were left out between
             self._end = middle + self._half_hop
             moments.append(Moment(middle, begin, self._end, row))
+        if self._overview is not None:
+            for (start, samples), own in zip(windows, frames, strict=True):
+                new = num_frames(start + len(samples), self._rate) - self._heard
+                self._overview.add_frames(own[max(0, len(own) - new) :].cpu().numpy())
+                self._heard += new
         return moments
 
 
 class _Scoring:
-    """The moments of a recording, computed anew each time they are iterated over."""
+    """The moments of a recording, computed anew each time they are iterated over, and an overview of what has been."""
 
     def __init__(self, tagger: Tagger, source: Any, length: int, hop: int) -> None:
         self._tagger, self._source, self._length, self._hop = tagger, source, length, hop
+        self.overview: Any = None
 
     def __iter__(self) -> Iterator[Moment]:
         tagger = self._tagger
+        overview = self.overview = Overview(HOP_SECONDS, tagger.feature_extractor.mel_hertz().numpy())
+        for moment in self._scored(WindowScorer(tagger, self._hop, name_of(self._source), overview)):
+            overview.add_moment(moment)
+            yield moment
+
+    def _scored(self, score: WindowScorer) -> Iterator[Moment]:
+        tagger = self._tagger
         rate = tagger.feature_extractor.sampling_rate
-        score = WindowScorer(tagger, self._hop, name_of(self._source))
         last: Moment | None = None
         try:
             for batch in batches(windows(read_audio(self._source, rate), self._length, self._hop), tagger.batch_size):
