@@ -57,28 +57,34 @@ class Columns:
     def __init__(self, reduce: np.ufunc) -> None:
         self.step = 1
         self._reduce = reduce
-        self._whole: list[np.ndarray] = []
-        self._rest: np.ndarray | None = None  # a column that is not whole yet
-        self._held = 0  # rows in it
+        self._rows = 0
+        # One piece of memory: many small ones, that come and go between a model's large ones, would scatter it.
+        self._columns: np.ndarray | None = None
 
     def add(self, row: np.ndarray) -> None:
         """The next row (n,)."""
-        self._rest = row.copy() if self._rest is None else self._reduce(self._rest, row)
-        self._held += 1
-        if self._held == self.step:
-            self._whole.append(self._rest)
-            self._rest, self._held = None, 0
-        if len(self._whole) == 2 * COLUMNS:
-            pairs = zip(self._whole[::2], self._whole[1::2], strict=True)
-            self._whole, self.step = [self._reduce(*pair) for pair in pairs], 2 * self.step
+        if self._columns is None:
+            self._columns = np.zeros((2 * COLUMNS, len(row)), row.dtype)
+        if self._rows == len(self._columns) * self.step:
+            self._columns[:COLUMNS] = self._reduce(self._columns[::2], self._columns[1::2])
+            self.step *= 2
+        column = self._columns[self._rows // self.step]
+        if self._rows % self.step == 0:
+            column[:] = row
+        else:
+            self._reduce(column, row, out=column)
+        self._rows += 1
 
     def array(self) -> np.ndarray:
-        """(columns, n); of sums, all but the last are of `step` rows."""
-        return np.stack([*self._whole, *([] if self._rest is None else [self._rest])])
+        """(columns, n)."""
+        if self._columns is None:
+            raise ValueError("nothing was added: there is no recording to draw")
+        return self._columns[: len(self.counts())]
 
     def counts(self) -> np.ndarray:
-        """How many rows each column holds (columns,)."""
-        return np.array([self.step] * len(self._whole) + [self._held] * (self._rest is not None))
+        """How many rows each column holds (columns,): `step`, but for the last."""
+        whole, rest = divmod(self._rows, self.step)
+        return np.array([self.step] * whole + [rest] * (rest > 0))
 
 
 class Overview:
