@@ -144,7 +144,7 @@ def test_what_cannot_be_done_is_one_line(classify: Classify, recording: Path, tm
         (["--window", 1, "--hop", 2], "hop is 2 s: give more than 0 and at most the window's 1 s"),
         (["--window", 90], "window is 90 s: this model takes"),
         (["--events", "--off", 0.7], "off is 0.7, above the threshold"),
-        (["--events", "--min-seconds", -1], "min_seconds is -1.0"),
+        (["--events", "--min-seconds", -1], "--min-seconds is -1.0"),
     ]
     for options, said in cases:
         code, printed, errors = classify(recording, *options)

@@ -21,7 +21,8 @@ torch.set_num_threads(1)
 tagger = Tagger(device="cpu", batch_size=16)
 tagger.scores_of_frames = lambda frames: frames.mean(dim=(1, 2))[:, None] + torch.zeros(12)
 timeline = tagger.timeline(sys.argv[1], window=1.0, hop=float(sys.argv[2]))
-seconds = [moment.end for moment in timeline][-1]
+for moment in timeline:
+    seconds = moment.end
 timeline.plot()
 print(seconds, re.search("VmHWM: *(.*) kB", Path("/proc/self/status").read_text().replace("\\t", " "))[1])
 """
