@@ -52,11 +52,6 @@ def load_audiofolder(root: Path | None = None, hub_id: str | None = None) -> Cor
         splits = dict(zip(given, _split(root, _find_classes(root)), strict=True))
         logger.info("%s: no train/ and test/: a fifth of each class, one clip at least, is for testing", root)
     names = sorted(splits["train"])
-    if len(names) > 1 and all(re.fullmatch(r"fold[ _-]?\d+", name, re.IGNORECASE) for name in names):
-        raise CorpusError(
-            f"{given['train']}: its folders are {first_of(names)}. Are they folds, not classes? Then give the "
-            "table of the clips, labels and folds as --data; else give one folder for each class"
-        )
     if len(names) < 2:
         raise CorpusError(
             f"{given['train']}: {len(names)} class folders with audio ({', '.join(names) or 'none'}); give two or "
@@ -95,7 +90,7 @@ def held_out(root: Path, files: list[Path]) -> set[Path]:
 
 
 def _find_classes(folder: Path) -> Classes:
-    """The audio files of each class folder that has any."""
+    """The audio files of each class folder that has any; a CorpusError where the folders are folds."""
     classes = {}
     for child in folder.iterdir():
         if child.is_dir() and not child.name.startswith("."):
@@ -111,6 +106,11 @@ def _find_classes(folder: Path) -> Classes:
     if beside:
         count = f"{len(beside)} recording{'s' * (len(beside) > 1)}"
         logger.warning("%s: left out %s in no class folder, such as %s", folder, count, beside[0])
+    if len(classes) > 1 and all(re.fullmatch(r"fold[ _-]?\d+", name, re.IGNORECASE) for name in classes):
+        raise CorpusError(
+            f"{folder}: its folders are {first_of(sorted(classes))}. Are they folds, not classes? Then give the table "
+            "of the clips, labels and folds as --data; else give one folder for each class"
+        )
     return classes
 
 

@@ -62,6 +62,8 @@ def split_to_score(corpus: Corpus, wanted: str | None, trained: bool) -> tuple[s
         wanted: The user's split; None for `"test"`, or for all clips of a folder that has no splits of its own.
         trained: Whether a checkpoint was trained on that folder: then the clips that it was kept from are scored.
     """
+    if not wanted and corpus.own_splits and "test" not in corpus and "validation" in corpus:
+        return "validation", "There is no test split: the validation split is scored."
     if wanted or corpus.own_splits:
         return wanted or "test", ""
     kept_out = len(corpus["test"]) if "test" in corpus else 0

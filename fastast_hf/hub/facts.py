@@ -155,7 +155,7 @@ def merges(r: Any) -> bool:
 
 def corpus_of(name: str) -> Corpus:
     """A corpus by the name that settings and tables have for it."""
-    return CORPORA.get(name, Corpus(name))
+    return CORPORA.get(name, Corpus("own data" if name in ("csv", "datasets") else name))
 
 
 def read_json(path: Path) -> dict[str, Any]:

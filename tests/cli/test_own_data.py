@@ -44,8 +44,23 @@ def test_esc50_through_its_csv_has_the_numbers_of_the_esc50_corpus(tmp_path: Pat
     assert through == expected and expected[0]["clips"] == 10  # all folds, unless one is asked for
 
 
-def test_a_multi_label_csv_has_the_numbers_of_the_audioset_corpus(tmp_path: Path, make_fastast: Make) -> None:
-    data = write_audioset(tmp_path / "audioset")
+def test_where_there_is_no_test_split_the_validation_split_is_scored(
+    tmp_path: Path, make_fastast: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, hertz in (("dog", 300), ("rain", 2000)):
+        write_tone(tmp_path / f"{name}.wav", hertz)
+        write_tone(tmp_path / f"{name}_2.wav", hertz + 20)
+    rows = [f"{name}{end}.wav,{name},{split}" for name in ("dog", "rain") for end, split in (("", "train"), ("_2", "val"))]
+    (tmp_path / "labels.csv").write_text("\n".join(["file,label,split", *rows]))
+    model = save(make_fastast, tmp_path / "model", ["dog", "rain"])
+    assert scores(["--data", tmp_path, "--model", model], tmp_path / "out")[0]["clips"] == 2
+    assert "There is no test split: the validation split is scored." in capsys.readouterr().out
+
+
+def official_and_own(
+    data: Path, folder: Path, make_fastast: Make
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Scores of a corpus in AudioSet's layout, and of the same clips through a csv."""
     corpus = load_corpus("audioset", data)
     names = label_names(corpus)
     with (data / "mine.csv").open("w", newline="") as opened:
@@ -53,11 +68,27 @@ def test_a_multi_label_csv_has_the_numbers_of_the_audioset_corpus(tmp_path: Path
         writer.writerow(("file", "labels", "split"))
         for split, rows in corpus.items():
             writer.writerows((row["id"], ";".join(names[label] for label in row["labels"]), split) for row in rows)
-    model = save(make_fastast, tmp_path / "model", names, problem_type="multi_label_classification")
-    expected = scores(["audioset", "--data", data, "--model", model], tmp_path / "official")
-    mine = [data / "mine.csv", "--label-separator", ";"]
-    assert scores(["--data", *mine, "--model", model], tmp_path / "own") == expected
-    assert expected[0]["metric"] == "mean_average_precision"
+    model = save(make_fastast, folder / "model", names, problem_type="multi_label_classification")
+    mine = ["--data", data / "mine.csv", "--label-separator", ";"]
+    return (
+        scores(["audioset", "--data", data, "--model", model], folder / "official"),
+        scores([*mine, "--model", model], folder / "own"),
+    )
+
+
+def test_a_multi_label_csv_has_the_numbers_of_the_audioset_corpus(tmp_path: Path, make_fastast: Make) -> None:
+    expected, through = official_and_own(write_audioset(tmp_path / "audioset"), tmp_path, make_fastast)
+    assert through == expected and expected[0]["metric"] == "mean_average_precision"
+
+
+@pytest.mark.real_audio
+@pytest.mark.skipif("FASTAST_TEST_AUDIO" not in os.environ, reason="FASTAST_TEST_AUDIO names no folder of recordings")
+def test_a_csv_of_mixtures_has_the_numbers_of_the_audioset_corpus(tmp_path: Path, make_fastast: Make) -> None:
+    esc, scenes = Path(os.environ["FASTAST_TEST_AUDIO"]) / "ESC-10", tmp_path / "scenes"
+    mixed = [str(esc), str(scenes), "--train", "20", "--eval", "20"]
+    assert load_script("mix_scenes").main(mixed) == 0
+    expected, through = official_and_own(scenes, tmp_path, make_fastast)
+    assert through == expected and expected[0]["clips"] == 20
 
 
 @pytest.mark.real_audio

@@ -18,6 +18,7 @@ from fastast_hf.corpora import (
     is_multi_label,
     label_names,
     load_corpus,
+    sources,
 )
 
 Write = Callable[..., None]
@@ -115,6 +116,30 @@ def test_a_local_dataset_and_a_stream_are_streamed(paths: list[str], tmp_path: P
     text = dataset(paths, Value("string"), ["a", "b"] * 5).to_iterable_dataset()
     with pytest.raises(CorpusError, match="the labels of a stream must be ClassLabel"):
         corpus_from_datasets({"train": text}, label="kind")
+
+
+def test_a_dataset_of_the_hub_is_streamed_and_its_test_clips_read_whole(
+    paths: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = dataset(paths, ClassLabel(names=["dog", "rain"]), [0, 1] * 5)
+    (tmp_path / "hub").mkdir()
+    for split, rows in (("train", range(8)), ("test", range(8, 10))):
+        data.select(rows).to_parquet(tmp_path / "hub" / f"{split}-00000-of-00001.parquet")
+    asked = []
+
+    def here(load: Callable[..., Any]) -> Callable[..., Any]:
+        def load_here(name: str, config: str | None = None, **options: Any) -> Any:
+            asked.append((name, config))
+            return load(str(tmp_path / "hub") if name == "someone/sounds" else name, **options)
+
+        return load_here
+
+    for name in ("load_dataset", "load_dataset_builder"):
+        monkeypatch.setattr(sources, name, here(getattr(sources, name)))
+    corpus = load_corpus("datasets", hub_id="someone/sounds", config="small", streaming=True)
+    assert isinstance(corpus, StreamingCorpus) and asked[0] == ("someone/sounds", "small")
+    assert [row["label"] for row in corpus["train"]] == [0, 1] * 4
+    assert isinstance(corpus["test"], Dataset) and corpus["test"]["id"][:] == paths[8:]
 
 
 def test_what_has_no_sound_or_labels_is_said(paths: list[str]) -> None:
