@@ -182,10 +182,17 @@ def name_of_results(args: argparse.Namespace, split: str) -> str:
 
 def choose_split(args: argparse.Namespace, corpora: dict[int | None, Any], checkpoints: list[str]) -> tuple[str, str]:
     """The split to score, of corpora that then have it, and a line on it."""
-    from ..evaluation.checks import ALL, split_to_score, whole
-    from ..training.results import was_trained_on
+    from ..evaluation.checks import ALL, split_to_score, whole, without
+    from ..training.results import clips_trained_on, was_trained_on
 
     (fold, corpus), *others = corpora.items()
+    heard: set[str] = set().union(
+        *(clips_trained_on(checkpoint, args.corpus, args.data) for checkpoint in checkpoints)
+    )
+    if heard and not args.split and not corpus.own_splits:
+        corpora[fold] = without(corpus, heard)
+        scored, of_all = len(corpora[fold]["test"]), sum(map(len, corpus.values()))
+        return "test", f"{scored} of {of_all} clips are scored: training heard the others, says its split.csv."
     clips = sum(map(len, corpus.values()))
     trained = any(was_trained_on(checkpoint, args.corpus, args.data, clips) for checkpoint in checkpoints)
     split, said = split_to_score(corpus, args.split, trained)

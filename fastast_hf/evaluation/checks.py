@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -79,6 +79,19 @@ def split_to_score(corpus: Corpus, wanted: str | None, trained: bool) -> tuple[s
 def whole(corpus: Corpus) -> Corpus:
     """The clips of all splits as one, named `"all"`."""
     return Corpus({ALL: concatenate_datasets(list(corpus.values()))}, {ALL: sum(corpus.missing.values())})
+
+
+def without(corpus: Corpus, trained_on: Collection[str]) -> Corpus:
+    """The clips of all splits, but those that were trained on, as `"test"`.
+
+    Raises:
+        ValueError: There is no other.
+    """
+    every = whole(corpus)[ALL]
+    kept = [index for index, clip in enumerate(every["id"]) if clip not in trained_on]
+    if not kept:
+        raise ValueError(f"all {len(every)} clips were trained on: give others, or --split {ALL} to score them anyway")
+    return Corpus({"test": every.select(kept)}, {"test": sum(corpus.missing.values())})
 
 
 def default_r(methods: Sequence[Method], known: Configs, preset: bool = False) -> dict[str, list[int | None]]:

@@ -16,6 +16,7 @@ from ..hub.facts import RESULTS
 from ..loading.places import is_here, short_name
 from .arguments import CORPORA_OF
 
+SPLIT = "split.csv"  # which clip is where, if the split was drawn
 # Settings that may name files and folders.
 PLACES = (
     "model",
@@ -69,6 +70,18 @@ def was_trained_on(checkpoint: str, corpus: str, data: str | None, clips: int) -
     trained = told.get("settings", {})
     same = trained.get("corpus") == corpus and short_name(trained.get("data") or "") == short_name(data)
     return same and sum(told.get("clips", {}).get(split, 0) for split in ("train", "validation", "test")) == clips
+
+
+def clips_trained_on(checkpoint: str, corpus: str, data: str | None) -> set[str]:
+    """The clips of a corpus of this name that a checkpoint was trained on, where its split was drawn and kept."""
+    results, split = Path(checkpoint) / RESULTS, Path(checkpoint) / SPLIT
+    if data is None or not (results.is_file() and split.is_file()):
+        return set()
+    trained = json.loads(results.read_text()).get("settings", {})
+    if (trained.get("corpus"), short_name(trained.get("data") or "")) != (corpus, short_name(data)):
+        return set()
+    with split.open(encoding="utf-8", newline="") as opened:
+        return {row["file"] for row in csv.DictReader(opened) if row["split"] == "train"}
 
 
 def write_split(path: Path, corpus: Mapping[str, Any]) -> None:

@@ -29,7 +29,7 @@ from .arguments import CORPORA_OF
 from .checkpoints import checkpoints, is_whole, newest_checkpoint
 from .finetuning import CorpusArguments
 from .inputs.streaming import ClipStream
-from .results import describe, summarise_folds, write_json, write_split, written_settings
+from .results import SPLIT, describe, summarise_folds, write_json, write_split, written_settings
 from .trainer import FastASTTrainer
 
 logger = logging.getLogger(__name__)
@@ -122,7 +122,7 @@ class Run:
         self.folder.mkdir(parents=True, exist_ok=True)
         check_before_training(trainer, corpus)
         if trainer.args.should_save and isinstance(corpus, Corpus) and not corpus.own_splits:
-            write_split(self.folder / "split.csv", corpus)
+            write_split(self.folder / SPLIT, corpus)
         trainer.settings = {key: value for key, value in written["settings"].items() if key not in _MAY_CHANGE}
         if self.checkpoint is not None:
             logger.info("resuming from %s", self.checkpoint)
