@@ -11,6 +11,7 @@ from glob import glob
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..tagging.parquet import SUFFIX, check_parquet, journal_of, label_rows, labels_schema, write_parquet
 from ..tagging.processes import Processes
 from ..tagging.results_file import Appender, Output, json_line
 from ..tagging.score_settings import check_same, score_settings
@@ -33,17 +34,7 @@ def add_parser(commands: Any) -> None:
         description="Label audio files, and all audio in folders: wav, flac, mp3, ogg and whatever else libsndfile "
         "reads.",
     )
-    parser.add_argument("paths", nargs="+", metavar="FILE|FOLDER", help="sounds, folders, or - for a sound on stdin")
-    parser.add_argument(
-        "--model",
-        metavar="ID",
-        help="checkpoint (folder or Hub id) or file of fastast export (default: the bundled checkpoint)",
-    )
-    amount = parser.add_mutually_exclusive_group()
-    add_merging_options(parser, amount)
-    amount.add_argument(
-        "--speedup", type=float, metavar="X", help="merge as many tokens as 1/X of the arithmetic needs"
-    )
+    add_model_options(parser)
     parser.add_argument("--top-k", type=int, metavar="K", help="labels for each file (default: 3)")
     parser.add_argument(
         "--pool",
@@ -63,6 +54,37 @@ def add_parser(commands: Any) -> None:
         metavar="S",
         help="give labels with this score or more alone, perhaps none; auto: the checkpoint's own threshold per label",
     )
+    result = parser.add_mutually_exclusive_group()
+    result.add_argument("--json", action="store_true", help="print one JSON object per file")
+    result.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="write results to a .csv, .jsonl or .parquet file; events also to .txt (Audacity), .selections.txt "
+        "(Raven), .rttm or .vtt, or to a folder",
+    )
+    parser.add_argument(
+        "--all-scores", action="store_true", help="with --output: a column for the score of each class instead"
+    )
+    parser.add_argument("--resume", action="store_true", help="go on with the file of --output: label what it lacks")
+    events.add_event_options(parser)
+    parser.set_defaults(run=run)
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """Add what is read, by which model, and how it computes."""
+    parser.add_argument("paths", nargs="+", metavar="FILE|FOLDER", help="sounds, folders, or - for a sound on stdin")
+    parser.add_argument(
+        "--model",
+        metavar="ID",
+        help="checkpoint (folder or Hub id) or file of fastast export (default: the bundled checkpoint)",
+    )
+    amount = parser.add_mutually_exclusive_group()
+    add_merging_options(parser, amount)
+    amount.add_argument(
+        "--speedup", type=float, metavar="X", help="merge as many tokens as 1/X of the arithmetic needs"
+    )
     parser.add_argument("--batch-size", type=int, default=8, metavar="B", help="clips at once (default: 8)")
     parser.add_argument("--device", help="cpu, cuda, cuda:1 … (default: a GPU where there is one)")
     parser.add_argument(
@@ -81,19 +103,6 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--workers", type=int, metavar="W", help="threads that read files (default: one per core, up to 8)"
     )
-    result = parser.add_mutually_exclusive_group()
-    result.add_argument("--json", action="store_true", help="print one JSON object per file")
-    result.add_argument(
-        "-o",
-        "--output",
-        type=Path,
-        metavar="FILE",
-        help="write results to a .csv or .jsonl file; events also to .parquet, .txt (Audacity), .selections.txt "
-        "(Raven), .rttm or .vtt, or to a folder",
-    )
-    parser.add_argument("--resume", action="store_true", help="go on with the file of --output: label what it lacks")
-    events.add_event_options(parser)
-    parser.set_defaults(run=run)
 
 
 def number_or_auto(text: str) -> float | str:
@@ -107,13 +116,17 @@ number_or_auto.__name__ = "score"  # in argparse's "invalid score value"
 def run(args: argparse.Namespace) -> int:
     """Label what was given; 2 if anything in it could not be used, though the rest is still labelled."""
     args.events = events.are_asked_for(args)
-    if args.events and (args.top_k or args.pool):
-        raise ValueError("--top-k and --pool are of labels; events are chosen by --threshold: leave them out")
+    if args.events and (args.top_k or args.pool or args.all_scores):
+        raise ValueError(
+            "--top-k, --pool and --all-scores are of labels; events are chosen by --threshold: leave them out"
+        )
+    if args.all_scores and (args.output is None or args.top_k is not None or args.threshold is not None):
+        raise ValueError("--all-scores writes every score to --output: give that, and no --top-k or --threshold")
     args.top_k = 3 if args.top_k is None else args.top_k
     if args.top_k < 1:
         raise ValueError(f"--top-k is {args.top_k}: give 1 or more")
     if args.output is not None:
-        return run_to_file(args)
+        return run_to_file(args, LabelFile)
     if args.resume:
         raise ValueError("--resume goes on with a file of results: give it with -o")
     if Processes().count > 1:
@@ -135,16 +148,62 @@ def run(args: argparse.Namespace) -> int:
     return 2 if failed else 0
 
 
-def run_to_file(args: argparse.Namespace) -> int:
-    """Label what was given and is not in the output file yet, in all processes that there are."""
-    with Processes() as processes, Output(events.journal_of(args.output) if args.events else args.output) as output:
+class LabelFile:
+    """What `run_to_file` writes: labels, or the scores of all classes.
+
+    Attributes:
+        settings: What the rows depend on, besides the tagger's scores.
+        columns: As of [`Appender`].
+        rows: A line of JSON to the rows of a parquet file.
+
+    Raises:
+        ValueError: Two columns would have one name.
+    """
+
+    done, rows = "labelled", staticmethod(label_rows)
+
+    def __init__(self, args: argparse.Namespace, tagger: Tagger) -> None:
+        self.args, self.tagger = args, tagger
+        self.settings = {"all_scores": True} if args.all_scores else {}
+        self.columns: int | list[str] = min(args.top_k, tagger.model.config.num_labels)
+        if args.all_scores:
+            from ..loading.checkpoint import labels_in_order
+
+            self.columns, tagger.top_k = labels_in_order(tagger.model.config), None
+            names = ["file", "error", *self.columns]
+            if twice := sorted({name for name in names if names.count(name) > 1}):
+                raise ValueError(f"two columns would be called {twice[0]!r}: leave out --all-scores")
+
+    def results(self, files: list[Path], progress: bool | None) -> Iterator[Any]:
+        """Of each file, as an [`Appender`] takes it."""
+        for result in stream(self.tagger, files, self.args, progress):
+            if self.args.all_scores and isinstance(result, list):
+                yield {"scores": {label["label"]: label["score"] for label in result}}
+            else:
+                yield result
+
+    def schema(self) -> Any:
+        """Of a parquet file."""
+        return labels_schema(self.columns)
+
+
+def run_to_file(args: argparse.Namespace, kind: Any) -> int:
+    """Work on what was given and is not in the output file yet, in all processes that there are.
+
+    Args:
+        args: Of the command.
+        kind: What is written: a class such as [`LabelFile`].
+    """
+    journal = events.journal_of(args.output) if args.events else journal_of(args.output)
+    with Processes() as processes, Output(journal) as output:
         files, failed = processes.of_first(partial(plan, args, output))
         if not files:
             return 2
         if args.device in (None, "cuda") and not runs_on_cpu(args):
             args.device = processes.device() or args.device
         tagger = make_tagger(args)
-        settings = score_settings(tagger, args.model) | (events.settings_of(args) if args.events else {})
+        written = kind(args, tagger)
+        settings = score_settings(tagger, args.model) | (events.settings_of(args) if args.events else written.settings)
         check_same(processes.gather(settings))
         todo = processes.of_first(partial(begin, args, output, settings, files))
         # Every process takes the next file in turn, so that recordings of all lengths are spread evenly.
@@ -153,24 +212,26 @@ def run_to_file(args: argparse.Namespace) -> int:
         try:
             if todo:
                 path = output.path if processes.count == 1 else output.part(processes.rank)
-                labels = min(args.top_k, tagger.model.config.num_labels)
-                with Appender(path, output.path.suffix, labels) as appender:
+                with Appender(path, output.path.suffix, written.columns) as appender:
                     shown = None if processes.rank == 0 else False
-                    for file, result in zip(own, stream(tagger, own, args, shown), strict=True):
+                    for file, result in zip(own, written.results(own, shown), strict=True):
                         appender.add(str(file), result)
                         if error_of(result):
                             errors.append(result)
         finally:
-            print_errors(errors)
+            print_errors(errors, args.command)
             if args.events and processes.count == 1 and output.path.exists():
                 events.write_files(args)
         added = sum(processes.gather(len(own) - len(errors)))
         if processes.rank == 0:
-            labelled, failed_files = output.merge(list(map(str, files)))
+            made, failed_files = output.merge(list(map(str, files)))
             failed += failed_files
             if args.events:
                 events.write_files(args)  # in the order of the files
-            print(f"{args.output}: {count(labelled, failed, labelled - added)}{describe_merging(tagger, labelled)}")
+            elif args.output.suffix == SUFFIX:
+                write_parquet(args.output, written.schema(), written.rows)
+            counts = count(made, failed, made - added, kind.done)
+            print(f"{args.output}: {counts}{describe_merging(tagger, made)}")
         # A launcher ends all processes once one has ended with 2, and the file is not whole before.
         failed = processes.gather(failed)[0]
     return 2 if failed else 0
@@ -178,9 +239,11 @@ def run_to_file(args: argparse.Namespace) -> int:
 
 def plan(args: argparse.Namespace, output: Output) -> tuple[list[Path], int]:
     """All files once, and how much of what was given can't be listed; before a model is loaded for nothing."""
-    found, failed = list_files(args.paths)
+    found, failed = list_files(args.paths, args.command)
     if args.events:
         events.plan_files(args, found)
+    else:
+        check_parquet(args.output, args.resume)
     if found:
         output.open(args.resume)
     return list(dict.fromkeys(found)), failed
@@ -230,13 +293,15 @@ def make_tagger(args: argparse.Namespace) -> Tagger:
 
 
 def stream(tagger: Tagger, files: list[Path], args: argparse.Namespace, progress: bool | None = None) -> Iterator[Any]:
-    """Labels or the error of each file; `-` is a sound on stdin."""
-    sources = [
-        {"bytes": sys.stdin.buffer, "path": "-"} if str(file) in ("-", "/dev/stdin") else file for file in files
-    ]
+    """Labels, or events, or the error of each file."""
     if args.events:
-        return events.events_of(tagger, sources, args)
-    return tagger.stream(sources, on_error="return", progress=progress, workers=args.workers)
+        return events.events_of(tagger, sources_of(files), args)
+    return tagger.stream(sources_of(files), on_error="return", progress=progress, workers=args.workers)
+
+
+def sources_of(files: list[Path]) -> list[Any]:
+    """What a tagger takes; `-` is a sound on stdin."""
+    return [{"bytes": sys.stdin.buffer, "path": "-"} if str(file) in ("-", "/dev/stdin") else file for file in files]
 
 
 def list_files(paths: list[str], command: str = "classify") -> tuple[list[Path], int]:
@@ -310,15 +375,15 @@ def label_table(files: list[Path], results: list[Any]) -> str:
     return format_table(["file", *places[: most - 1]], [row + [""] * (most - len(row)) for row in rows])
 
 
-def count(labelled: int, failed: int, before: int = 0) -> str:
-    """How many files were labelled, now or by an earlier run, and how many could not be.
+def count(labelled: int, failed: int, before: int = 0, done: str = "labelled") -> str:
+    """How many files were labelled (or what `done` says), now or by an earlier run, and how many could not be.
 
     Example:
         >>> count(3, 2)
         '3 labelled, 2 failed'
     """
     return (
-        f"{labelled} labelled"
+        f"{labelled} {done}"
         + (f", {before} of them before" if before else "")
         + (f", {failed} failed" if failed else "")
     )

@@ -20,6 +20,7 @@ from . import (
     convert,
     demo,
     distill,
+    embed,
     evaluate,
     export,
     models,
@@ -33,6 +34,7 @@ from . import (
 COMMANDS = (
     classify,
     models,
+    embed,
     schedule,
     benchmark,
     export,

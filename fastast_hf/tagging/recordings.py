@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import closing
 from functools import partial
 from itertools import islice
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +23,19 @@ if TYPE_CHECKING:
 
 # Clips read ahead of the model: enough to fill batches of like length, few enough to stay in memory.
 READ_AHEAD_BATCHES = 4
+
+
+def as_list(sources: Any) -> tuple[Any, bool]:
+    """Any number of recordings, and whether it was one that was given.
+
+    Raises:
+        AudioError: It is neither.
+    """
+    pair = isinstance(sources, tuple) and len(sources) == 2 and isinstance(sources[1], Real)
+    one = pair or isinstance(sources, (str, os.PathLike, bytes, dict)) or hasattr(sources, "read")
+    if not one and not isinstance(sources, Iterable):
+        raise AudioError(f"a {type(sources).__name__} was given: give a file, samples with their rate, or a list")
+    return [sources] if one else sources, one
 
 
 def stream_recordings(

@@ -47,7 +47,9 @@ class Output:
 
     def __init__(self, path: Path) -> None:
         if path.suffix not in FORMATS:
-            raise ValueError(f"{path}: results are written as {' or '.join(FORMATS)}: give a name with such an ending")
+            raise ValueError(
+                f"{path}: results are written as .csv, .jsonl or .parquet: give a name with such an ending"
+            )
         self.path = path
         self.settings_path = path.with_name(f"{path.name}.settings.json")
         self._lock = FileLock(f"{path}.lock", timeout=0)
@@ -170,16 +172,18 @@ class Appender:
     Args:
         path: Made where it is missing.
         kind: The ending that says its format.
-        labels: How many a file has, for the columns.
+        labels: For the columns: how many a file has, or the names of those whose scores (`"scores"`) it has.
 
     Raises:
         ValueError: The file has other columns.
     """
 
-    def __init__(self, path: Path, kind: str, labels: int) -> None:
-        self._kind, self._path, self._labels = kind, path, labels
-        columns = [f"{column}_{k}" for k in range(1, labels + 1) for column in ("label", "score")]
-        wanted = _csv_line(["file", *columns, "error"]) if kind == ".csv" else b""
+    def __init__(self, path: Path, kind: str, labels: int | Sequence[str]) -> None:
+        self._kind, self._path = kind, path
+        if isinstance(labels, int):
+            labels = [f"{column}_{k}" for k in range(1, labels + 1) for column in ("label", "score")]
+        self._columns = labels
+        wanted = _csv_line(["file", *labels, "error"]) if kind == ".csv" else b""
         header, rows = read_file(path)
         if header not in (b"", wanted):
             raise ValueError(f"{path} has other columns than are written now: give another file")
@@ -204,10 +208,13 @@ class Appender:
         if self._kind == ".jsonl":
             self._write(json_line(name, result).encode("ascii") + b"\n")
         elif isinstance(result, Exception):
-            self._write(_csv_line([name, *[""] * (2 * self._labels), str(result)]))
-        elif not isinstance(result, Mapping):
+            self._write(_csv_line([name, *[""] * len(self._columns), str(result)]))
+        elif isinstance(result, Mapping):
+            scores = result["scores"]
+            self._write(_csv_line([name, *(f"{scores[label]:.6g}" for label in self._columns), ""]))
+        else:
             cells = [cell for label in result for cell in (label["label"], f"{label['score']:.6g}")]
-            cells += [""] * (2 * self._labels - len(cells))  # for labels below a threshold
+            cells += [""] * (len(self._columns) - len(cells))  # for labels below a threshold
             self._write(_csv_line([name, *cells, ""]))
 
     def _write(self, line: bytes) -> None:

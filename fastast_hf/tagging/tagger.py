@@ -7,7 +7,6 @@ import logging
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -24,11 +23,12 @@ from ..model.feature_extraction_fastast import FastASTFeatureExtractor, num_fram
 from ..model.modeling_fastast import FastASTForAudioClassification
 from ..onnx.runtime import OnnxModel, is_onnx_file
 from .activation import activated, activation_of, thresholds_of
+from .embedding import embed, stream_embeddings
 from .int8 import to_int8
 from .live import LiveStream
 from .pooling import POOLS, pool_of, pooled
 from .presets import INT8, PRESET_SCHEDULE, fast_dtype, merges_of_share, preset_named, resolved_dtype
-from .recordings import stream_recordings
+from .recordings import as_list, stream_recordings
 from .timelines.timeline import Timeline, timeline_of
 
 logger = logging.getLogger(__name__)
@@ -85,6 +85,9 @@ class Tagger:
         >>> [list(label) for label in tagger((np.sin(np.arange(16000) / 6), 16000))]
         [['label', 'score']]
     """
+
+    embed = embed
+    stream_embeddings = stream_embeddings
 
     def __init__(
         self,
@@ -181,11 +184,7 @@ class Tagger:
         """
         if on_error not in ("raise", "return"):
             raise ValueError(f"on_error is {on_error!r}: choose 'raise' or 'return'")
-        pair = isinstance(sources, tuple) and len(sources) == 2 and isinstance(sources[1], Real)
-        one = pair or isinstance(sources, (str, os.PathLike, bytes, dict)) or hasattr(sources, "read")
-        if not one and not isinstance(sources, Iterable):
-            raise AudioError(f"a {type(sources).__name__} was given: give a file, samples with their rate, or a list")
-        sources = [sources] if one else sources
+        sources, one = as_list(sources)
         results = list(self.stream(sources, on_error=on_error, progress=progress, workers=workers))
         return results[0] if one else results
 

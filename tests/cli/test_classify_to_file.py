@@ -238,7 +238,7 @@ def test_what_cannot_be_done_is_one_line(
         (["-o", out], "out.csv exists: add --resume to go on with it, or give another file"),
         (["-o", out, "--resume", "--r", 8], "was begun with r 12 and not 8: go on with the same settings"),
         (["-o", out, "--resume", "--dtype", "bfloat16"], "was begun with dtype float32 and not bfloat16"),
-        (["-o", tmp_path / "out.tsv"], "results are written as .csv or .jsonl"),
+        (["-o", tmp_path / "out.tsv"], "results are written as .csv, .jsonl or .parquet"),
         (["-o", out, "--json"], "not allowed with"),
         (["--resume"], "--resume goes on with a file of results: give it with -o"),
         (["--workers", -1], "workers is -1"),

@@ -204,5 +204,5 @@ def test_going_on_tells_what_is_done_in_the_file_and_in_all_parts(tmp_path: Path
 
 @pytest.mark.parametrize("name", ["out.json", "out", "out.csv.gz"])
 def test_another_ending_is_refused(name: str) -> None:
-    with pytest.raises(ValueError, match=r"written as \.csv or \.jsonl"):
+    with pytest.raises(ValueError, match=r"written as \.csv, \.jsonl or \.parquet"):
         Output(Path(name))

@@ -1,0 +1,129 @@
+"""Results as parquet, made of a file of JSON lines.
+
+Parquet can't be added to row by row. So results go into `results.parquet.jsonl` as they come, from which a run that
+was stopped goes on, and `results.parquet` is made of it at the end.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+SUFFIX = ".parquet"
+ROWS_AT_ONCE = 1000
+
+Row = dict[str, Any]
+
+
+def journal_of(output: Path) -> Path:
+    """Where results go as they come: the output itself unless it is parquet.
+
+    Example:
+        >>> journal_of(Path("a.parquet")).name, journal_of(Path("a.csv")).name
+        ('a.parquet.jsonl', 'a.csv')
+    """
+    return output.with_name(f"{output.name}.jsonl") if output.suffix == SUFFIX else output
+
+
+def check_parquet(output: Path, resume: bool) -> None:
+    """Before anything is computed, refuse a parquet file that could not be written, or would be lost.
+
+    Raises:
+        ImportError: pyarrow is not installed.
+        ValueError: The file is there, without `resume` or without what it was made of.
+    """
+    if output.suffix != SUFFIX:
+        return
+    import pyarrow  # noqa: F401
+
+    if output.exists() and not resume:
+        raise ValueError(f"{output} exists: add --resume to go on with it, or give another file")
+    if output.exists() and not journal_of(output).exists():
+        raise ValueError(
+            f"{output} exists, and {journal_of(output).name}, from which --resume goes on, does not: give another file"
+        )
+
+
+def write_parquet(path: Path, schema: Any, rows: Callable[[Row], Iterator[Row]]) -> None:
+    """Write a parquet file of what its journal holds.
+
+    Args:
+        path: Its name; it is whole as soon as it is there.
+        schema: pyarrow's, of the columns.
+        rows: A line of the journal to the rows that it makes.
+    """
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    partial = path.with_name(f"{path.name}.partial")
+    with journal_of(path).open(encoding="ascii") as lines, parquet.ParquetWriter(partial, schema) as writer:
+        made = (row for line in lines for row in rows(json.loads(line)))
+        while some := list(islice(made, ROWS_AT_ONCE)):
+            for row in some:  # whose name may have bytes that are no text
+                row["file"] = row["file"].encode("utf-8", "backslashreplace").decode()
+            writer.write_batch(pa.RecordBatch.from_pylist(some, schema))
+    partial.replace(path)
+
+
+def labels_schema(labels: int | Sequence[str]) -> Any:
+    """The columns of a csv: so many labels with their scores, or a score for each label of these names."""
+    import pyarrow as pa
+
+    if isinstance(labels, int):
+        pairs = ((("label", pa.string()), ("score", pa.float32())) for _ in range(labels))
+        columns = [(f"{name}_{k}", kind) for k, pair in enumerate(pairs, 1) for name, kind in pair]
+    else:
+        columns = [(name, pa.float32()) for name in labels]
+    return pa.schema([("file", pa.string()), *columns, ("error", pa.string())])
+
+
+def label_rows(line: Row) -> Iterator[Row]:
+    """One for each file."""
+    row = {"file": line["file"], "error": line.get("error"), **line.get("scores", {})}
+    for k, label in enumerate(line.get("labels", ()), 1):
+        row |= {f"label_{k}": label["label"], f"score_{k}": label["score"]}
+    yield row
+
+
+def embeddings_schema(width: int, tokens: bool) -> Any:
+    """A vector for each file, or for each of its windows the vectors and sizes of its tokens."""
+    import pyarrow as pa
+
+    vector = pa.list_(pa.float32(), width)
+    of_tokens = [("window", pa.int32()), ("sizes", pa.list_(pa.float32())), ("embeddings", pa.list_(vector))]
+    columns = of_tokens if tokens else [("embedding", vector)]
+    return pa.schema([("file", pa.string()), *columns, ("error", pa.string())])
+
+
+def embedding_rows(line: Row) -> Iterator[Row]:
+    """One for each file, or each window of a file."""
+    if "embeddings" not in line:
+        yield {"file": line["file"], "error": line.get("error")} | (
+            {"embedding": from_text(line["embedding"])} if "embedding" in line else {}
+        )
+        return
+    for window, (embeddings, sizes) in enumerate(
+        zip(from_text(line["embeddings"]), from_text(line["sizes"]), strict=True)
+    ):
+        yield {"file": line["file"], "window": window, "sizes": sizes, "embeddings": list(embeddings)}
+
+
+def to_text(array: np.ndarray) -> dict[str, Any]:
+    """An array of float32 for a line of JSON, exactly and in a third of the room that numbers take."""
+    return {"shape": array.shape, "float32": base64.b64encode(array.astype("<f4").tobytes()).decode()}
+
+
+def from_text(stored: Mapping[str, Any]) -> np.ndarray:
+    """What [`to_text`] made the text of.
+
+    Example:
+        >>> from_text(to_text(np.ones((1, 2)))).tolist()
+        [[1.0, 1.0]]
+    """
+    return np.frombuffer(base64.b64decode(stored["float32"]), "<f4").reshape(stored["shape"])
