@@ -23,7 +23,7 @@ INSTALL = "in a clone of fastast_hf, pip install '.[{}]'"  # no package index ha
 EXTRAS = {
     **dict.fromkeys(("accelerate", "datasets", "evaluate", "sklearn", "tensorboard", "timm", "torchvision"), "train"),
     **dict.fromkeys(("onnx", "onnxruntime"), "onnx"),
-    "pyarrow": "parquet",
+    **dict.fromkeys(("pandas", "pyarrow"), "parquet"),
     "matplotlib": "plot",
     "gradio": "demo",
 }

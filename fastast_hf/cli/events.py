@@ -68,8 +68,10 @@ def check(args: argparse.Namespace, tagger: Tagger) -> None:
 
     Raises:
         ValueError: There is such a thing.
-        ImportError: matplotlib is not installed, and there is something to plot.
+        ImportError: A package that the output needs is not installed.
     """
+    if args.output is not None and "parquet" in (format_of(args.output), args.format):
+        import pyarrow  # noqa: F401
     if args.plot:
         import matplotlib  # noqa: F401
     finder_of(args, tagger)
