@@ -80,6 +80,12 @@ def add_parser(commands: Any) -> None:
         action="store_true",
         help="also write a page for each row of the table: classes, confusions, calibration, and wrong clips to hear",
     )
+    parser.add_argument(
+        "--tune-thresholds",
+        action="store_true",
+        help="where clips have any number of labels: write each label's threshold with the best F1 on these clips "
+        "into the config.json of --model, for classify --threshold auto",
+    )
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="rounds of timing, 0 for none (default: 5)")
     parser.add_argument(
         "--output",
@@ -168,6 +174,13 @@ def run(args: argparse.Namespace) -> int:
 
         for page in write_reports(cells, corpora, split, stem, facts):
             print(f"report: {page}")
+    if args.tune_thresholds:
+        from ..evaluation.reporting import keep_thresholds
+
+        thresholds = keep_thresholds(cells, first)
+        print(
+            f"thresholds of {len(thresholds)} labels, tuned on these {rows[0].clips} clips, are in {first}/config.json"
+        )
     print(f"written to {args.output}")
     return 0
 
@@ -212,6 +225,8 @@ def check_numbers(args: argparse.Namespace) -> None:
             raise ValueError(f"{name} is {given}: give {wanted} or more")
     if args.title is not None and not re.search(r"[A-Za-z0-9]", args.title):
         raise ValueError(f"--title is {args.title!r}: give a name with a letter or digit, for files are called by it")
+    if args.tune_thresholds and (args.compare or args.trained or args.random_r or not args.model):
+        raise ValueError("--tune-thresholds is for one checkpoint: give it as --model, and no others")
     if args.compare and args.r and 0 not in args.r:
         raise ValueError("--r has no 0: put it in, for --compare tells each score's change from r = 0")
 

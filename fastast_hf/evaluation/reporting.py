@@ -1,4 +1,4 @@
-"""A report for each row of a score table."""
+"""A report for each row of a score table, and thresholds for the checkpoint that was scored."""
 
 from __future__ import annotations
 
@@ -7,10 +7,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch.utils.data import ConcatDataset, Subset
 
 from ..corpora import Corpus, is_multi_label
+from ..hub.facts import read_json
+from ..reports.measures import best_thresholds
 from ..reports.of_model import write_model_report
+from ..tagging.activation import activated
+from ..training.results import write_json
 from .sweep import Cell
 
 
@@ -64,3 +69,25 @@ def write_reports(
 
 def _left_out(cell: Cell, facts: Mapping[str, Any]) -> dict[str, int]:
     return {"unreadable": cell.predictions.unreadable, "missing": facts["missing"]}
+
+
+def keep_thresholds(cells: Sequence[Cell], checkpoint: str) -> list[float]:
+    """Write the thresholds with the best F1 on the clips that were scored into a checkpoint's config.json.
+
+    Args:
+        cells: That checkpoint's; the one at its own r counts, or else the first.
+        checkpoint: Its folder.
+
+    Raises:
+        ValueError: It is no folder, or clips have one label each.
+    """
+    config = Path(checkpoint) / "config.json"
+    if not config.is_file():
+        raise ValueError(f"--tune-thresholds writes into a checkpoint's config.json, and {config} is not there")
+    cell = next((one for one in cells if one.tome_r == one.config.tome_r), cells[0])
+    if cell.softmax:
+        raise ValueError(f"--tune-thresholds is for models that give any number of labels, and {checkpoint} gives one")
+    scores = activated(torch.from_numpy(cell.predictions.logits).double(), "sigmoid").numpy()
+    thresholds = best_thresholds(cell.predictions.targets, scores)
+    write_json(config, read_json(config) | {"thresholds": thresholds})
+    return thresholds

@@ -52,6 +52,8 @@ class FastASTConfig(ASTConfig):
             by adding log(size) to its key scores (ToMe, Bolya et al. 2023, eq. 1).
         window_pool: `"mean"`, `"max"` or `"top3"` (the mean of the three highest): what is made of the scores
             of a long recording's windows. The model itself does not read it.
+        thresholds: The score that gives a label, one for each in their order, where clips have any number of labels.
+            Training tunes them on validation clips. The model itself does not read them.
         kwargs: Everything else is [`ASTConfig`]'s.
 
     Raises:
@@ -71,6 +73,7 @@ class FastASTConfig(ASTConfig):
     tome_schedule: str = "constant"
     tome_proportional_attention: bool = True
     window_pool: str = "mean"
+    thresholds: list[float] | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
         """Make labels text, which some checkpoints on the Hub store as numbers."""

@@ -29,6 +29,7 @@ from .arguments import CORPORA_OF
 from .checkpoints import checkpoints, is_whole, newest_checkpoint
 from .finetuning import CorpusArguments
 from .inputs.streaming import ClipStream
+from .reporting import Tested, predict, tune_thresholds, write_report
 from .results import SPLIT, describe, summarise_folds, write_json, write_split, written_settings
 from .trainer import FastASTTrainer
 
@@ -124,23 +125,29 @@ class Run:
         if trainer.args.should_save and isinstance(corpus, Corpus) and not corpus.own_splits:
             write_split(self.folder / SPLIT, corpus)
         trainer.settings = {key: value for key, value in written["settings"].items() if key not in _MAY_CHANGE}
+        if getattr(trainer.model.config, "thresholds", None) is not None:
+            trainer.model.config.thresholds = None  # of other weights
         if self.checkpoint is not None:
             logger.info("resuming from %s", self.checkpoint)
         try:
             trainer.train(resume_from_checkpoint=None if self.checkpoint is None else str(self.checkpoint))
             trainer.remove_callback(EarlyStoppingCallback)  # which would look for the metric among the test's
             trainer.save_model(_internal_call=True)  # before it is tested; it is pushed below, with its results
-            scores = {"last" if not trainer.args.load_best_model_at_end else "best": self._test(trainer)}
+            clips = trainer.test_dataset if trainer.test_dataset is not None else trainer.eval_dataset
+            tested = predict(trainer, clips)
+            scores = {"last" if not trainer.args.load_best_model_at_end else "best": tested.scores}
             if trainer.average is not None and trainer.average.epochs:
                 trainer.average.copy_to(trainer.model)
                 trainer.save_model(_internal_call=True)
-                scores["averaged"] = self._test(trainer)
+                tested = predict(trainer, clips)
+                scores["averaged"] = tested.scores
             unreadable = sorted(set(gather_object(sorted(trainer.unreadable))))
             results = written | self._results(trainer, corpus, scores, len(unreadable))
             if trainer.args.should_save:
                 with suppress(FileNotFoundError):  # an adapter's weights are not all here
                     results["weights"] = digest_of_folder(self.folder)
                 write_json(self.folder / RESULTS, results)
+            report = self._report(trainer, tested, written["settings"].get("corpus"))
         except (OSError, SafetensorError, RuntimeError) as error:
             if not is_disk_full(error, self.folder):
                 raise
@@ -160,17 +167,22 @@ class Run:
             found = [file for file in self.folder.glob("[!.]*") if file.is_file()]
             files = sorted(file.name for file in found if file.suffix != ".py")
             print(f"{self.folder}: wrote {', '.join(files)}")
+            if report is not None:
+                print(f"{self.folder}: what is right and wrong is in {report}")
         if trainer.args.push_to_hub:
             trainer.push_to_hub()
         trainer.accelerator.wait_for_everyone()  # before any process reads what the first one has written
         return results
 
-    def _test(self, trainer: FastASTTrainer) -> dict[str, float]:
-        """Scores of the model as it is on the test split, without timings."""
-        dataset = trainer.test_dataset if trainer.test_dataset is not None else trainer.eval_dataset
-        metrics = trainer.evaluate(dataset, metric_key_prefix="test")
-        timings = ("runtime", "per_second", "jit")
-        return {key.removeprefix("test_"): v for key, v in metrics.items() if not any(t in key for t in timings)}
+    def _report(self, trainer: FastASTTrainer, tested: Tested, corpus: str | None) -> Path | None:
+        """Tune thresholds for several labels, and write the page; nothing where nobody has labelled the clips."""
+        if corpus == "unlabelled":
+            return None
+        tune_thresholds(trainer, tested, self.folder)
+        if not trainer.args.should_save:
+            return None
+        fold = "" if self.fold is None else f", fold {self.fold}"
+        return write_report(trainer, tested, self.folder, {"corpus": f"{corpus}{fold}"})
 
     def _results(
         self,

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from accelerate.commands.config.config_args import load_config_from_file
-from small_corpora import write_esc50, write_speech_commands, write_tone
+from small_corpora import write_audioset, write_esc50, write_speech_commands, write_tone
 
 from fastast_hf import FastASTFeatureExtractor
 from fastast_hf.cli import train
@@ -142,6 +142,28 @@ def test_evaluate_reports_on_an_exported_file_as_on_a_checkpoint(
     }  # fmt: skip
     assert main([*argv, "--model", str(exported), "--r", "4"]) == 2
     assert "merges as it was exported: leave --r and --compare out" in capsys.readouterr().err
+
+
+def test_evaluate_tunes_thresholds_which_classify_takes(
+    make_fastast: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_audioset(tmp_path / "audioset")
+    names = {0: "Dog", 1: "Rain", 2: "Bell, small"}
+    model = make_fastast(num_labels=3, id2label=names, problem_type="multi_label_classification")
+    model.save_pretrained(tmp_path / "model")
+    FastASTFeatureExtractor(max_length=128, num_mel_bins=48).save_pretrained(tmp_path / "model")
+    before = json.loads((tmp_path / "model" / "config.json").read_text())
+    argv = ["evaluate", "audioset", "--data", str(data), "--split", "train", "--rounds", "0", "--device", "cpu"]
+    argv += ["--output", str(tmp_path / "out"), "--model", str(tmp_path / "model")]
+    assert main([*argv, "--tune-thresholds"]) == 0
+    assert "thresholds of 3 labels, tuned on these 8 clips, are in " in capsys.readouterr().out
+    after = json.loads((tmp_path / "model" / "config.json").read_text())
+    thresholds = after["thresholds"]
+    assert after == before | {"thresholds": thresholds} and len(thresholds) == 3
+    assert main([*argv, "--split", "test", "--report"]) == 0
+    page = (tmp_path / "out" / "audioset-test-report" / "report.html").read_text()
+    assert "the checkpoint&#39;s own" in page and f"{thresholds[0]:.3g}" in page
+    assert main([*argv, "--tune-thresholds", "--random-r", str(tmp_path / "model")]) == 2
 
 
 def test_evaluate_compares_checkpoints_as_table_2_does(

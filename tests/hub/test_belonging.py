@@ -47,6 +47,15 @@ def test_parts_of_other_weights_do_not_belong(hub: LocalHub, checkpoint: Path) -
     assert not hub.repositories
 
 
+def test_reports_which_hold_clips_stay_here(hub: LocalHub, checkpoint: Path) -> None:
+    pages = ["report/report.html", "report/wrong.csv", "results/esc50-test-report-r0/report.html"]
+    for name in pages:
+        (checkpoint / name).parent.mkdir(parents=True, exist_ok=True)
+        (checkpoint / name).write_text("clips")
+    push(checkpoint, "me/tiny")
+    assert not set(pages) & set(hub.files("me/tiny"))
+
+
 @pytest.mark.parametrize("name", ["customers.csv", "face.png"])
 def test_csv_and_pictures_of_no_table_do_not_belong(name: str, hub: LocalHub, checkpoint: Path) -> None:
     results = checkpoint / "results"

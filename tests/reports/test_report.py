@@ -70,7 +70,7 @@ def test_clips_with_several_labels_tell_what_was_missed_and_given_wrongly(tmp_pa
         ("dog; rain & wind", "rain & wind", "dog 0.300", ""),
         ("", "<siren>", "", "<siren> 0.600"),
     ]
-    assert "that of the checkpoint" in page.read_text()
+    assert "the checkpoint&#39;s own" in page.read_text()
 
 
 def test_there_is_no_more_sound_in_the_page_than_there_is_room_for(tmp_path: Path, files: list[Path]) -> None:

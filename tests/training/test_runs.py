@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import shlex
@@ -14,14 +15,17 @@ import torch
 from small_corpora import write_audioset
 from transformers import TrainingArguments
 
-from fastast_hf import FastASTConfig, FastASTFeatureExtractor, FastASTForAudioClassification
+from fastast_hf import FastASTConfig, FastASTFeatureExtractor, FastASTForAudioClassification, Tagger
 from fastast_hf.cli.main import build_parser
 from fastast_hf.errors import one_line_errors
+from fastast_hf.evaluation.predictions import predict
 from fastast_hf.evaluation.rows import INFERENCE, merging_rows
 from fastast_hf.evaluation.sweep import Method, Sweep
 from fastast_hf.loading.saved_weights import weights_digest
+from fastast_hf.reports.measures import best_thresholds
 from fastast_hf.training import runs
 from fastast_hf.training.finetuning import CorpusArguments
+from fastast_hf.training.inputs.batches import ClipDataset
 from fastast_hf.training.results import summarise_folds, write_json, written_settings
 from fastast_hf.training.runs import next_commands
 from fastast_hf.training.start.student import ModelArguments
@@ -56,10 +60,55 @@ def test_several_labels_are_learnt_and_scored_by_mean_average_precision(make_run
     assert list((tmp_path / "out").rglob("events.out.tfevents.*"))
 
     folder = tmp_path / "out"
+    page = (folder / "report" / "report.html").read_text()
+    assert "0.5 for every class, for none were tuned" in page  # this corpus has no validation clips
+    assert re.search(r"corpus: audioset · split: test", page)
     sweep = Sweep({None: corpus}, [(Method(INFERENCE, str(folder)), (0, 4))], tmp_path / "table")
     rows = merging_rows(sweep.cells(["constant"]), sweep.multi_label)
     assert [row.metric for row in rows] == ["mean_average_precision"] * 2 and rows[0].clips == 6
     assert rows[0].score == pytest.approx(results["test"]["last"]["mean_average_precision"], abs=0.05)  # float32 here
+
+
+def test_a_run_ends_with_a_report_on_the_clips_it_tests_on(
+    make_run: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, trainer, corpus, parts = make_run(num_train_epochs=1, eval_strategy="no")
+    (tmp_path / "esc50" / "audio" / "1-0-A-0.wav").write_bytes(b"broken")
+    results = run.train(trainer, corpus, parts)
+    page = tmp_path / "out" / "report" / "report.html"
+    assert f"what is right and wrong is in {page}" in capsys.readouterr().out
+    with (page.parent / "wrong.csv").open() as file:
+        wrong = list(csv.DictReader(file))
+    assert len(wrong) == round(3 * (1 - results["test"]["last"]["accuracy"]))
+    tagger = Tagger(tmp_path / "out", top_k=2, device="cpu")
+    for row in wrong:  # as whoever classifies with it would find
+        best, other = tagger(row["file"])
+        assert (row["given"], row["true"]) == (best["label"], other["label"])
+        assert float(row["score"]) == pytest.approx(best["score"], abs=2e-3)
+    assert "left out: 1 unreadable" in page.read_text()
+
+
+def test_thresholds_of_several_labels_are_tuned_on_validation_clips_and_kept_in_the_config(
+    make_run: Make, tmp_path: Path
+) -> None:
+    settings = CorpusArguments(corpus="audioset", data=str(write_audioset(tmp_path / "audioset")))
+    run, trainer, corpus, parts = make_run(corpus=settings, num_train_epochs=1)
+    held_out = trainer.test_dataset
+    trainer.eval_dataset = ClipDataset(corpus["train"], 3, held_out.sampling_rate, held_out.max_samples)
+    trainer.model.config.thresholds = [0.1, 0.2, 0.3]  # of the weights that it starts from
+    run.train(trainer, corpus, parts)
+    config = FastASTConfig.from_pretrained(tmp_path / "out")
+    predictions = predict(Tagger(tmp_path / "out", device="cpu"), corpus, "train")
+    scores = torch.from_numpy(predictions.logits).sigmoid().numpy()
+    assert config.thresholds == pytest.approx(best_thresholds(predictions.targets, scores), abs=1e-4)
+    assert config.architectures == ["FastASTForAudioClassification"] and config.auto_map
+    assert (
+        "the checkpoint&#39;s own, which its config.json holds"
+        in (tmp_path / "out" / "report" / "report.html").read_text()
+    )
+    assert Tagger(tmp_path / "out", threshold="auto", device="cpu").thresholds.tolist() == pytest.approx(
+        config.thresholds
+    )
 
 
 PLACES = [

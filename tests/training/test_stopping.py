@@ -147,7 +147,7 @@ def test_the_model_is_saved_before_it_is_tested(
     make_run: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, trainer, corpus, parts = make_run(eval_strategy="no")
-    monkeypatch.setattr(trainer, "evaluate", lambda *_, **__: (_ for _ in ()).throw(ValueError("no scores")))
+    monkeypatch.setattr(trainer, "predict", lambda *_, **__: (_ for _ in ()).throw(ValueError("no scores")))
     with pytest.raises(ValueError, match="no scores"):
         run.train(trainer, corpus, parts)
     assert FastASTForAudioClassification.from_pretrained(tmp_path / "out").config.id2label == {0: "dog", 1: "rain"}
