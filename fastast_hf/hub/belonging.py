@@ -17,7 +17,7 @@ BESIDE_TABLES = (f"{TABLES}/*.csv", f"{TABLES}/*.png")
 MEASURED = (RESULTS, f"{TABLES}/*.json", *BESIDE_TABLES)
 MADE = ("config.json", "preprocessor_config.json", CARD, "handler.py", "requirements.txt")
 # Known, and of no use to others; reports hold clips, which may be nobody else's to hear.
-STAYING = (f"{TABLES}/*.md", f"{TABLES}/predictions/*", "report/*", f"{TABLES}/*-report*/*")
+STAYING = ("split.csv", f"{TABLES}/*.md", f"{TABLES}/predictions/*", "report/*", f"{TABLES}/*-report*/*")
 # In a repository that gets new weights, these are of the old ones unless they are pushed with them.
 OF_OLD_WEIGHTS = (WHOLE, "model-*-of-*.safetensors", INDEX, *MEASURED)
 # And these, in any folder: pickles, and weights of other libraries.

@@ -48,7 +48,7 @@ def test_parts_of_other_weights_do_not_belong(hub: LocalHub, checkpoint: Path) -
 
 
 def test_reports_which_hold_clips_stay_here(hub: LocalHub, checkpoint: Path) -> None:
-    pages = ["report/report.html", "report/wrong.csv", "results/esc50-test-report-r0/report.html"]
+    pages = ["split.csv", "report/report.html", "report/wrong.csv", "results/esc50-test-report-r0/report.html"]
     for name in pages:
         (checkpoint / name).parent.mkdir(parents=True, exist_ok=True)
         (checkpoint / name).write_text("clips")
