@@ -175,9 +175,9 @@ def run(args: argparse.Namespace) -> int:
         for page in write_reports(cells, corpora, split, stem, facts):
             print(f"report: {page}")
     if args.tune_thresholds:
-        from ..evaluation.reporting import keep_thresholds
+        from ..evaluation.reporting import tune_thresholds
 
-        thresholds = keep_thresholds(cells, first)
+        thresholds = tune_thresholds(cells, first)
         print(
             f"thresholds of {len(thresholds)} labels, tuned on these {rows[0].clips} clips, are in {first}/config.json"
         )
@@ -195,24 +195,14 @@ def name_of_results(args: argparse.Namespace, split: str) -> str:
 
 def choose_split(args: argparse.Namespace, corpora: dict[int | None, Any], checkpoints: list[str]) -> tuple[str, str]:
     """The split to score, of corpora that then have it, and a line on it."""
-    from ..evaluation.checks import ALL, split_to_score, whole, without
-    from ..training.results import clips_trained_on, was_trained_on
+    from ..evaluation.checks import ALL, split_to_score
+    from ..training.results import clips_trained_on
 
-    (fold, corpus), *others = corpora.items()
-    heard: set[str] = set().union(
-        *(clips_trained_on(checkpoint, args.corpus, args.data) for checkpoint in checkpoints)
-    )
-    if heard and not args.split and not corpus.own_splits:
-        corpora[fold] = without(corpus, heard)
-        scored, of_all = len(corpora[fold]["test"]), sum(map(len, corpus.values()))
-        return "test", f"{scored} of {of_all} clips are scored: training heard the others, says its split.csv."
-    clips = sum(map(len, corpus.values()))
-    trained = any(was_trained_on(checkpoint, args.corpus, args.data, clips) for checkpoint in checkpoints)
-    split, said = split_to_score(corpus, args.split, trained)
-    if split == ALL:
-        if others:
-            raise ValueError("--split is all, and the test clips of all folds are all clips already: leave it out")
-        corpora[fold] = whole(corpus)
+    if args.split == ALL and len(corpora) > 1:
+        raise ValueError("--split is all, and the test clips of all folds are all clips already: leave it out")
+    heard = set().union(*(clips_trained_on(place, args.corpus, args.data, args.hub_id) for place in checkpoints))
+    for fold, corpus in corpora.items():
+        corpora[fold], split, said = split_to_score(corpus, args.split, heard)
     return split, said
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -54,44 +54,34 @@ def check_checkpoints(
     return known
 
 
-def split_to_score(corpus: Corpus, wanted: str | None, trained: bool) -> tuple[str, str]:
-    """The split to score, and a line on the choice.
+def split_to_score(corpus: Corpus, wanted: str | None, heard: Set[str]) -> tuple[Corpus, str, str]:
+    """A corpus that has the split to score, the split, and a line on the choice.
 
     Args:
         corpus: To score.
-        wanted: The user's split; None for `"test"`, or for all clips of a folder that has no splits of its own.
-        trained: Whether a checkpoint was trained on that folder: then the clips that it was kept from are scored.
-    """
-    if not wanted and corpus.own_splits and "test" not in corpus and "validation" in corpus:
-        return "validation", "There is no test split: the validation split is scored."
-    if wanted or corpus.own_splits:
-        return wanted or "test", ""
-    kept_out = len(corpus["test"]) if "test" in corpus else 0
-    whole = f"The folder has no splits, and {sum(map(len, corpus.values()))} clips"
-    if not trained:
-        return ALL, f"{whole}: all are scored. --split test scores the {kept_out} that training would keep out."
-    return "test", (
-        f"{whole}: {kept_out} are scored, which training kept out, for the checkpoint was trained on the others. "
-        f"--split {ALL} scores all."
-    )
-
-
-def whole(corpus: Corpus) -> Corpus:
-    """The clips of all splits as one, named `"all"`."""
-    return Corpus({ALL: concatenate_datasets(list(corpus.values()))}, {ALL: sum(corpus.missing.values())})
-
-
-def without(corpus: Corpus, trained_on: Collection[str]) -> Corpus:
-    """The clips of all splits, but those that were trained on, as `"test"`.
+        wanted: The user's split; None for `"test"`, or for all clips where the corpus has no splits of its own.
+        heard: The clips that a checkpoint was trained on, which are then left out.
 
     Raises:
-        ValueError: There is no other.
+        ValueError: No clip is left.
     """
-    every = whole(corpus)[ALL]
-    kept = [index for index, clip in enumerate(every["id"]) if clip not in trained_on]
+    if not wanted and corpus.own_splits and "test" not in corpus and "validation" in corpus:
+        return corpus, "validation", "There is no test split: the validation split is scored."
+    if wanted != ALL and (wanted or corpus.own_splits):
+        return corpus, wanted or "test", ""
+    every, missing = concatenate_datasets(list(corpus.values())), sum(corpus.missing.values())
+    whole = Corpus({ALL: every}, {ALL: missing})
+    if wanted == ALL:
+        return whole, ALL, ""
+    kept = [place for place, clip in enumerate(every["id"]) if clip not in heard]
     if not kept:
         raise ValueError(f"all {len(every)} clips were trained on: give others, or --split {ALL} to score them anyway")
-    return Corpus({"test": every.select(kept)}, {"test": sum(corpus.missing.values())})
+    if len(kept) == len(every):
+        held_out = len(corpus["test"]) if "test" in corpus else 0
+        said = f"There are no splits, and {len(every)} clips: all are scored."
+        return whole, ALL, f"{said} --split test scores the {held_out} that training would keep out."
+    said = f"{len(kept)} of {len(every)} clips are scored: training heard the others, says its split.csv."
+    return Corpus({"test": every.select(kept)}, {"test": missing}), "test", f"{said} --split {ALL} scores all."
 
 
 def default_r(methods: Sequence[Method], known: Configs, preset: bool = False) -> dict[str, list[int | None]]:

@@ -11,11 +11,10 @@ import torch
 from torch.utils.data import ConcatDataset, Subset
 
 from ..corpora import Corpus, is_multi_label
-from ..hub.facts import read_json
 from ..reports.measures import best_thresholds
 from ..reports.of_model import write_model_report
 from ..tagging.activation import activated
-from ..training.results import write_json
+from ..training.reporting import keep_thresholds
 from .sweep import Cell
 
 
@@ -71,7 +70,7 @@ def _left_out(cell: Cell, facts: Mapping[str, Any]) -> dict[str, int]:
     return {"unreadable": cell.predictions.unreadable, "missing": facts["missing"]}
 
 
-def keep_thresholds(cells: Sequence[Cell], checkpoint: str) -> list[float]:
+def tune_thresholds(cells: Sequence[Cell], checkpoint: str) -> list[float]:
     """Write the thresholds with the best F1 on the clips that were scored into a checkpoint's config.json.
 
     Args:
@@ -79,15 +78,14 @@ def keep_thresholds(cells: Sequence[Cell], checkpoint: str) -> list[float]:
         checkpoint: Its folder.
 
     Raises:
-        ValueError: It is no folder, or clips have one label each.
+        ValueError: It is no folder, or gives one label for each clip.
     """
-    config = Path(checkpoint) / "config.json"
-    if not config.is_file():
-        raise ValueError(f"--tune-thresholds writes into a checkpoint's config.json, and {config} is not there")
+    if not Path(checkpoint).is_dir():
+        raise ValueError(f"--tune-thresholds writes into a checkpoint's folder, and {checkpoint} is none")
     cell = next((one for one in cells if one.tome_r == one.config.tome_r), cells[0])
     if cell.softmax:
         raise ValueError(f"--tune-thresholds is for models that give any number of labels, and {checkpoint} gives one")
     scores = activated(torch.from_numpy(cell.predictions.logits).double(), "sigmoid").numpy()
     thresholds = best_thresholds(cell.predictions.targets, scores)
-    write_json(config, read_json(config) | {"thresholds": thresholds})
+    keep_thresholds(Path(checkpoint), thresholds)
     return thresholds

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,11 +11,13 @@ import torch
 from torch.utils.data import Subset
 
 from ..corpora import is_multi_label
+from ..hub.facts import read_json
 from ..metrics import UNREADABLE
 from ..reports.measures import best_thresholds
 from ..reports.of_model import write_model_report
 from ..tagging.activation import activated, activation_of
 from .inputs.batches import ClipDataset
+from .results import write_json
 from .trainer import FastASTTrainer
 
 REPORT = "report"  # a folder in that of the run
@@ -60,8 +62,14 @@ def tune_thresholds(trainer: FastASTTrainer, tested: Tested, folder: Path) -> No
     config = config_of(trainer)
     scores = activated(torch.from_numpy(known.logits).double(), activation_of(config))
     config.thresholds = best_thresholds(known.targets, scores.numpy())
-    if trainer.args.should_save and (folder / "config.json").is_file():  # which an adapter has none of
-        config.save_pretrained(folder)
+    if trainer.args.should_save:
+        keep_thresholds(folder, config.thresholds)
+
+
+def keep_thresholds(checkpoint: Path, thresholds: Sequence[float]) -> None:
+    """Write thresholds into a checkpoint's config.json, in the order of its labels."""
+    config = checkpoint / "config.json"
+    write_json(config, read_json(config) | {"thresholds": list(thresholds)})
 
 
 def write_report(trainer: FastASTTrainer, tested: Tested, folder: Path, facts: Mapping[str, Any]) -> Path:

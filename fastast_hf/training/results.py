@@ -61,27 +61,17 @@ def check_fold(checkpoint: str, fold: int | None) -> None:
         )
 
 
-def was_trained_on(checkpoint: str, corpus: str, data: str | None, clips: int) -> bool:
-    """Whether a checkpoint's results say that it was trained on a folder of this name with as many clips."""
-    results = Path(checkpoint) / RESULTS
-    if data is None or not results.is_file():
-        return False
-    told = json.loads(results.read_text())
-    trained = told.get("settings", {})
-    same = trained.get("corpus") == corpus and short_name(trained.get("data") or "") == short_name(data)
-    return same and sum(told.get("clips", {}).get(split, 0) for split in ("train", "validation", "test")) == clips
-
-
-def clips_trained_on(checkpoint: str, corpus: str, data: str | None) -> set[str]:
-    """The clips of a corpus of this name that a checkpoint was trained on, where its split was drawn and kept."""
+def clips_trained_on(checkpoint: str, corpus: str, data: str | None, hub_id: str | None) -> set[str]:
+    """The clips of a place that a checkpoint was trained or chosen on, where its split was drawn and kept."""
     results, split = Path(checkpoint) / RESULTS, Path(checkpoint) / SPLIT
-    if data is None or not (results.is_file() and split.is_file()):
+    if not (results.is_file() and split.is_file()):
         return set()
-    trained = json.loads(results.read_text()).get("settings", {})
-    if (trained.get("corpus"), short_name(trained.get("data") or "")) != (corpus, short_name(data)):
+    told = json.loads(results.read_text()).get("settings", {})
+    places = [(told.get("corpus"), told.get("data"), told.get("hub_id")), (corpus, data, hub_id)]
+    if len({(name, short_name(folder or "."), of_hub) for name, folder, of_hub in places}) > 1:
         return set()
     with split.open(encoding="utf-8", newline="") as opened:
-        return {row["file"] for row in csv.DictReader(opened) if row["split"] == "train"}
+        return {row["file"] for row in csv.DictReader(opened) if row["split"] != "test"}
 
 
 def write_split(path: Path, corpus: Mapping[str, Any]) -> None:

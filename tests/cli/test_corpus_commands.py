@@ -19,6 +19,7 @@ from fastast_hf.cli.main import main
 from fastast_hf.corpora import load_corpus
 from fastast_hf.corpora.statistics import corpus_statistics
 from fastast_hf.errors import PROGRAM
+from fastast_hf.training.results import write_split
 
 Make = Callable[..., Any]
 
@@ -93,14 +94,18 @@ def test_evaluate_scores_all_clips_of_a_plain_folder_and_says_what_it_left_out(
     assert main([*argv, str(tmp_path / "out")]) == 0
     printed = capsys.readouterr().out
     assert "11 clips of audiofolder (2 classes), split all, without 1 unreadable." in printed
-    assert "The folder has no splits, and 12 clips: all are scored. --split test scores the 2 that" in printed
+    assert "There are no splits, and 12 clips: all are scored. --split test scores the 2 that" in printed
     assert "left out 1 recording in no class folder, such as loose.wav" in caplog.text
     assert "left out 1 file of kinds that libsndfile does not read: 1 .m4a" in caplog.text
 
-    trained = {"settings": {"corpus": "audiofolder", "data": "heldout"}, "clips": {"train": 10, "test": 2}}
-    (checkpoint / "results.json").write_text(json.dumps(trained))  # clips that it was trained on tell nothing
+    # Clips that a checkpoint was trained on tell nothing, whatever else is there by now.
+    (checkpoint / "results.json").write_text(json.dumps({"settings": {"corpus": "audiofolder", "data": "heldout"}}))
+    split = load_corpus("audiofolder", tmp_path / "heldout")
+    write_split(checkpoint / "split.csv", {"train": split["train"].select(range(9)), "test": split["test"]})
     assert main([*argv, str(tmp_path / "out")]) == 0
-    assert "2 clips of audiofolder (2 classes), split test" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "3 of 12 clips are scored: training heard the others, says its split.csv." in printed
+    assert ", split test" in printed
     assert main([*argv, str(tmp_path / "out"), "--split", "all"]) == 0
     assert "11 clips of audiofolder" in capsys.readouterr().out
 
@@ -164,6 +169,7 @@ def test_evaluate_tunes_thresholds_which_classify_takes(
     page = (tmp_path / "out" / "audioset-test-report" / "report.html").read_text()
     assert "the checkpoint&#39;s own" in page and f"{thresholds[0]:.3g}" in page
     assert main([*argv, "--tune-thresholds", "--random-r", str(tmp_path / "model")]) == 2
+    assert "--tune-thresholds is for one checkpoint" in capsys.readouterr().err
 
 
 def test_evaluate_compares_checkpoints_as_table_2_does(
