@@ -68,7 +68,7 @@ def read_text(file: Path) -> str:
     try:
         return file.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise CorpusError(f"{file}: no text in UTF-8 ({error}); fetch it again") from None
+        raise CorpusError(f"{file}: no text in UTF-8 ({error}); save it as UTF-8, or fetch it again") from None
     except OSError as error:
         raise CorpusError(
             f"{file}: cannot be read ({error.strerror}); give a folder that has {file.name} where the corpus keeps it"

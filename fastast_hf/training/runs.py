@@ -263,6 +263,8 @@ def run_folds(
             transformers.set_seed(args.seed)
             model = next((part.model for part in settings if hasattr(part, "model")), None)
             corpus = corpus_settings.load(fold, model)
+            if "train" not in corpus:
+                raise ValueError(f"no clips to train on, only {', '.join(corpus)}: give some the split train")
             trainer = build(corpus, fold)
             if args.should_save:
                 print(f"{run.folder}: {_what_is_trained(trainer, corpus, corpus_settings, fold)}")

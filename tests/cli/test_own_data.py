@@ -44,6 +44,18 @@ def test_esc50_through_its_csv_has_the_numbers_of_the_esc50_corpus(tmp_path: Pat
     assert through == expected and expected[0]["clips"] == 10  # all folds, unless one is asked for
 
 
+def test_a_table_with_nothing_to_train_on_is_refused_before_anything_is_built(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("dog", "rain"):
+        write_tone(tmp_path / "set" / f"{name}.wav", 300)
+    (tmp_path / "set" / "labels.csv").write_text("file,label,split\ndog.wav,dog,test\nrain.wav,rain,test\n")
+    argv = ["--data", tmp_path / "set", "--max_steps", 1, "--output_dir", tmp_path / "out", *SMALL]
+    assert load_script("run_finetune").main(list(map(str, argv))) == 2
+    assert "no clips to train on, only test: give some the split train" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_where_there_is_no_test_split_the_validation_split_is_scored(
     tmp_path: Path, make_fastast: Make, capsys: pytest.CaptureFixture[str]
 ) -> None:

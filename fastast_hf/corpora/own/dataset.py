@@ -151,10 +151,10 @@ def corpus_from_datasets(
     ids = {name: index for index, name in enumerate(classes)}
     labels: list[Any] = [[ids[name] for name in entry.labels] for entry in entries]
     # Columns are added to the whole and not to each split, for which datasets would write all audio once more.
-    clips = _undecoded(source, concatenate_datasets(list(splits.values())), sound).flatten_indices()
-    clips = clips.add_column("id", _ids(clips, [entry.where for entry in entries]))
+    clips = _undecoded(source, concatenate_datasets(list(splits.values())), sound)
     feature = label_feature(classes, several)
     clips = clips.add_column(_label(several), labels if several else [own[0] for own in labels], feature=feature)
+    clips = clips.add_column("id", _ids(clips, [entry.where for entry in entries]))
     for what in ("start", "end"):
         if what in found:
             clips = clips.add_column(what, [getattr(entry, what) for entry in entries])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -160,7 +161,10 @@ def _number(where: str, columns: Columns, what: str, text: str | None) -> float 
     if not text:
         return None
     try:
-        return float(text)
+        number = float(text)
+        if math.isfinite(number):
+            return number
+        raise ValueError
     except ValueError:
         raise CorpusError(f"{where}: {text!r} in column {columns[what]}; give a number") from None
 

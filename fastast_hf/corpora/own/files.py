@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import soundfile
@@ -21,7 +21,7 @@ _MOST = 10_000  # files whose headers are read for their rates: more take minute
 
 
 def find_files(
-    source: str, entries: Iterable[Entry], tables: Sequence[Path], searched: Path, given: bool
+    source: str, entries: Sequence[Entry], tables: Sequence[Path], searched: Path, given: bool
 ) -> list[Path | None]:
     """The file of each entry, None where it is not there."""
     if not searched.is_dir():
@@ -40,7 +40,8 @@ def find_files(
         if normal.parts[:1] == (os.pardir,):
             outside.append(entry.file)
             continue
-        file = next((path for path in (base / normal for base in bases) if path.is_file()), None)
+        paths = (base / normal for base in bases)
+        file = next((path for path in paths if os.path.isfile(path)), None)  # noqa: PTH113 - no error of a long name
         if file is None and not Path(listed).is_absolute():
             by_name = _by_name(searched) if by_name is None else by_name
             name = Path(listed).name
@@ -56,6 +57,14 @@ def find_files(
         raise CorpusError(
             f"{source}: {len(outside)} paths lead out of {searched}: {first_of(outside)}; give as --audio-folder the "
             "folder that holds them all, or absolute paths"
+        )
+    if entries and not any(files):
+        name = Path(entries[0].file).name
+        around = (searched.parent, *searched.parent.glob("*"))
+        near = next((folder for folder in around if os.path.isfile(folder / name)), None)  # noqa: PTH113 - as above
+        raise CorpusError(
+            f"{source}: none of its {len(entries)} files is in {searched}, such as {entries[0].file}; give the folder "
+            f"that holds them, as --audio-folder{f' {near}' if near else ''}"
         )
     return files
 

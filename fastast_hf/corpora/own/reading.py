@@ -31,23 +31,30 @@ def read_tables(root: Path, given: Mapping[str, Any]) -> tuple[list[Row], Column
         raise CorpusError(f"{root}: holds no table with a column of files ({', '.join(ENDINGS)}); give one as --data")
     rows: list[Row] = []
     names: dict[str, None] = {}
+    columns: dict[Path, dict[str, None]] = {}
     for table, split in tables.items():
         own = list(_rows(table))
-        names |= dict.fromkeys(name for _, row in own[:1] for name in row)
+        columns[table] = dict.fromkeys(name for _, row in own for name in row)
+        names |= columns[table]
         if split is not None:
             own = [(where, {**row, _SPLIT: split}) for where, row in own]
         rows += own
     sources = list(tables)
     source = str(sources[0] if len(sources) == 1 else root)
-    for where, row in rows:
-        if lacking := [name for name in names if name not in row]:
-            raise CorpusError(f"{where}: no column {lacking[0]!r}, which other rows have; mend the table")
+    if not rows:
+        raise CorpusError(f"{source}: no rows; give a row for each clip")
+    rows = [(where, {**dict.fromkeys(names), **row}) for where, row in rows]  # a line of JSON may say less
     found = find_columns(source, list(names), given)
     if "file" not in found:
         raise CorpusError(
             f"{source}: no column of files ({', '.join(SPELLINGS['file'][:5])} …) among {', '.join(names) or 'none'}; "
             "give --file-column"
         )
+    labels = found.get("label", [])
+    for table, own_names in columns.items():
+        for name in (found["file"], *([labels] if isinstance(labels, str) else labels)):
+            if own_names and name not in own_names:
+                raise CorpusError(f"{table}: no column {name!r}, which other tables have; mend it, or leave it out")
     if None not in tables.values():
         found["split"] = _SPLIT
     return rows, found, list(names), sources
@@ -79,7 +86,7 @@ def _object(where: str, line: str) -> dict[str, Any]:
 
 
 def _csv_rows(file: Path) -> Iterator[Row]:
-    reader = csv.DictReader(io.StringIO(read_text(file), newline=""), delimiter=_delimiter(file))
+    reader = csv.DictReader(io.StringIO(read_text(file), newline=""), delimiter=_delimiter(file), strict=True)
     try:
         names = reader.fieldnames or []
         if len(set(names)) < len(names):

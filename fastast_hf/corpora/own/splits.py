@@ -105,8 +105,8 @@ def draw_test(source: str, entries: Sequence[Entry], among: list[int], seed: int
     parts = min(_FIFTHS, int(groups.max()) + 1, max(Counter(strata).values()))
     if parts < 2:
         raise CorpusError(
-            f"{source}: {len(chosen)} clips can't be split in two, by classes and groups; give a column split that "
-            f"says {', '.join(SPLITS)}"
+            f"{source}: {len(chosen)} clips in {groups.max() + 1} groups can't be split in two by classes; give a "
+            f"column split that says {', '.join(SPLITS)}"
         )
     alone = groups.max() + 1 == len(groups)
     folds = (StratifiedKFold if alone else StratifiedGroupKFold)(parts, shuffle=True, random_state=seed)

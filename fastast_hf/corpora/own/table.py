@@ -13,7 +13,7 @@ from ..errors import CorpusError
 from .entries import Entry, class_names, has_several, label_columns, read_entries
 from .files import find_files, tell_rates
 from .reading import read_tables
-from .splits import assign_splits
+from .splits import assign_splits, split_named
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,8 @@ def load_table(
 
     Columns are recognised by their usual spellings: the file; the label, or else several columns of 0 and 1, a class
     each; and, where they are there, split, fold, group, and the start and end of a part in seconds. A clip with
-    several labels or none makes the corpus multi-label. Without splits and folds, about a fifth of the clips is drawn
+    several labels or none makes the corpus multi-label. Splits may also be the first folders of all files. Without
+    splits and folds, about a fifth of the clips is drawn
     for testing: the classes in proportion, and all clips of a group or of a recording on one side.
 
     Files are looked for from the table's folder and from `root`; those that are not there by their names, at any
@@ -67,6 +68,8 @@ def load_table(
     said = ", ".join(f"{what} in {_listed(column)}" for what, column in found.items())
     logger.info("%s: %s", source, said)
     entries = read_entries(source, rows, found, label_separator)
+    if "split" not in found and "fold" not in found and fold is None:
+        entries = _split_by_folder(source, entries)
     searched = Path(audio_folder).expanduser() if audio_folder is not None else _folder(root)
     files = find_files(source, entries, sources, searched, audio_folder is not None)
     classes = class_names(entries, rows, found)
@@ -91,6 +94,15 @@ def table_folds(root: Path, columns: Given | None = None) -> tuple[list[int], bo
     folds = {str(row[found["fold"]]).strip().removesuffix(".0") for _, row in rows} if "fold" in found else set()
     has_splits = "split" in found and any(str(row[found["split"]] or "").strip() for _, row in rows)
     return sorted(int(fold) for fold in folds if fold.isdecimal()), has_splits
+
+
+def _split_by_folder(source: str, entries: list[Entry]) -> list[Entry]:
+    """With the splits that all paths begin with (`train/dog.wav`), where there are two or more."""
+    splits = [split_named(entry.file.replace("\\", "/").split("/")[0]) for entry in entries]
+    if None in splits or len(set(splits)) < 2:
+        return entries
+    logger.info("%s: splits by the first folder of each file", source)
+    return [entry._replace(split=split) for entry, split in zip(entries, splits, strict=True)]
 
 
 def _folder(root: Path) -> Path:

@@ -64,6 +64,6 @@ def test_clips_of_several_classes_and_of_none_are_drawn_in_proportion() -> None:
 def test_what_cannot_be_split_is_refused() -> None:
     clips = [clip._replace(group="one") for clip in entries({"a": 4, "b": 4})]
     with pytest.raises(
-        CorpusError, match="table: 8 clips can't be split in two, by classes and groups; give a column"
+        CorpusError, match="table: 8 clips in 1 groups can't be split in two by classes; give a column"
     ):
         assign_splits("table", clips)

@@ -200,7 +200,12 @@ BROKEN = [
     ("file,what\ndog0.wav,dog\n", r"no column of labels \(label, labels, .*among file, what; give --label-column"),
     ("file,label\ndog0.wav\n", "line 2: not the 2 values that the header names"),
     ("file,label,label\ndog0.wav,a,b\n", "column 'label' is there twice"),
-    ("file,label\n", "no column of|no rows; give a row for each clip"),
+    ("file,label\n", "no rows; give a row for each clip"),
+    ("", "no rows; give a row for each clip"),
+    ('file,label\ndog0.wav,"dog\nrain0.wav,rain\n', "no csv .unexpected end of data.; write it again"),
+    ("file,label,start\ndog0.wav,dog,nan\n", "line 2: 'nan' in column start; give a number"),
+    ("file,label,split\n.,dog,train\n/,rain,test\n", "none of its 2 files is in"),
+    (f"file,label,split\n{300 * 'x'}.wav,dog,train\ny.wav,rain,test\n", "none of its 2 files is in"),
     (
         "file,label\ndog0.wav,dog\ndog0.wav,rain\n",
         r"1 rows list a clip again with .*dog0.wav \(.*line 2, and line 3\)",
@@ -213,7 +218,7 @@ BROKEN = [
     ("file,label,split\ndog0.wav,dog,extra\n", "no row has a known split"),
     (
         "file,label,split\nx.wav,dog,train\ny.wav,rain,test\n",
-        "none of the 2 clips that the corpus lists is in this folder",
+        "none of its 2 files is in .*, such as x.wav; give the folder that holds them, as --audio-folder",
     ),
 ]
 
@@ -223,6 +228,35 @@ def test_what_is_wrong_with_a_table_is_said_in_one_line(text: str, said: str, cl
     with pytest.raises(CorpusError, match=said) as caught:
         load_corpus("csv", table(clips, text))
     assert "\n" not in str(caught.value)
+
+
+def test_where_the_files_may_be_is_said(tmp_path: Path) -> None:
+    root = write_esc50(tmp_path / "esc50", per_fold=1)
+    with pytest.raises(CorpusError, match=r"none of its 10 files is in .*meta, .*as --audio-folder .*esc50/audio$"):
+        load_corpus("csv", root / "meta" / "esc50.csv", fold=1)
+    corpus = load_corpus("csv", root / "meta" / "esc50.csv", fold=1, audio_folder=root / "audio")
+    assert {split: len(rows) for split, rows in corpus.items()} == {"train": 8, "test": 2}
+
+
+def test_lines_of_json_may_say_less_and_tables_may_not_lack_labels(clips: Path) -> None:
+    lines = [{"file": "dog0.wav", "label": "a"}, {"file": "dog1.wav", "label": "b", "start": 0.02}]
+    table(clips, "".join(json.dumps(line) + "\n" for line in lines), "train.jsonl")
+    table(clips, json.dumps({"file": "rain0.wav", "label": "a"}), "test.jsonl")
+    assert load_corpus("csv", clips)["train"]["start"][:] == [None, 0.02]
+    table(clips, json.dumps({"file": "rain0.wav"}), "test.jsonl")
+    with pytest.raises(CorpusError, match=r"test.jsonl: no column 'label', which other tables have"):
+        load_corpus("csv", clips)
+
+
+def test_the_first_folders_of_files_may_be_the_splits(tmp_path: Path, write_clips: Write) -> None:
+    files = [f"{split}/{name}.wav" for split in ("train", "test") for name in ("dog", "rain")]
+    write_clips(tmp_path, files)
+    rows = "".join(f"{file},{Path(file).stem}\n" for file in files)
+    table(tmp_path, f"file_name,label\n{rows}", "metadata.csv")
+    assert told(load_corpus("csv", tmp_path)) == {
+        "train": [("train/dog.wav", "dog"), ("train/rain.wav", "rain")],
+        "test": [("test/dog.wav", "dog"), ("test/rain.wav", "rain")],
+    }
 
 
 def test_odd_labels_are_kept_whole(clips: Path) -> None:
