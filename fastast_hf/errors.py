@@ -24,6 +24,7 @@ EXTRAS = {
     **dict.fromkeys(("accelerate", "datasets", "evaluate", "sklearn", "tensorboard", "timm", "torchvision"), "train"),
     **dict.fromkeys(("onnx", "onnxruntime"), "onnx"),
     **dict.fromkeys(("pandas", "pyarrow"), "parquet"),
+    **dict.fromkeys(("rich", "sounddevice"), "live"),
     "matplotlib": "plot",
     "gradio": "demo",
 }

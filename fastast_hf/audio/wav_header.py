@@ -19,7 +19,7 @@ _SUBTYPES = {
     (7, 8): "ULAW",
 }
 _EXTENSIBLE = 0xFFFE  # whose format tag stands 24 bytes on
-_UNKNOWN = 2**31 - 2**16  # bytes; programs that write into a pipe state about this, or the largest number
+UNKNOWN = 2**31 - 2**16  # bytes; programs that write into a pipe state about this, or the largest number
 
 
 class Unstated(NamedTuple):
@@ -64,7 +64,7 @@ def cut_off_frames(file: BinaryIO) -> int:
     libsndfile reads what there is without a word. What a program states that writes into a pipe is no length.
     """
     sound = _sound(file)
-    if sound is None or not sound.each or sound.stated >= _UNKNOWN or sound.start + sound.stated <= sound.size:
+    if sound is None or not sound.each or sound.stated >= UNKNOWN or sound.start + sound.stated <= sound.size:
         return 0
     return sound.stated // sound.each
 
@@ -76,22 +76,34 @@ def _sound(file: BinaryIO) -> _Sound | None:
     head = file.read(12)
     if head[:4] != b"RIFF" or head[8:] != b"WAVE":
         return None
-    layout, each = None, 0
+    layout: dict[str, Any] | None = None
     while len(chunk := file.read(8)) == 8:
         name, stated = struct.unpack("<4sI", chunk)
         start = file.tell()
         if name == b"data":
-            return _Sound(start, stated, size, each, layout)
-        if name == b"fmt " and len(fmt := file.read(min(stated, 40))) >= 16:
-            tag, channels, rate, _, each, bits = struct.unpack("<HHIIHH", fmt[:16])
-            if tag == _EXTENSIBLE and len(fmt) >= 26:
-                tag = struct.unpack("<H", fmt[24:26])[0]
-            if not channels or (tag, bits) not in _SUBTYPES:
-                each = 0  # compressed, in blocks
-            else:
-                layout = {"samplerate": rate, "channels": channels, "subtype": _SUBTYPES[tag, bits]}
+            return _Sound(start, stated, size, frame_bytes(layout) if layout else 0, layout)
+        if name == b"fmt ":
+            layout = layout_of(file.read(min(stated, 40)))
         file.seek(start + stated + stated % 2)
     return None
+
+
+def layout_of(fmt: bytes) -> dict[str, Any] | None:
+    """What soundfile is told to read the sound as that a wav file's `fmt ` chunk describes; None if compressed."""
+    if len(fmt) < 16:
+        return None
+    tag, channels, rate, _, _, bits = struct.unpack("<HHIIHH", fmt[:16])
+    if tag == _EXTENSIBLE and len(fmt) >= 26:
+        tag = struct.unpack("<H", fmt[24:26])[0]
+    if not channels or (tag, bits) not in _SUBTYPES:
+        return None
+    return {"samplerate": rate, "channels": channels, "subtype": _SUBTYPES[tag, bits]}
+
+
+def frame_bytes(layout: dict[str, Any]) -> int:
+    """Bytes of one sample of all channels."""
+    bits = next(bits for (_, bits), subtype in _SUBTYPES.items() if subtype == layout["subtype"])
+    return int(layout["channels"]) * bits // 8
 
 
 class From(io.RawIOBase):

@@ -42,18 +42,7 @@ def add_parser(commands: Any) -> None:
         help="a long recording's scores: the mean over its windows (default, unless the checkpoint says otherwise), a "
         "label's highest, or the mean of its three highest",
     )
-    parser.add_argument(
-        "--activation",
-        default="auto",
-        choices=ACTIVATIONS,
-        help="what makes scores of logits (default: by the checkpoint's problem_type; sigmoid for AudioSet's labels)",
-    )
-    parser.add_argument(
-        "--threshold",
-        type=number_or_auto,
-        metavar="S",
-        help="give labels with this score or more alone, perhaps none; auto: the checkpoint's own threshold per label",
-    )
+    add_score_options(parser)
     result = parser.add_mutually_exclusive_group()
     result.add_argument("--json", action="store_true", help="print one JSON object per file")
     result.add_argument(
@@ -75,6 +64,15 @@ def add_parser(commands: Any) -> None:
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """Add what is read, by which model, and how it computes."""
     parser.add_argument("paths", nargs="+", metavar="FILE|FOLDER", help="sounds, folders, or - for a sound on stdin")
+    add_tagger_options(parser)
+    parser.add_argument("--batch-size", type=int, default=8, metavar="B", help="clips at once (default: 8)")
+    parser.add_argument(
+        "--workers", type=int, metavar="W", help="threads that read files (default: one per core, up to 8)"
+    )
+
+
+def add_tagger_options(parser: argparse.ArgumentParser) -> None:
+    """Add the checkpoint, how much it merges, and where and how it computes."""
     parser.add_argument(
         "--model",
         metavar="ID",
@@ -85,7 +83,6 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     amount.add_argument(
         "--speedup", type=float, metavar="X", help="merge as many tokens as 1/X of the arithmetic needs"
     )
-    parser.add_argument("--batch-size", type=int, default=8, metavar="B", help="clips at once (default: 8)")
     parser.add_argument("--device", help="cpu, cuda, cuda:1 … (default: a GPU where there is one)")
     parser.add_argument(
         "--preset",
@@ -100,8 +97,21 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         action=argparse.BooleanOptionalAction,
         help="do not pad short clips: faster, less exact (default: the preset's)",
     )
+
+
+def add_score_options(parser: argparse.ArgumentParser) -> None:
+    """Add what makes scores of logits, and which count."""
     parser.add_argument(
-        "--workers", type=int, metavar="W", help="threads that read files (default: one per core, up to 8)"
+        "--activation",
+        default="auto",
+        choices=ACTIVATIONS,
+        help="what makes scores of logits (default: by the checkpoint's problem_type; sigmoid for AudioSet's labels)",
+    )
+    parser.add_argument(
+        "--threshold",
+        type=number_or_auto,
+        metavar="S",
+        help="give labels with this score or more alone, perhaps none; auto: the checkpoint's own threshold per label",
     )
 
 

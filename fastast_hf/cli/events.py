@@ -24,22 +24,12 @@ SETTINGS = ("window", "hop", "off", "min_seconds", "merge_seconds")
 
 
 def add_event_options(parser: argparse.ArgumentParser) -> None:
-    """Add what says how recordings are cut and what an event is."""
+    """Add what says how recordings are cut, what an event is and how it is written."""
     group = parser.add_argument_group(
         "when something is heard", "Any of these gives events: rows of start, end, label, score (peak) and mean."
     )
     group.add_argument("--events", action="store_true", help="give events, with the settings below as they are")
-    group.add_argument("--window", type=float, metavar="S", help="seconds of a window (default: the model's input)")
-    group.add_argument(
-        "--hop", type=float, metavar="S", help="seconds between starts of windows (default: the window)"
-    )
-    group.add_argument(
-        "--off", type=float, metavar="S", help="an event lasts until its score is below this (default: --threshold)"
-    )
-    group.add_argument("--min-seconds", type=float, metavar="S", help="drop shorter events (default: 0)")
-    group.add_argument(
-        "--merge-seconds", type=float, metavar="S", help="make one event of those this close (default: 0)"
-    )
+    add_event_settings(group, "the window")
     group.add_argument(
         "--plot", type=Path, metavar="FILE", help="draw one recording: its spectrogram and the likeliest labels"
     )
@@ -47,6 +37,19 @@ def add_event_options(parser: argparse.ArgumentParser) -> None:
         "--format",
         choices=tuple(FORMATS),
         help="of the files when --output is a folder, one for each recording (default: csv)",
+    )
+
+
+def add_event_settings(group: Any, hop: str) -> None:
+    """Add how sound is cut, with a word for the default hop, and what an event is."""
+    group.add_argument("--window", type=float, metavar="S", help="seconds of a window (default: the model's input)")
+    group.add_argument("--hop", type=float, metavar="S", help=f"seconds between starts of windows (default: {hop})")
+    group.add_argument(
+        "--off", type=float, metavar="S", help="an event lasts until its score is below this (default: --threshold)"
+    )
+    group.add_argument("--min-seconds", type=float, metavar="S", help="drop shorter events (default: 0)")
+    group.add_argument(
+        "--merge-seconds", type=float, metavar="S", help="make one event of those this close (default: 0)"
     )
 
 
@@ -88,9 +91,7 @@ def finder_of(args: argparse.Namespace, tagger: Tagger) -> EventFinder:
     from ..tagging.timelines.events import EventFinder
 
     threshold = 0.5 if tagger.thresholds is None else tagger.thresholds.tolist()
-    names = tagger.model.config.id2label
-    labels = [names[index] for index in range(len(names))]
-    return EventFinder(labels, threshold, args.off, args.min_seconds or 0.0, args.merge_seconds or 0.0)
+    return EventFinder(tagger.label_names(), threshold, args.off, args.min_seconds or 0.0, args.merge_seconds or 0.0)
 
 
 def events_of(tagger: Tagger, sources: Sequence[Any], args: argparse.Namespace) -> Iterator[dict[str, Any]]:

@@ -23,6 +23,7 @@ from . import (
     embed,
     evaluate,
     export,
+    listen,
     models,
     push,
     schedule,
@@ -33,6 +34,7 @@ from . import (
 
 COMMANDS = (
     classify,
+    listen,
     models,
     embed,
     schedule,

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .tagger import Tagger
 
 HOP = 0.5  # s
+MOST_WAITING = 0.5  # s of hops: as much sound as programs may send at once
 REMEMBERED = 600  # results that latency and real-time factor are of: a minute of those 0.1 s apart
 
 Window = tuple[int, np.ndarray]
@@ -34,7 +35,8 @@ class LiveStream:
 
     Attributes:
         labels: Names of the labels, in the order of scores.
-        seconds: Of sound so far.
+        window: Seconds of a window.
+        hop: Seconds from one window's start to the next.
         skipped: Windows that were not classified because there was no time (`skip`).
 
     Example:
@@ -55,14 +57,15 @@ class LiveStream:
         skip: bool = False,
         name: str = "array",
     ) -> None:
-        length, _ = samples_of(tagger, window, None)
         own_rate = tagger.feature_extractor.sampling_rate
-        self.length, step = samples_of(tagger, window, min(HOP, length / own_rate) if hop is None else hop)
+        length, _ = samples_of(tagger, window, None)
+        length, step = samples_of(tagger, window, min(HOP, length / own_rate) if hop is None else hop)
         self.labels = tagger.label_names()
         self.skipped = 0
-        self._rate, self._hop, self._name = own_rate, step / own_rate, name
+        self.window, self.hop = length / own_rate, step / own_rate
+        self._rate, self._name = own_rate, name
         self._blocks, self._skip, self._tagger = blocks, skip, tagger
-        self._incoming, self._rolling = Incoming(rate, own_rate, name), RollingWindows(self.length, step)
+        self._incoming, self._rolling = Incoming(rate, own_rate, name), RollingWindows(length, step)
         self._score = WindowScorer(tagger, step, name)
         self._heard = 0
         self._left = False  # by the one who iterates
@@ -75,9 +78,9 @@ class LiveStream:
         return self._heard / self._rate
 
     @property
-    def hop(self) -> float:
-        """Seconds from one window's start to the next."""
-        return self._hop
+    def last_latency(self) -> float:
+        """Of the last result; see [`latency`]."""
+        return self._latencies[-1]
 
     def push(self, block: Any) -> list[Moment]:
         """The moments that are known with this block.
@@ -107,12 +110,14 @@ class LiveStream:
                 yield from self._moments(self._cut(block))
             yield from self.close()
             return
-        newest = _Newest(self._windows(self._blocks))
+        waiting = _Waiting(self._windows(self._blocks), max(1, round(MOST_WAITING / self.hop)))
+        too_slow = False
         try:
-            while (found := newest.take()) is not None:
+            while (found := waiting.take(too_slow)) is not None:
                 window, arrived, missed = found
                 self.skipped += missed
                 (moment,) = self._compute([window], arrived)
+                too_slow = self._computing[-1] > self.hop
                 yield moment
         finally:
             self._left = True
@@ -140,7 +145,7 @@ class LiveStream:
 
     def real_time_factor(self) -> float:
         """Seconds of computing for a second of sound, the median over the last results; above 1 is too slow."""
-        return float(np.median(self._computing or [0.0])) / self._hop
+        return float(np.median(self._computing or [0.0])) / self.hop
 
     def _cut(self, block: Any) -> Iterator[Window]:
         samples = self._incoming.push(block_to_mono(block, self._name))
@@ -174,13 +179,13 @@ class LiveStream:
         return moments
 
 
-class _Newest:
-    """The newest of what an iterator gives, drawn in a thread as it comes; what nobody took in time is counted."""
+class _Waiting:
+    """What an iterator gives, drawn in a thread as it comes; what waits too long is dropped and counted."""
 
-    def __init__(self, items: Iterable[Window]) -> None:
+    def __init__(self, items: Iterable[Window], most: int) -> None:
         self._changed = threading.Condition()
-        self._newest: tuple[Window, float] | None = None
-        self._missed, self._over = 0, False
+        self._waiting: deque[tuple[Window, float]] = deque()
+        self._most, self._missed, self._over = most, 0, False
         self._error: BaseException | None = None
         # Nobody waits for it at the program's end: it may wait for sound that never comes.
         threading.Thread(target=self._draw, args=(items,), name="fastast-listen", daemon=True).start()
@@ -189,8 +194,8 @@ class _Newest:
         try:
             for item in items:
                 with self._changed:
-                    self._missed += self._newest is not None
-                    self._newest = item, perf_counter()
+                    self._waiting.append((item, perf_counter()))
+                    self._drop(self._most)
                     self._changed.notify()
         except BaseException as error:  # which is raised where the item would be taken
             self._error = error
@@ -198,15 +203,22 @@ class _Newest:
             self._over = True
             self._changed.notify()
 
-    def take(self) -> tuple[Window, float, int] | None:
-        """The newest item, when it came, and how many were missed before it; None at the end."""
+    def _drop(self, most: int) -> None:
+        while len(self._waiting) > most:
+            self._waiting.popleft()
+            self._missed += 1
+
+    def take(self, newest: bool) -> tuple[Window, float, int] | None:
+        """The next item or the newest, when it came, and how many were missed before it; None at the end."""
         with self._changed:
-            while self._newest is None and not self._over:
+            while not self._waiting and not self._over:
                 self._changed.wait(1)  # on Windows, Ctrl-C does not end a wait without a limit
-            if self._newest is None:
+            if not self._waiting:
                 if self._error is not None:
                     raise self._error
                 return None
-            (item, arrived), missed = self._newest, self._missed
-            self._newest, self._missed = None, 0
+            if newest:
+                self._drop(1)
+            (item, arrived), missed = self._waiting.popleft(), self._missed
+            self._missed = 0
             return item, arrived, missed

@@ -110,13 +110,13 @@ def test_where_there_is_no_time_hops_are_skipped_and_counted(tagger: Tagger, mon
     found = list(stream)
     monkeypatch.undo()
     expected = list(tagger.timeline((recording, RATE), 0.5, 0.1))
-    assert len(found) >= 2 and len(found) + stream.skipped == len(expected) == 36
+    assert 2 <= len(found) <= 6 and len(found) + stream.skipped == len(expected) == 36
     assert found[0].time == expected[0].time and found[-1].time == expected[-1].time
     by_time = {moment.time: moment.scores for moment in expected}
     for moment in found:
         np.testing.assert_allclose(moment.scores, by_time[moment.time], atol=1e-5)
     # What no window has heard belongs to no stretch.
-    assert found[-1].start == pytest.approx(found[-1].time - 0.25) and found[-1].start > found[-2].end
+    assert found[1].start == pytest.approx(found[1].time - 0.25) and found[1].start > found[0].end
 
 
 def test_what_was_found_before_the_sound_breaks_off_stands(tagger: Tagger) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import html
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,28 +19,29 @@ class Format(NamedTuple):
     Attributes:
         ending: Of such a file's name.
         many: Whether one file can hold the events of several recordings.
-        write: Writes them.
+        write: Writes them, each line as soon as its result is known (but for parquet).
     """
 
     ending: str
     many: bool
-    write: Callable[[Path, Sequence[Result]], None]
+    write: Callable[[Path, Iterable[Result]], None]
 
 
-def write_csv(path: Path, results: Sequence[Result]) -> None:
+def write_csv(path: Path, results: Iterable[Result]) -> None:
     """A row for each event (file, start, end, label, score, mean), and one for each error."""
-    with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+    with path.open("w", buffering=1, newline="", encoding="utf-8", errors="surrogateescape") as file:
         rows = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         rows.writeheader()
         rows.writerows(_rows(results))
 
 
-def write_jsonl(path: Path, results: Sequence[Result]) -> None:
+def write_jsonl(path: Path, results: Iterable[Result]) -> None:
     """An object for each recording, one on a line."""
-    path.write_text("".join(json.dumps(result) + "\n" for result in results), encoding="ascii")
+    with path.open("w", buffering=1, encoding="ascii") as file:
+        file.writelines(json.dumps(result) + "\n" for result in results)
 
 
-def write_parquet(path: Path, results: Sequence[Result]) -> None:
+def write_parquet(path: Path, results: Iterable[Result]) -> None:
     """The rows of the csv."""
     import pyarrow as pa
     from pyarrow import parquet
@@ -50,44 +51,50 @@ def write_parquet(path: Path, results: Sequence[Result]) -> None:
     parquet.write_table(pa.Table.from_pylist(list(_rows(results)), schema), path)
 
 
-def write_audacity(path: Path, results: Sequence[Result]) -> None:
+def write_audacity(path: Path, results: Iterable[Result]) -> None:
     """Audacity's labels: start, end and label, by tabs."""
     _write_lines(path, ([f"{e['start']:.6f}", f"{e['end']:.6f}", e["label"]] for e in _events(results)))
 
 
-def write_raven(path: Path, results: Sequence[Result]) -> None:
+def write_raven(path: Path, results: Iterable[Result]) -> None:
     """Raven's selection table. Times go on from one recording to the next, as when Raven opens them all in order."""
     header = ["Selection", "View", "Channel", "Begin Time (s)", "End Time (s)", "Low Freq (Hz)", "High Freq (Hz)"]
-    lines = [[*header, "Begin Path", "File Offset (s)", "Label", "Score"]]
-    before = 0.0
-    for result in results:
-        for e in result["events"]:
-            times = [f"{before + e['start']:.6f}", f"{before + e['end']:.6f}"]
-            band = ["0", f"{result['hertz']:g}"]
-            about = [result["file"], f"{e['start']:.6f}", e["label"], f"{e['score']:.4f}"]
-            lines.append([str(len(lines)), "Spectrogram 1", "1", *times, *band, *about])
-        before += result["seconds"]
-    _write_lines(path, lines)
+
+    def lines() -> Iterator[list[str]]:
+        yield [*header, "Begin Path", "File Offset (s)", "Label", "Score"]
+        number, before = 1, 0.0
+        for result in results:
+            for e in result["events"]:
+                times = [f"{before + e['start']:.6f}", f"{before + e['end']:.6f}"]
+                band = ["0", f"{result['hertz']:g}"]
+                about = [result["file"], f"{e['start']:.6f}", e["label"], f"{e['score']:.4f}"]
+                yield [str(number), "Spectrogram 1", "1", *times, *band, *about]
+                number += 1
+            before += result["seconds"]
+
+    _write_lines(path, lines())
 
 
-def write_rttm(path: Path, results: Sequence[Result]) -> None:
+def write_rttm(path: Path, results: Iterable[Result]) -> None:
     """NIST's Rich Transcription Time Marked, whose fields hold no blanks: they become underscores."""
-    lines = []
-    for result in results:
-        for e in result["events"]:
-            times = [f"{e['start']:.3f}", f"{e['end'] - e['start']:.3f}"]
-            names = ["_".join(name.split()) or "_" for name in (result["file"], e["label"])]
-            lines.append(["SPEAKER", names[0], "1", *times, "<NA>", "<NA>", names[1], f"{e['score']:.4f}", "<NA>"])
-    _write_lines(path, lines, " ")
+
+    def lines() -> Iterator[list[str]]:
+        for result in results:
+            for e in result["events"]:
+                times = [f"{e['start']:.3f}", f"{e['end'] - e['start']:.3f}"]
+                names = ["_".join(name.split()) or "_" for name in (result["file"], e["label"])]
+                yield ["SPEAKER", names[0], "1", *times, "<NA>", "<NA>", names[1], f"{e['score']:.4f}", "<NA>"]
+
+    _write_lines(path, lines(), " ")
 
 
-def write_vtt(path: Path, results: Sequence[Result]) -> None:
+def write_vtt(path: Path, results: Iterable[Result]) -> None:
     """WebVTT subtitles, which a video player shows: the label and its score."""
-    cues = ["WEBVTT"]
-    for e in _events(results):
-        text = html.escape(f"{' '.join(e['label'].split())} {e['score']:.2f}", quote=False)
-        cues.append(f"{_vtt_time(e['start'])} --> {_vtt_time(e['end'])}\n{text}")
-    path.write_text("\n\n".join(cues) + "\n", encoding="utf-8")
+    with path.open("w", buffering=1, encoding="utf-8") as file:
+        file.write("WEBVTT\n")
+        for e in _events(results):
+            text = html.escape(f"{' '.join(e['label'].split())} {e['score']:.2f}", quote=False)
+            file.write(f"\n{_vtt_time(e['start'])} --> {_vtt_time(e['end'])}\n{text}\n")
 
 
 FORMATS = {
@@ -111,7 +118,7 @@ def format_of(path: Path) -> str | None:
     return next((name for name, kind in FORMATS.items() if path.name.endswith(kind.ending)), None)
 
 
-def write_events(path: Path, results: Sequence[Result], name: str) -> None:
+def write_events(path: Path, results: Iterable[Result], name: str) -> None:
     """Write a file of events in the format of that name; it is whole as soon as it is there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.partial")
@@ -119,19 +126,19 @@ def write_events(path: Path, results: Sequence[Result], name: str) -> None:
     partial.replace(path)
 
 
-def _events(results: Sequence[Result]) -> Iterator[dict[str, Any]]:
+def _events(results: Iterable[Result]) -> Iterator[dict[str, Any]]:
     return (event for result in results for event in result["events"])
 
 
-def _rows(results: Sequence[Result]) -> Iterator[dict[str, Any]]:
+def _rows(results: Iterable[Result]) -> Iterator[dict[str, Any]]:
     for result in results:
         yield from ({"file": result["file"], **event} for event in result["events"])
         if "error" in result:
             yield {"file": result["file"], "error": result["error"]}
 
 
-def _write_lines(path: Path, lines: Iterator[list[str]] | list[list[str]], between: str = "\t") -> None:
-    with path.open("w", encoding="utf-8", errors="surrogateescape") as file:
+def _write_lines(path: Path, lines: Iterator[list[str]], between: str = "\t") -> None:
+    with path.open("w", buffering=1, encoding="utf-8", errors="surrogateescape") as file:
         for line in lines:
             file.write(between.join(" ".join(field.split()) for field in line) + "\n")
 
