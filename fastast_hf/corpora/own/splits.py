@@ -146,12 +146,11 @@ def _give_each_class_both(entries: Sequence[Entry], groups: np.ndarray, tested: 
             continue
         for group in order.permutation(np.unique(groups[own])):
             moved = groups == group
-            rest = {
-                other
-                for index in np.flatnonzero(~moved & (tested == side)).tolist()
-                for other in entries[index].labels
-            }
-            if is_single or rest.issuperset(*(entries[index].labels for index in np.flatnonzero(moved).tolist())):
+            rest, taken = (
+                {other for index in np.flatnonzero(clips).tolist() for other in entries[index].labels}
+                for clips in (~moved & (tested == side), moved)
+            )
+            if is_single or rest >= taken:
                 tested[moved] = not side
                 break
 

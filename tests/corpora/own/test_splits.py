@@ -39,6 +39,12 @@ def test_small_classes_are_on_both_sides_and_single_clips_trained_on(seed: int) 
     assert set(train) == set("abcdef") and set(test) == set("abcf")
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_small_classes_of_groups_are_on_both_sides_too(seed: int) -> None:
+    train, test = counts(entries({"a": 40, "b": 4, "c": 4, "d": 2, "a+e": 4}, group=2), seed)
+    assert set(train) == set("abcde") and set(test) == set("abce")
+
+
 def test_the_draw_depends_on_the_seed_alone() -> None:
     clips = entries({"a": 30, "b": 30})
     first = assign_splits("table", clips)
