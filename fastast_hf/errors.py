@@ -30,7 +30,13 @@ EXTRAS = {
 }
 PROGRAM = "FASTAST_PROGRAM"  # environment variable: what a script that `fastast train` launches calls itself
 # What people write instead of names that look different.
-_MEANT = {"lr": "learning-rate", "epochs": "num-train-epochs", "batch-size": "per-device-train-batch-size"}
+_MEANT = {
+    "aggregate": "pool",
+    "timestamps": "events",
+    "lr": "learning-rate",
+    "epochs": "num-train-epochs",
+    "batch-size": "per-device-train-batch-size",
+}
 
 
 class OneLineParser(argparse.ArgumentParser):

@@ -123,6 +123,15 @@ def test_a_folder_gets_a_file_for_each_recording(
     assert Path("out/in/a.wav.csv").exists()
 
 
+def test_what_was_heard_before_a_file_breaks_off_stands(classify: Classify, recording: Path, tmp_path: Path) -> None:
+    cut = tmp_path / "cut.flac"
+    soundfile.write(cut, *soundfile.read(recording))
+    cut.write_bytes(cut.read_bytes()[: int(0.4 * cut.stat().st_size)])
+    code, printed, errors = classify(cut, *WINDOWS)
+    assert code == 2 and "_silence_" in printed and "1 failed" in printed
+    assert "cut off or damaged" in errors and "; its events until 0:00:04 stand" in errors
+
+
 @pytest.mark.parametrize("name", ["a.vtt", "a.txt", "a.selections.txt", "a.rttm", "a.parquet", "a.jsonl"])
 def test_an_ending_says_the_format(name: str, classify: Classify, tmp_path: Path) -> None:
     code, printed, errors = classify(
