@@ -64,7 +64,9 @@ def add_parser(commands: Any) -> None:
     events.add_event_settings(settings, "0.5")
     result = parser.add_mutually_exclusive_group()
     result.add_argument("--jsonl", action="store_true", help="print each window's labels, a JSON object a line")
-    result.add_argument("--events", action="store_true", help="print events, a JSON object a line")
+    result.add_argument(
+        "--events", dest="print_events", action="store_true", help="print events, a JSON object a line"
+    )
     parser.add_argument(
         "-o",
         "--output",
@@ -78,7 +80,7 @@ def add_parser(commands: Any) -> None:
         help="run a command for each event, without a shell; it finds FASTAST_LABEL, FASTAST_START, FASTAST_END, "
         "FASTAST_SCORE and FASTAST_MEAN in its environment",
     )
-    parser.set_defaults(run=run, batch_size=8, pool=None, plot=None)
+    parser.set_defaults(run=run, batch_size=8, pool=None, events=False)
 
 
 class Source(NamedTuple):
@@ -243,7 +245,7 @@ class _Session:
         """What shows a moment, and the events that it ended."""
         if self.args.jsonl:
             return self._print_moment
-        if self.args.events or not sys.stdout.isatty():
+        if self.args.print_events or not sys.stdout.isatty():
             return self._print_events
         from .live_view import LiveView
 
