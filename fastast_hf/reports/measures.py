@@ -47,9 +47,14 @@ class Scored:
 
     @property
     def wrong(self) -> NDArray[np.intp]:
-        """Clips that do not get exactly their labels, the surest mistakes first."""
+        """Clips that do not get exactly their labels, the surest mistakes first.
+
+        Those are the highest scores of wrong labels and, where clips have any number of labels, the lowest of missed
+        ones.
+        """
         mistakes = self.targets != self.given
-        size = np.where(mistakes, np.abs(self.targets - self.scores), 0.0).max(axis=1)
+        counted = mistakes if self.thresholds is not None else mistakes & self.given
+        size = np.where(counted, np.abs(self.targets - self.scores), 0.0).max(axis=1)
         clips = np.flatnonzero(mistakes.any(axis=1))
         return clips[np.argsort(-size[clips], kind="stable")]
 

@@ -50,6 +50,10 @@ def test_labels_are_given_where_scores_reach_their_thresholds() -> None:
     assert scored(SEVERAL, SHARES, LABELS).given[3].tolist() == [True, False, False]  # at 0.5
 
 
+def test_the_surest_mistake_is_that_of_the_highest_score() -> None:
+    assert scored([0, 0, 1], [[0.0, 0.5, 0.5], [0.2, 0.8, 0.0], [0.1, 0.9, 0.0]], LABELS).wrong.tolist() == [1, 0]
+
+
 def test_headline_is_accuracy_or_map_with_its_interval() -> None:
     ((name, (value, low, high)),) = headline(scored(ONE, SCORES, LABELS)).items()
     assert name == "accuracy" and value == pytest.approx(0.6) and 0 <= low <= value <= high <= 1
