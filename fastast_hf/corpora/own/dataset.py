@@ -81,8 +81,8 @@ def dataset_folds(
     source, copy = _open(root, hub_id, config)
     splits = _known_splits(source, copy)
     name = _columns(source, next(iter(splits.values())).features, columns or {}).get("fold")
-    folds = {value for data in splits.values() for value in data.unique(name) if value is not None} if name else ()
-    return sorted(int(fold) for fold in folds), len(splits) > 1
+    folds = {str(fold).removesuffix(".0") for data in splits.values() for fold in data.unique(name)} if name else ()
+    return sorted(int(fold) for fold in folds if fold.isdecimal()), len(splits) > 1
 
 
 def is_saved(folder: Path) -> bool:
@@ -139,7 +139,9 @@ def corpus_from_datasets(
     logger.info("%s: %s", source, ", ".join(f"{what} in {name}" for what, name in found.items()))
     sound = found.pop("audio")
     told = [name for name, feature in first.features.items() if name != sound and not _is_large(feature)]
-    rows = list(_rows(source, {split: data.select_columns(told) for split, data in splits.items()}))
+    rows = list(
+        _rows(source, {split: data.select_columns(told) for split, data in splits.items()}, found.get("label"))
+    )
     if len(splits) > 1:
         found["split"] = _SPLIT
     found = label_columns(source, rows, found, told)
@@ -148,7 +150,7 @@ def corpus_from_datasets(
     chosen, drawn = assign_splits(source, entries, fold, split_seed)
     known = _names_of(first.features[found["label"]]) if isinstance(found["label"], str) else None
     classes = known or class_names(entries, rows, found)
-    ids = {name: index for index, name in enumerate(classes)}
+    ids = {" ".join(name.split()): index for index, name in enumerate(classes)}
     labels: list[Any] = [[ids[name] for name in entry.labels] for entry in entries]
     # Columns are added to the whole and not to each split, for which datasets would write all audio once more.
     clips = _undecoded(source, concatenate_datasets(list(splits.values())), sound)
@@ -241,12 +243,17 @@ def _names_of(feature: Any) -> list[str] | None:
     return list(feature.names) if isinstance(feature, ClassLabel) else None
 
 
-def _rows(source: str, splits: Mapping[str, Dataset]) -> Iterator[Row]:
-    """The splits' rows without audio, with the names of classes; each knows its split where there are several."""
+def _rows(source: str, splits: Mapping[str, Dataset], label: Any) -> Iterator[Row]:
+    """The splits' rows without audio, with the names of classes; each knows its split.
+
+    Names in the column `label` come in lists: none is taken for several.
+    """
     for split, data in splits.items():
         names = {name: known for name, feature in data.features.items() if (known := _names_of(feature))}
         for index, row in enumerate(data):
             told = {name: _named(row[name], known) for name, known in names.items()}
+            if label in told and not isinstance(told[label], list):
+                told[label] = [] if told[label] is None else [told[label]]
             yield f"{source}, {split} row {index}", {**row, **told, _SPLIT: split}
 
 

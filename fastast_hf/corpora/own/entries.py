@@ -105,7 +105,7 @@ def class_names(entries: Sequence[Entry], rows: Sequence[Row], columns: Columns)
     Columns of 0 and 1 keep the order of the table.
     """
     if isinstance(columns["label"], list):
-        return list(columns["label"])
+        return [" ".join(name.split()) for name in columns["label"]]
     names = {label for entry in entries for label in entry.labels}
     if names and all(name.isdecimal() for name in names):
         return sorted(names, key=int)

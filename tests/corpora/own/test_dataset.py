@@ -77,6 +77,13 @@ def test_labels_of_every_kind_are_understood(
             assert names[rows[path]["label"]] == str(value)
 
 
+def test_names_of_classes_are_whole_whatever_is_in_them(paths: list[str]) -> None:
+    names = ["Bell, small; or bell", "a|b", "two  words"]
+    corpus = corpus_from_datasets(dataset(paths, ClassLabel(names=names), [0, 1] * 4 + [2, 2]), label="kind")
+    assert label_names(corpus) == names and not is_multi_label(corpus)
+    assert sorted(label for rows in corpus.values() for label in rows["label"]) == [0] * 4 + [1] * 4 + [2] * 2
+
+
 def test_folds_and_groups_are_taken_from_columns(paths: list[str]) -> None:
     speakers = [f"s{number // 2}" for number in range(10)]
     data = dataset(paths, Value("string"), ["a", "b"] * 5, fold=[1, 2] * 5, speaker=speakers)

@@ -79,7 +79,7 @@ def test_several_labels_in_a_cell_and_columns_of_0_and_1_say_the_same(clips: Pat
     cells = (
         'filename,labels,split\ndog0.wav,"dog,out",train\ndog1.wav,dog;out,val\nrain0.wav,,train\nrain1.wav,rain,val\n'
     )
-    bits = "filename,dog,out,rain,split\ndog0.wav,1,1,0,train\ndog1.wav,1,1,0,val\n"
+    bits = "filename, dog,out ,rain,split\ndog0.wav,1,1,0,train\ndog1.wav,1,1,0,val\n"
     bits += "rain0.wav,0,0,0,train\nrain1.wav,0,0,1,val\n"
     one, other = (load_corpus("csv", table(clips, text)) for text in (cells, bits))
     assert told(one) == told(other)
