@@ -13,6 +13,7 @@ from huggingface_hub.errors import StrictDataclassError
 
 from ..errors import OneLineParser, log_in_lines, what_to_do
 from ..loading.bundled import bundled
+from ..loading.progress import only_downloads_shown
 from . import (
     benchmark,
     card,
@@ -147,16 +148,12 @@ def replace_closed_streams() -> None:
 
 def keep_streams_clean() -> None:
     """Results alone on stdout; errors, and a terminal's downloads, on stderr."""
-    from huggingface_hub.utils import are_progress_bars_disabled, enable_progress_bars
     from huggingface_hub.utils import logging as hub_logging
     from transformers.utils import logging
 
-    downloads_shown = sys.stderr.isatty() and not are_progress_bars_disabled()
     logging.set_verbosity_error()
     hub_logging.set_verbosity_error()  # which tells of each try to reach the Hub
-    logging.disable_progress_bar()  # of reading weights, which is over at once; takes those of downloads with it
-    if downloads_shown:
-        enable_progress_bars()
+    only_downloads_shown()
 
 
 if __name__ == "__main__":

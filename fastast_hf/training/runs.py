@@ -23,6 +23,7 @@ from ..corpora import Corpus, StreamingCorpus, is_multi_label, label_names
 from ..corpora.corpus import first_of
 from ..hub.facts import RESULTS
 from ..loading.places import check_output
+from ..loading.progress import only_downloads_shown
 from ..loading.saved_weights import digest_of_folder
 from ..model.configuration_fastast import FastASTConfig
 from .arguments import CORPORA_OF
@@ -254,6 +255,7 @@ def run_folds(
             f"--push-to-hub would push {len(folds)} folds over each other into one repository: give --fold N, or "
             "leave it out and push a fold's folder with fastast push"
         )
+    only_downloads_shown()
     with locked(root) if args.should_save else nullcontext():
         for fold in folds:
             args.output_dir = str(root if len(folds) == 1 else root / f"fold-{fold}")
