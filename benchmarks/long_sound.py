@@ -2,11 +2,11 @@
 
     python benchmarks/long_sound.py              # about 4 minutes on two cores
 
-Hours of recording per minute of computing, AST-base with random weights: transformers' pipeline on windows one by one, and
-`Tagger.timeline` with each preset, at a hop of a whole window and of a quarter. Each way scores a few windows a round,
-which stand for a recording of any length: a window more is a hop of recording more. The pipeline takes as long whatever
-the hop, and is timed once. Rounds are interleaved, and a speed-up is the median of the ratios to the pipeline within a
-round.
+Hours of recording per minute of computing, AST-base with random weights: transformers' pipeline on windows one by one,
+and `Tagger.timeline` with each preset, at a hop of a whole window and of a quarter. Each way scores a few windows a
+round, which stand for a recording of any length: a window more is a hop of recording more. The pipeline takes as long
+whatever the hop, and is timed once. Rounds are interleaved, and a speed-up is the median of the ratios to the pipeline
+within a round.
 
 Live: sound comes in as fast as it sounds, in blocks of 20 ms at 48 kHz, and windows of 1 s are scored every 0.1 s by
 AST-base and by the bundled checkpoints. Above a real-time factor of 1, hops are skipped.
