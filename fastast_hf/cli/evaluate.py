@@ -187,10 +187,13 @@ def run(args: argparse.Namespace) -> int:
 
 def name_of_results(args: argparse.Namespace, split: str) -> str:
     """The files' name: of what was scored, and in what."""
+    from ..onnx.runtime import is_onnx_file
+
     named = re.sub(r"[^a-z0-9_]+", "-", (args.title or args.corpus).lower()).strip("-")
     one_fold = f"-fold-{args.fold}" if args.fold not in (None, "all") else ""
+    exported = "-onnx" * is_onnx_file(args.model)
     computed = f"-{args.preset}" * (args.preset != "exact") + f"-{args.dtype}" * (args.dtype not in (None, "float32"))
-    return f"{named}-{split}{one_fold}{computed}{'-compared' if args.compare else ''}"
+    return f"{named}-{split}{one_fold}{exported}{computed}{'-compared' if args.compare else ''}"
 
 
 def choose_split(args: argparse.Namespace, corpora: dict[int | None, Any], checkpoints: list[str]) -> tuple[str, str]:

@@ -134,7 +134,7 @@ def test_evaluate_reports_on_an_exported_file_as_on_a_checkpoint(
     capsys.readouterr()
     assert main([*argv, "--model", str(exported)]) == 0
     printed = capsys.readouterr().out
-    page = tmp_path / "out" / "tones-all-report" / "report.html"
+    page = tmp_path / "out" / "tones-all-onnx-report" / "report.html"
     assert f"report: {page}" in printed and "clips/s" not in printed
     shown = page.read_text()
     assert "<title>model.onnx on Tones</title>" in shown and "computed in: what it was exported in" in shown
@@ -143,7 +143,7 @@ def test_evaluate_reports_on_an_exported_file_as_on_a_checkpoint(
     assert shown.count("<audio ") == len(wrong) - 1
     assert main([*argv, "--model", str(checkpoint), "--r", "0", "4", "--dtype", "bfloat16", "--device", "cpu"]) == 0
     assert {place.name for place in (tmp_path / "out").glob("*-report*")} == {
-        "tones-all-report", "tones-all-bfloat16-report-r0", "tones-all-bfloat16-report-r4-constant",
+        "tones-all-onnx-report", "tones-all-bfloat16-report-r0", "tones-all-bfloat16-report-r4-constant",
     }  # fmt: skip
     assert main([*argv, "--model", str(exported), "--r", "4"]) == 2
     assert "merges as it was exported: leave --r and --compare out" in capsys.readouterr().err
