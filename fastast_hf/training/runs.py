@@ -11,7 +11,6 @@ from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import transformers
 from accelerate.utils import gather_object
@@ -19,7 +18,7 @@ from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from transformers import EarlyStoppingCallback, EvalPrediction
 
-from ..corpora import Corpus, StreamingCorpus, is_multi_label, label_names
+from ..corpora import Corpus, StreamingCorpus, is_multi_label, label_names, targets_of
 from ..corpora.corpus import first_of
 from ..hub.facts import RESULTS
 from ..loading.places import check_output
@@ -376,8 +375,6 @@ def check_before_training(trainer: FastASTTrainer, corpus: Corpus | StreamingCor
         if all(clips[index]["unreadable"] >= 0 for index in range(len(clips))):
             raise ValueError(f"none of the {len(clips)} clips to test on can be read: check the corpus' files")
         if is_multi_label(corpus):
-            targets = np.zeros((len(clips), len(label_names(corpus))))
-            for target, ids in zip(targets, clips.split["labels"], strict=True):
-                target[ids] = 1
+            targets = targets_of(clips.split)
             compute: Any = trainer.compute_metrics
             compute(EvalPrediction(targets, targets))
