@@ -128,7 +128,7 @@ def measure(
     rows = []
     longest = soundfile.info(files[0]).frames
     for index, (name, (batch, _, tagger)) in enumerate(candidates.items()):
-        frames = model.config.max_length if tagger is None else tagger._frames(longest)
+        frames = model.config.max_length if tagger is None else tagger.input_frames(longest)
         frequency, time = model.config.patch_grid_of(frames)
         merges = [0] * model.config.num_hidden_layers if tagger is None else tagger.merges(frames)
         tokens = tokens_per_layer(2 + frequency * time, merges)

@@ -27,6 +27,7 @@ EXTRAS = {
     **dict.fromkeys(("rich", "sounddevice"), "live"),
     "matplotlib": "plot",
     "gradio": "demo",
+    **dict.fromkeys(("fastapi", "fastapi_offline", "uvicorn", "prometheus_client"), "serve"),
 }
 PROGRAM = "FASTAST_PROGRAM"  # environment variable: what a script that `fastast train` launches calls itself
 # What people write instead of names that look different.

@@ -28,6 +28,7 @@ from . import (
     models,
     push,
     schedule,
+    serve,
     stats,
     train,
     visualize,
@@ -49,6 +50,7 @@ COMMANDS = (
     visualize,
     card,
     push,
+    serve,
     demo,
 )
 

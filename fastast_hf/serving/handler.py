@@ -59,71 +59,21 @@ class EndpointHandler:
             RuntimeError: The model failed; why is in the endpoint's log.
         """
         try:
-            parameters = self._parameters(data.get("parameters") or {})
-            return self._classify(decoded(data.get("inputs"), self.extractor.sampling_rate), **parameters)
+            rate, config = self.extractor.sampling_rate, self.model.config
+            parameters = checked(data.get("parameters") or {}, self.extractor, config)
+            waveform = decoded(data.get("inputs"), rate)
+            clips = [clip for _, clip in cut(waveform, parameters["window"], parameters["hop"], rate)]
+            scores = scores_of(self._logits(clips, parameters["tome_r"]), parameters["activation"], config)
+            return best_labels(pooled(scores, config), parameters, config)
         except ValueError as error:
-            raise ValueError(" ".join(str(error).split())) from None
+            raise ValueError(one_line(error)) from None
         except Exception as error:  # how it came about is nothing to send to a stranger
-            logger.exception("the model failed")
-            raise RuntimeError(f"the model failed on this input ({type(error).__name__})") from None
-
-    def _parameters(self, given: Any) -> dict[str, Any]:
-        """What was asked for, checked; window and hop in samples."""
-        if not isinstance(given, dict):
-            raise ValueError(
-                f"parameters is {type(given).__name__}: give an object with some of {', '.join(PARAMETERS)}"
-            )
-        if unknown := sorted(set(given) - set(PARAMETERS)):
-            raise ValueError(f"unknown parameters: {', '.join(unknown)}; give some of {', '.join(PARAMETERS)}")
-        given = {name: _number(value) for name, value in given.items() if value is not None}
-        rate, longest = self.extractor.sampling_rate, self.extractor.samples_of(self.extractor.max_length)
-        window = round(_seconds("window", given.get("window", longest / rate)) * rate)
-        if not round(SHORTEST * rate) <= window <= longest:
-            raise ValueError(f"window is {given['window']} s: the model takes {SHORTEST:g} to {longest / rate:g} s")
-        hop = max(round(_seconds("hop", given["hop"]) * rate), 1) if "hop" in given else window
-        top_k = given.get("top_k", 5)
-        if isinstance(top_k, bool) or not isinstance(top_k, int) or top_k < 1:
-            raise ValueError(f"top_k is {_shown(top_k)}: give a whole number from 1")
-        tome_r = given.get("tome_r")
-        for r in tome_r if isinstance(tome_r, list) else [] if tome_r is None else [tome_r]:
-            if isinstance(r, bool) or not isinstance(r, int) or r < 0:
-                raise ValueError(f"tome_r is {_shown(tome_r)}: give a whole number from 0, or a list of one per layer")
-        activation, threshold = given.get("activation", "auto"), given.get("threshold")
-        if activation not in ACTIVATIONS:
-            raise ValueError(f"activation is {_shown(activation)}: give one of {', '.join(ACTIVATIONS)}")
-        if threshold == "auto":
-            threshold = getattr(self.model.config, "thresholds", None)
-            if threshold is None:
-                raise ValueError("threshold is 'auto', and this model has no thresholds: give a score from 0 to 1")
-        elif threshold is not None and (
-            isinstance(threshold, bool) or not isinstance(threshold, (int, float)) or not 0 <= threshold <= 1
-        ):
-            raise ValueError(f"threshold is {_shown(threshold)}: give a score from 0 to 1, or 'auto'")
-        asked = {"top_k": top_k, "tome_r": tome_r, "activation": activation, "threshold": threshold}
-        return {**asked, "window": window, "hop": hop}
+            raise failure(error) from None
 
     @torch.inference_mode()
-    def _classify(
-        self,
-        waveform: np.ndarray,
-        top_k: int,
-        tome_r: int | list[int] | None,
-        window: int,
-        hop: int,
-        activation: str,
-        threshold: float | list[float] | None,
-    ) -> list[dict[str, Any]]:
-        starts = range(0, max(1, len(waveform) - window + 1), hop)
-        if len(starts) >= MOST_WINDOWS:
-            raise ValueError(
-                f"a window every {hop / self.extractor.sampling_rate:g} s makes more than {MOST_WINDOWS} of this "
-                "recording: give a longer hop, or a shorter recording"
-            )
-        # The last window ends where the recording does.
-        tail = [len(waveform) - window] if starts[-1] + window < len(waveform) else []
-        clips = [waveform[start : start + window] for start in (*starts, *tail)]
+    def _logits(self, clips: list[np.ndarray], tome_r: int | list[int] | None) -> torch.Tensor:
         kwargs = {} if tome_r is None else {"tome_r": tome_r}
-        scores = []
+        logits = []
         for start in range(0, len(clips), BATCH):
             inputs = self.extractor(
                 clips[start : start + BATCH],
@@ -131,32 +81,109 @@ class EndpointHandler:
                 return_tensors="pt",
                 device=self.model.device,
             )
-            scores.append(self._scores(self.model(**inputs, **kwargs).logits.float().cpu(), activation))
-        counted = torch.cat(scores)
-        if most := {"max": 1, "top3": 3}.get(getattr(self.model.config, "window_pool", "mean")):
-            counted = counted.topk(min(most, len(counted)), dim=0).values
-        mean = counted.mean(dim=0)
-        if not mean.isfinite().all():
-            raise ValueError("the scores are not finite: the samples are too large by far, scale them to [-1, 1]")
-        if threshold is not None:
-            mean = mean.masked_fill(mean < torch.tensor(threshold), -torch.inf)
-        best = mean.topk(min(top_k, len(mean)))
-        names = self.model.config.id2label
-        pairs = zip(best.values.tolist(), best.indices.tolist(), strict=True)
-        return [{"label": names[index], "score": score} for score, index in pairs if score > -torch.inf]
-
-    def _scores(self, logits: torch.Tensor, activation: str) -> torch.Tensor:
-        """Logits (B, labels) to scores; `"auto"` goes by the checkpoint, and takes sigmoids for AudioSet's labels."""
-        problem = self.model.config.problem_type
-        if activation == "auto" and problem == "regression":
-            return logits
-        alone = problem == "multi_label_classification" or (problem is None and logits.shape[1] == AUDIOSET_LABELS)
-        sigmoid = alone if activation == "auto" else activation == "sigmoid"
-        return logits.sigmoid() if sigmoid else logits.softmax(dim=-1)
+            logits.append(self.model(**inputs, **kwargs).logits.float().cpu())
+        return torch.cat(logits)
 
 
-def decoded(inputs: Any, rate: int) -> np.ndarray:
-    """An audio file's bytes, base64 of them, or an open file, as mono float32 at `rate`.
+def checked(given: Any, extractor: Any, config: Any, known: tuple[str, ...] = PARAMETERS) -> dict[str, Any]:
+    """What a request asks for, with what holds for the rest; window and hop in samples.
+
+    Raises:
+        ValueError: What is wrong with it.
+    """
+    if not isinstance(given, dict):
+        raise ValueError(f"parameters is {type(given).__name__}: give an object with some of {', '.join(known)}")
+    if unknown := sorted(set(given) - set(known)):
+        raise ValueError(f"unknown parameters: {', '.join(unknown)}; give some of {', '.join(known)}")
+    given = {name: _number(value) for name, value in given.items() if value is not None}
+    rate, longest = extractor.sampling_rate, extractor.samples_of(extractor.max_length)
+    window = round(_seconds("window", given.get("window", longest / rate)) * rate)
+    if not round(SHORTEST * rate) <= window <= longest:
+        raise ValueError(f"window is {given['window']} s: the model takes {SHORTEST:g} to {longest / rate:g} s")
+    hop = max(round(_seconds("hop", given["hop"]) * rate), 1) if "hop" in given else window
+    top_k = given.get("top_k", 5)
+    if isinstance(top_k, bool) or not isinstance(top_k, int) or top_k < 1:
+        raise ValueError(f"top_k is {_shown(top_k)}: give a whole number from 1")
+    tome_r = given.get("tome_r")
+    for r in tome_r if isinstance(tome_r, list) else [] if tome_r is None else [tome_r]:
+        if isinstance(r, bool) or not isinstance(r, int) or r < 0:
+            raise ValueError(f"tome_r is {_shown(tome_r)}: give a whole number from 0, or a list of one per layer")
+    activation, threshold = given.get("activation", "auto"), given.get("threshold")
+    if activation not in ACTIVATIONS:
+        raise ValueError(f"activation is {_shown(activation)}: give one of {', '.join(ACTIVATIONS)}")
+    if threshold == "auto":
+        threshold = getattr(config, "thresholds", None)
+        if threshold is None:
+            raise ValueError("threshold is 'auto', and this model has no thresholds: give a score from 0 to 1")
+    elif threshold is not None and (
+        isinstance(threshold, bool) or not isinstance(threshold, (int, float)) or not 0 <= threshold <= 1
+    ):
+        raise ValueError(f"threshold is {_shown(threshold)}: give a score from 0 to 1, or 'auto'")
+    asked = {"top_k": top_k, "tome_r": tome_r, "activation": activation, "threshold": threshold}
+    return {**asked, "window": window, "hop": hop}
+
+
+def cut(waveform: np.ndarray, window: int, hop: int, rate: int) -> list[tuple[int, np.ndarray]]:
+    """Windows of a recording, each with the place of its first sample; the last one ends where the recording does.
+
+    Raises:
+        ValueError: They would be too many.
+    """
+    starts = range(0, max(1, len(waveform) - window + 1), hop)
+    if len(starts) >= MOST_WINDOWS:
+        raise ValueError(
+            f"a window every {hop / rate:g} s makes more than {MOST_WINDOWS} of this recording: give a longer hop, or "
+            "a shorter recording"
+        )
+    tail = [len(waveform) - window] if starts[-1] + window < len(waveform) else []
+    return [(start, waveform[start : start + window]) for start in (*starts, *tail)]
+
+
+def scores_of(logits: torch.Tensor, activation: str, config: Any) -> torch.Tensor:
+    """Logits (B, labels) to scores; `"auto"` goes by the checkpoint, and takes sigmoids for AudioSet's labels."""
+    problem = config.problem_type
+    if activation == "auto" and problem == "regression":
+        return logits
+    alone = problem == "multi_label_classification" or (problem is None and logits.shape[1] == AUDIOSET_LABELS)
+    sigmoid = alone if activation == "auto" else activation == "sigmoid"
+    return logits.sigmoid() if sigmoid else logits.softmax(dim=-1)
+
+
+def pooled(scores: torch.Tensor, config: Any) -> torch.Tensor:
+    """One score (labels,) of those (windows, labels) of a recording's windows, as the checkpoint's training did."""
+    if most := {"max": 1, "top3": 3}.get(getattr(config, "window_pool", "mean")):
+        scores = scores.topk(min(most, len(scores)), dim=0).values
+    return scores.mean(dim=0)
+
+
+def best_labels(scores: torch.Tensor, parameters: dict[str, Any], config: Any) -> list[dict[str, Any]]:
+    """The labels of the highest scores (labels,) that were asked for, the likeliest first.
+
+    Raises:
+        ValueError: A score is NaN or infinite.
+    """
+    if not scores.isfinite().all():
+        raise ValueError("the scores are not finite: the samples are too large by far, scale them to [-1, 1]")
+    if parameters["threshold"] is not None:
+        scores = scores.masked_fill(scores < torch.tensor(parameters["threshold"]), -torch.inf)
+    best = scores.topk(min(parameters["top_k"], len(scores)))
+    pairs = zip(best.values.tolist(), best.indices.tolist(), strict=True)
+    return [{"label": config.id2label[index], "score": score} for score, index in pairs if score > -torch.inf]
+
+
+def one_line(error: Exception) -> str:
+    """What a stranger is told of a request that is wrong."""
+    return " ".join(str(error).split())
+
+
+def failure(error: Exception) -> RuntimeError:
+    """What a stranger is told of a failure that is not theirs; it goes to the log."""
+    logger.error("the model failed", exc_info=error)
+    return RuntimeError(f"the model failed on this input ({type(error).__name__})")
+
+
+def decoded(inputs: Any, rate: int, most_seconds: float = MOST_SECONDS_HEARD) -> np.ndarray:
+    """An audio file's bytes, base64 of them, or an open file, as mono float32 at `rate`; `most_seconds` at most.
 
     A text is never a path or an address: a stranger's request opens nothing on this machine.
     """
@@ -175,7 +202,7 @@ def decoded(inputs: Any, rate: int) -> np.ndarray:
         raise ValueError(f"inputs is {type(inputs).__name__}: give the bytes of an audio file, or base64 of them")
     try:
         with _Stream(io.BytesIO(inputs)) as file:
-            samples = np.concatenate([np.zeros(0, np.float32), *_blocks(file, inputs, rate)])
+            samples = np.concatenate([np.zeros(0, np.float32), *_blocks(file, inputs, rate, most_seconds)])
     except (soundfile.LibsndfileError, TypeError):  # TypeError: what it would take for headerless samples
         raise ValueError("inputs is no audio file that can be read: give wav, flac, ogg or mp3") from None
     if len(samples) < SHORTEST * rate:
@@ -190,14 +217,16 @@ class _Stream(soundfile.SoundFile):
         return False
 
 
-def _blocks(file: soundfile.SoundFile, held: bytes | bytearray, wanted: int) -> Iterator[np.ndarray]:
+def _blocks(
+    file: soundfile.SoundFile, held: bytes | bytearray, wanted: int, most_seconds: float
+) -> Iterator[np.ndarray]:
     """Mono samples at the rate `wanted`, resampled as they are decoded; nothing is decoded beyond the bounds."""
     rate, done = file.samplerate, 0
     if not LEAST_RATE <= rate <= MOST_RATE:
         raise ValueError(f"inputs has a rate of {rate} Hz: give {LEAST_RATE} to {MOST_RATE} Hz")
     if file.channels > MOST_CHANNELS:
         raise ValueError(f"inputs has {file.channels} channels: give {MOST_CHANNELS} at most")
-    most = min(MOST_SECONDS_HEARD * rate, MOST_SAMPLES // file.channels)
+    most = min(round(most_seconds * rate), MOST_SAMPLES // file.channels)
     # Only these state a length, and a FLAC from a pipe has the largest integer there is.
     states_length = file.format == "FLAC" or (file.format == "MP3" and re.search(b"Xing|Info", held[:65536]))
     stated = file.frames if states_length and file.frames < 2**62 else 0

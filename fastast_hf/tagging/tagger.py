@@ -290,7 +290,7 @@ class Tagger:
         rows: list[Any] = [None] * len(windows)
         buckets = defaultdict(list)
         for index, window in enumerate(windows):
-            buckets[self._frames(len(window))].append(index)
+            buckets[self.input_frames(len(window))].append(index)
         for indices in buckets.values():
             for start in range(0, len(indices), self.batch_size):
                 batch = indices[start : start + self.batch_size]
@@ -415,7 +415,7 @@ class Tagger:
             list(windows),
             sampling_rate=rate,
             return_tensors="pt",
-            num_frames=self._frames(len(windows[0])),
+            num_frames=self.input_frames(len(windows[0])),
             device=self.device,
         )
         return inputs.to(self.dtype)  # of the floating-point ones
@@ -436,8 +436,8 @@ class Tagger:
         """Whether it is the preset that says how much is merged."""
         return self._merged > 0 and not any(self.model.config.merges_per_layer())
 
-    def _frames(self, num_samples: int) -> int:
-        """Frames that a window is padded to: a matter of its own length alone."""
+    def input_frames(self, num_samples: int) -> int:
+        """Frames that a window of so many samples is padded to: a matter of its own length alone."""
         return self._padded_frames(num_frames(num_samples, self.feature_extractor.sampling_rate))
 
     def _padded_frames(self, frames: int) -> int:
