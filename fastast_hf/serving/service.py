@@ -16,6 +16,7 @@ import torch
 from fastapi import HTTPException, Request
 from torch import Tensor
 
+from ..onnx.runtime import OnnxModel
 from ..tagging.tagger import Tagger
 from . import handler
 from .batching import Batcher
@@ -128,6 +129,8 @@ class Service:
 
     async def embed(self, samples: np.ndarray, parameters: dict[str, Any]) -> list[float]:
         """A recording's vector, as [`Tagger.embed`] gives it."""
+        if isinstance(self.tagger.model, OnnxModel):
+            raise ValueError("this model gives labels alone")
         rate = self.tagger.feature_extractor.sampling_rate
         cut = handler.cut(samples, parameters["window"], parameters["hop"], rate)
         vectors = await self._rows("vectors", [window for _, window in cut], parameters)
