@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,7 @@ def tiny_checkpoint(folder: Path) -> Path:
     return folder
 
 
+@cache
 def sound(number: int, seconds: float | None = None, form: str | None = None) -> bytes:
     """An audio file: no two numbers have the same; lengths and formats change with them."""
     seconds = 0.2 + 0.37 * (number % 9) if seconds is None else seconds

@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from .options import DTYPES, PRESETS, add_merging_options, one_or_list
+from .classify import add_tagger_options
+from .options import one_or_list
 
 
 def add_parser(commands: Any) -> None:
@@ -16,15 +17,7 @@ def add_parser(commands: Any) -> None:
         help="answer HTTP requests with labels",
         description="Answer HTTP requests with labels, vectors and timelines of sounds, until Ctrl-C or SIGTERM.",
     )
-    parser.add_argument(
-        "--model",
-        metavar="ID",
-        help="checkpoint (folder or Hub id) or file of fastast export (default: the bundled checkpoint)",
-    )
-    add_merging_options(parser)
-    parser.add_argument("--preset", default="exact", choices=PRESETS, help="as of fastast classify (default: exact)")
-    parser.add_argument("--dtype", choices=DTYPES, help="instead of the preset's (int8: on a CPU)")
-    parser.add_argument("--device", help="cpu, cuda, cuda:1 … (default: a GPU where there is one)")
+    add_tagger_options(parser)
     parser.add_argument("--batch-size", type=int, default=8, metavar="B", help="windows at once (default: 8)")
     parser.add_argument(
         "--host", default="127.0.0.1", help="address to listen at (default: 127.0.0.1, for this machine alone)"
@@ -63,9 +56,9 @@ def run(args: argparse.Namespace) -> int:
     from ..serving.running import serve
     from ..serving.service import Limits
 
-    names = ("model", "preset", "dtype", "device", "batch_size")
+    names = ("model", "preset", "dtype", "device", "native_length", "batch_size", "speedup")
     model = {name: getattr(args, name) for name in names}
-    merging = {"tome_r": one_or_list(args.r), "tome_schedule": args.schedule}
+    merging = {"tome_r": one_or_list(args.r) if args.speedup is None else 0, "tome_schedule": args.schedule}
     limits = Limits(args.queue, args.max_bytes, args.max_seconds, args.timeout)
     serve({**model, **merging}, limits, args.host, args.port, args.api_key_file, args.workers)
     return 0

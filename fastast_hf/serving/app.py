@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.metadata import version
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import Depends, FastAPI, HTTPException, Request, Response
+from fastapi import Depends, FastAPI, HTTPException, Request, Response, WebSocket, WebSocketDisconnect
 from fastapi.responses import JSONResponse, RedirectResponse
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security import HTTPBearer
 from fastapi_offline import FastAPIOffline
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException as AnyHTTPException
+from starlette.requests import HTTPConnection
 
 from .handler import ACTIVATIONS, PARAMETERS
+from .listening import Listening
 from .metrics import Metered
 from .service import Service
 
@@ -39,8 +42,8 @@ def make_app(service: Service, keys: Sequence[str] = ()) -> FastAPI:
         keys: Requests must have one of them, where there are any.
     """
 
-    async def with_key(given: Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)]) -> None:
-        if keys and not is_one_of(keys, given.credentials if given else ""):
+    async def with_key(asking: HTTPConnection) -> None:
+        if keys and not is_one_of(keys, asking.headers.get("Authorization", "").removeprefix("Bearer ")):
             challenge = {"WWW-Authenticate": "Bearer"}
             raise HTTPException(401, "no key, or a wrong one: send Authorization: Bearer KEY", challenge)
 
@@ -50,7 +53,7 @@ def make_app(service: Service, keys: Sequence[str] = ()) -> FastAPI:
         version=version("fastast-hf"),
         description='Sounds to labels. An error is `{"error": what is wrong}`.',
     )
-    guarded = [Depends(with_key)]
+    guarded = [Depends(BEARER), Depends(with_key)]
 
     @app.get("/", include_in_schema=False)
     async def root() -> Response:
@@ -65,6 +68,12 @@ def make_app(service: Service, keys: Sequence[str] = ()) -> FastAPI:
     async def embed(request: Request) -> Response:
         """A sound's vector."""
         return JSONResponse(await service.answer(request, service.embed, OF_EMBED))
+
+    @app.websocket("/listen", dependencies=[Depends(with_key)])
+    async def listen(socket: WebSocket) -> None:
+        with suppress(WebSocketDisconnect):
+            async with service.place():
+                await Listening(service, socket.query_params).run(socket)
 
     @app.get("/health")
     async def health() -> dict[str, str]:
@@ -88,8 +97,11 @@ def make_app(service: Service, keys: Sequence[str] = ()) -> FastAPI:
         return Response(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
     @app.exception_handler(AnyHTTPException)
-    async def refused(_: Request, error: AnyHTTPException) -> Response:
-        return JSONResponse({"error": error.detail}, error.status_code, error.headers)
+    async def refused(asking: HTTPConnection, error: AnyHTTPException) -> Response:
+        response = JSONResponse({"error": error.detail}, error.status_code, error.headers)
+        if isinstance(asking, WebSocket):
+            await asking.send_denial_response(response)
+        return response
 
     @app.exception_handler(Exception)
     async def failed(_: Request, __: Exception) -> Response:

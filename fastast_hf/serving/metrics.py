@@ -30,20 +30,20 @@ class Metrics:
         self.queue = gauge("fastast_queue", "Requests that are decoded, wait or are computed")
         gauge("fastast_queue_most", "With more of them, answers are 503").set(queue_most)
         ProcessCollector(registry=registry)
-        forget_the_dead()
 
     def text(self) -> bytes:
         """In Prometheus' format."""
         if FOLDER not in os.environ:
             return generate_latest(self._registry)
+        forget_the_dead(Path(os.environ[FOLDER]))
         of_all = CollectorRegistry()
         MultiProcessCollector(of_all)
         return generate_latest(of_all)
 
 
-def forget_the_dead() -> None:
+def forget_the_dead(folder: Path) -> None:
     """What workers that were killed had in their queues waits no longer."""
-    for file in Path(os.environ[FOLDER]).glob("gauge_live*_*.db") if FOLDER in os.environ else ():
+    for file in folder.glob("gauge_live*_*.db"):
         pid = int(file.stem.rpartition("_")[2])
         try:
             os.kill(pid, 0)

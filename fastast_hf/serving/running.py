@@ -19,6 +19,7 @@ from fastapi import FastAPI
 from filelock import FileLock, Timeout
 from uvicorn.supervisors import Multiprocess
 
+from ..merging.complexity import solve_tome_r
 from ..tagging.tagger import Tagger
 from .app import make_app
 from .metrics import FOLDER
@@ -35,7 +36,7 @@ def serve(
     """Answer requests until SIGTERM or SIGINT, and then those that were taken.
 
     Args:
-        model: Arguments of [`Tagger`].
+        model: Arguments of [`tagger_of`].
         limits: What is taken.
         host: Address to listen at.
         port: Of it; 0 for a free one.
@@ -47,11 +48,13 @@ def serve(
         OSError: No such model or file, or something else listens there.
     """
     keys = keys_of(key_file)
-    tagger = Tagger(**model)  # with several workers, to say what is wrong with it
+    tagger = tagger_of(model)  # with several workers, to say what is wrong with it
     try:
         listening = socket.create_server((host, port), family=_family(host), backlog=BACKLOG)
     except OSError as error:
-        raise OSError(f"cannot listen at {host}, port {port} ({error.strerror}): give others") from None
+        raise OSError(
+            f"cannot listen at {host}, port {port} ({error.strerror}): give another --host or --port"
+        ) from None
     allow_many_connections()
     address = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
     print(f"serving {tagger!r} at {address} (try it at {address}/docs)", flush=True)
@@ -78,6 +81,16 @@ def serve(
         Multiprocess(config, [listening]).run()
 
 
+def tagger_of(model: dict[str, Any]) -> Tagger:
+    """A tagger with these arguments; `speedup`, too, as of `fastast classify`."""
+    speedup = model.get("speedup")
+    tagger = Tagger(**{name: value for name, value in model.items() if name != "speedup"})
+    if speedup is not None:
+        frames = tagger.feature_extractor.max_length
+        tagger.model.set_tome_r(solve_tome_r(tagger.model.config, speedup, num_frames=frames))
+    return tagger
+
+
 def worker_app() -> FastAPI:
     """The app of one process of several."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -87,7 +100,7 @@ def worker_app() -> FastAPI:
     if model["device"] in (None, "cuda") and torch.cuda.device_count() > 1:
         model["device"] = f"cuda:{place % torch.cuda.device_count()}"
     torch.set_num_threads(max(torch.get_num_threads() // told["of"], 1))
-    return make_app(Service(Tagger(**model), Limits(**told["limits"])), keys_of(told["keys"]))
+    return make_app(Service(tagger_of(model), Limits(**told["limits"])), keys_of(told["keys"]))
 
 
 def claimed(folder: Path, count: int) -> int:

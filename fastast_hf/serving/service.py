@@ -129,8 +129,6 @@ class Service:
 
     async def embed(self, samples: np.ndarray, parameters: dict[str, Any]) -> list[float]:
         """A recording's vector, as [`Tagger.embed`] gives it."""
-        if isinstance(self.tagger.model, OnnxModel):
-            raise ValueError("this model gives labels alone")
         rate = self.tagger.feature_extractor.sampling_rate
         cut = handler.cut(samples, parameters["window"], parameters["hop"], rate)
         vectors = await self._rows("vectors", [window for _, window in cut], parameters)
@@ -140,6 +138,8 @@ class Service:
 
     async def _rows(self, kind: str, windows: Sequence[np.ndarray], parameters: dict[str, Any]) -> Tensor:
         tome_r = parameters["tome_r"]
+        if isinstance(self.tagger.model, OnnxModel) and (kind != "labels" or tome_r is not None):
+            raise ValueError("this model was exported: it gives labels alone, with the tome_r it was exported with")
         key = kind, tuple(tome_r) if isinstance(tome_r, list) else tome_r, self.tagger.input_frames(len(windows[0]))
         return torch.stack(await self.batcher.rows(key, windows))
 
@@ -154,7 +154,7 @@ class Service:
     def info(self) -> dict[str, Any]:
         """The model, its labels and merging, and the limits."""
         tagger, extractor = self.tagger, self.tagger.feature_extractor
-        name = str(self.config.name_or_path)
+        name = str(tagger.model.path if isinstance(tagger.model, OnnxModel) else self.config.name_or_path)
         return {
             "model": Path(name).name if Path(name).exists() else name,  # a folder's place is nobody's business
             "labels": tagger.label_names(),

@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 from huggingface_hub import InferenceClient, constants
+from running_scripts import ROOT
 from served import Served, served, sound, tiny_checkpoint
 
 from fastast_hf import Tagger
@@ -283,3 +284,47 @@ def test_curl_sends_a_file_in_its_ways(server: Served, folder: Path, tmp_path: P
     (tmp_path / "long.wav").write_bytes(bytes(3_000_000))
     status = ["curl", "-sS", "-o", "said", "-w", "%{http_code}", "--data-binary", "@long.wav", address]
     assert subprocess.run(status, cwd=tmp_path, capture_output=True, check=True).stdout == b"413"
+
+
+def blocks(language: str) -> list[str]:
+    """Of the page."""
+    text = (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="needs curl")
+def test_the_pages_curl_lines_are_answered(server: Served, guarded: Served, tmp_path: Path) -> None:
+    (tmp_path / "dog.wav").write_bytes(sound(2, 2.0, "WAV"))
+    (tmp_path / "keys").write_text("first\n")
+    lines = [line for block in blocks("bash") for line in block.splitlines() if line.startswith("curl ")]
+    assert len(lines) > 5
+    for line in lines:
+        url = guarded.url if "keys" in line else server.url
+        command = line.replace("http://127.0.0.1:8000", url).replace("curl ", "curl -sS --fail-with-body ")
+        done = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0 and json.loads(done.stdout), (line, done)
+
+
+def test_the_pages_clients_get_labels(server: Served, folder: Path, tmp_path: Path) -> None:
+    names: dict[str, Any] = {}
+    for block in blocks("python"):
+        exec(block, names)
+    (tmp_path / "dog.wav").write_bytes(sound(2, 2.0, "WAV"))
+    expected = Tagger(folder, top_k=2)(tmp_path / "dog.wav")
+    check_close(names["Client"](server.url).classify(tmp_path / "dog.wav", top_k=2), expected)
+    heard = list(names["listen"]([bytes(8000)] * 10, server.url.replace("http", "ws")))
+    assert [len(moment["labels"]) for moment in heard] == [1] * len(heard) and len(heard) == 4
+
+
+def test_the_page_of_docs_tries_requests_without_a_network(server: Served, browser: Any, tmp_path: Path) -> None:
+    (tmp_path / "dog.wav").write_bytes(sound(2, 1.0, "WAV"))
+    browser.get(f"{server.url}/docs")
+    browser.implicitly_wait(30)
+    browser.find_element("css selector", "#operations-default-classify_classify_post .opblock-summary").click()
+    browser.find_element("css selector", ".try-out__btn").click()
+    browser.find_element("css selector", "input[type=file]").send_keys(str(tmp_path / "dog.wav"))
+    browser.find_element("css selector", "button.execute").click()
+    answer = browser.find_element("css selector", ".live-responses-table .response-col_description pre").text
+    assert '"label"' in answer and '"score"' in answer
+    loaded = browser.execute_script("return performance.getEntriesByType('resource').map(entry => entry.name)")
+    assert loaded and all(name.startswith((server.url, "data:")) for name in loaded)
