@@ -1,4 +1,4 @@
-"""The page of the demo: a sound and an r in; labels, tokens, milliseconds and the merge map out."""
+"""The page of the demo: a sound and an r in; labels, tokens, milliseconds and the merge map out; two more tabs."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from ..benchmarking.circumstances import checkpoint_name
 from ..benchmarking.inference import quick_speedups
 from ..merging.complexity import complexity
 from ..tagging.tagger import Tagger
+from .over_time import add_live_tab, add_timeline_tab
 from .visualization import merge_clip, plot_merges, tagger_that_merges
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ LEAST_MACS = 16e9
 MOST_AT_ONCE = 16
 TITLE = "FastAST: Audio Spectrogram Transformers that merge similar tokens"
 SAMPLE_RATE = 16000  # of the sample clips
-WHOLE_WORDS = "#table :is(th, td) { word-break: normal; overflow-wrap: normal }"  # on a phone, too
+WHOLE_WORDS = ":is(#table, #events) :is(th, td) { word-break: normal; overflow-wrap: normal }"  # on a phone, too
 
 
 @torch.inference_mode()
@@ -100,7 +101,7 @@ def build_demo(model: str | None = None) -> Blocks:
             f"# {TITLE}\nThe same weights without merging (stock AST) and with it (FastAST). "
             f"Model: {named}, which knows {len(names)} labels: {known}."
         )
-        with gradio.Row():
+        with gradio.Tab("Compare"), gradio.Row():
             with gradio.Column(scale=2):
                 sound = gradio.Audio(type="filepath", label="Sound", sources=["upload", "microphone"])
                 gradio.Examples(sample_clips(), sound, label="Samples")
@@ -115,6 +116,8 @@ def build_demo(model: str | None = None) -> Blocks:
             # Words and no animation, for the drawing of one would slow the model that is timed.
             begun = change(lambda: "Listening …", None, [table], show_progress="hidden")
             begun.then(answer, [sound, r], [stock, fast, table, picture], show_progress="hidden")
+        add_live_tab(tagger)
+        add_timeline_tab(tagger)
     return page
 
 
