@@ -91,8 +91,8 @@ def merging_named(config: Any) -> dict[str, list[int]]:
 
 def folds_of(settings: Any, folder: str) -> list[int | None]:
     """Those of the corpus, and of a folder of fold-1 … those that it holds."""
-    held = [fold for fold in settings.folds() if (Path(folder) / f"fold-{fold}").is_dir()]
-    return held or settings.folds()
+    held = [fold for fold in settings.folds("all") if (Path(folder) / f"fold-{fold}").is_dir()]
+    return held or settings.folds("all")
 
 
 def scored(settings: Any, folder: str, split: str) -> dict[tuple[str, str], Scored]:
