@@ -80,11 +80,7 @@ def test_every_way_has_a_row_over_the_clips_of_the_folds_that_are_there(
 
 
 def test_presets_are_scored_as_a_user_gets_them(precision: ModuleType, model: Path, corpus: Path) -> None:
-    settings = precision.corpus_arguments(
-        precision.argparse.Namespace(
-            corpus="esc50", data=str(corpus), hub_id=None, fold="2", classes=None, subset=None, label_file=None
-        )
-    )
+    settings = CorpusArguments(corpus="esc50", data=str(corpus), fold="2")
     results = precision.scored(settings, str(model), "test")
     files = [corpus / "audio" / f"2-{number}-A-{target}.wav" for number in (0, 1) for target in (0, 10)]
     for preset in ("exact", "fast"):
