@@ -64,7 +64,7 @@ class Batcher:
     def _next(self) -> list[tuple[_Job, int, np.ndarray]]:
         """Windows of the job that has waited longest and of others with its key; the jobs then wait at the end."""
         jobs = [job for job in self._jobs if not job.result.done()]
-        taking = [job for job in jobs if job.key == jobs[0].key][: self._size] if jobs else []
+        taking = [job for job in jobs if job.key == jobs[0].key]
         batch: list[tuple[_Job, int, np.ndarray]] = []
         while len(batch) < self._size and (taking := [job for job in taking if job.waiting]):
             batch.extend((job, *job.waiting.popleft()) for job in taking[: self._size - len(batch)])

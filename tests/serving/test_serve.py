@@ -21,7 +21,7 @@ from served import Served, served, sound, tiny_checkpoint
 from fastast_hf import Tagger
 from fastast_hf.serving.handler import EndpointHandler
 
-LIMITS = ("--max-bytes", 400_000, "--max-seconds", 20, "--timeout", 20)
+LIMITS = ("--max-bytes", 400_000, "--max-seconds", 20, "--timeout", 300)
 
 
 @pytest.fixture(scope="module")
@@ -176,7 +176,7 @@ async def many(url: str, expected: dict[int, Any], clients: int, rounds: int) ->
 
     async def client(first: int) -> None:
         nonlocal answered
-        async with httpx.AsyncClient(timeout=120) as session:
+        async with httpx.AsyncClient(timeout=300) as session:
             for number in (first + clients * turn for turn in range(rounds)):
                 which, body = number % len(expected), sound(number % len(expected))
                 if number % 5 == 4:
