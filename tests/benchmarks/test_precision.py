@@ -17,6 +17,7 @@ from small_corpora import write_esc50
 
 from fastast_hf import FastASTFeatureExtractor, Tagger
 from fastast_hf.tagging.int8 import int8_works
+from fastast_hf.training.finetuning import CorpusArguments
 
 FOLDS = (2, 4)
 DTYPES = ["float32", "bfloat16", "int8"] if int8_works() else ["float32", "bfloat16"]
