@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .audio import AudioError, load_audio
     from .merging.complexity import solve_tome_r
     from .tagging.tagger import Tagger
+    from .tuning.tune import tune
 
 __version__ = "0.1.0"
 
@@ -46,6 +47,7 @@ __all__ = [
     "load_audio",
     "remove_token_merging",
     "solve_tome_r",
+    "tune",
 ]
 
 AutoConfig.register(FastASTConfig.model_type, FastASTConfig, exist_ok=True)
@@ -69,6 +71,7 @@ _LAZY = {
     "load_audio": "audio",
     "Tagger": "tagging.tagger",
     "solve_tome_r": "merging.complexity",
+    "tune": "tuning.tune",
 }
 
 

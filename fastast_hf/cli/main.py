@@ -31,6 +31,7 @@ from . import (
     serve,
     stats,
     train,
+    tune,
     visualize,
 )
 
@@ -41,6 +42,7 @@ COMMANDS = (
     embed,
     schedule,
     benchmark,
+    tune,
     export,
     convert,
     train,

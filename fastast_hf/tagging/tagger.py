@@ -288,18 +288,24 @@ class Tagger:
             MemoryError: A batch does not fit into the device's memory.
         """
         rows: list[Any] = [None] * len(windows)
+        for indices, inputs in self.batches(windows):
+            for index, row in zip(indices, self._run(inputs, forward, tome_r, preset_merges), strict=True):
+                rows[index] = row
+        return rows
+
+    def batches(self, windows: Sequence[np.ndarray]) -> Iterator[tuple[list[int], BatchFeature]]:
+        """The model's inputs for windows of any length, in batches of one length bucket.
+
+        Yields:
+            The places of a batch's windows among all, and their inputs.
+        """
         buckets = defaultdict(list)
         for index, window in enumerate(windows):
             buckets[self.input_frames(len(window))].append(index)
         for indices in buckets.values():
             for start in range(0, len(indices), self.batch_size):
                 batch = indices[start : start + self.batch_size]
-                computed = self._run(
-                    self.features([windows[index] for index in batch]), forward, tome_r, preset_merges
-                )
-                for index, row in zip(batch, computed, strict=True):
-                    rows[index] = row
-        return rows
+                yield batch, self.features([windows[index] for index in batch])
 
     @torch.inference_mode()
     def scores_of_frames(self, frames: Tensor) -> Tensor:
