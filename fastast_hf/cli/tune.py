@@ -40,8 +40,10 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("--clips", type=int, default=128, metavar="N", help="clips to tune on (default: 128)")
     parser.add_argument("--trials", type=int, default=60, metavar="N", help="lists of merges to try (default: 60)")
-    parser.add_argument("--minutes", type=float, metavar="M", help="end the search after so many (default: no limit)")
-    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="rounds of timing (default: 5)")
+    parser.add_argument(
+        "--minutes", type=float, default=6, metavar="M", help="search for so many at most (default: 6)"
+    )
+    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="rounds of timing (default: 3)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of clips and search (default: 0)")
     labels = parser.add_argument_group("labels, to report accuracy or mAP as well")
     kinds = ("esc50", "speech_commands", "audioset", "audiofolder", "csv", "datasets")

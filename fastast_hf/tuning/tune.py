@@ -68,8 +68,8 @@ def tune(
     dtypes: Sequence[str] | None = None,
     most_clips: int = 128,
     trials: int = 60,
-    minutes: float | None = None,
-    rounds: int = 5,
+    minutes: float = 6,
+    rounds: int = 3,
     seed: int = 0,
     folder: str | os.PathLike[str] | None = None,
     progress: bool | None = None,
@@ -90,7 +90,7 @@ def tune(
         dtypes: To try; None for all that the device is fast in.
         most_clips: Windows to tune on, both halves together.
         trials: Lists of merges that are tried, all in all.
-        minutes: After which no more are tried.
+        minutes: After which no more are tried; each MAC ratio that is searched at has its share of them.
         rounds: Of timing.
         seed: Of the draw of clips, and of the search.
         folder: Keeps each trial in a file, and takes those that are there already.
