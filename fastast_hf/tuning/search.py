@@ -46,8 +46,8 @@ class Arithmetic:
 
         Example:
             >>> arithmetic = Arithmetic(FastASTConfig(num_hidden_layers=3, max_length=128), Counter({128: 1}))
-            >>> arithmetic.merges([0, 1, 1], 1.5)
-            [0, 67, 38]
+            >>> arithmetic.merges([0, 1, 1], 1.2)
+            [0, 32, 32]
         """
         total = sum(weights)
 
