@@ -104,6 +104,8 @@ def test_python_runs(
     export_onnx(tmp_path / "ast", tmp_path / "mine.onnx", num_frames=128)
     shutil.copy(ROOT / "tests" / "data" / "speech" / "yes_slt.wav", tmp_path / "dog.wav")
     shutil.copy(ROOT / "tests" / "data" / "formats" / "flac_96k.flac", tmp_path / "rain.flac")
+    for name, spoken in (("dog_2.wav", "yes_rms.wav"), ("rain_2.wav", "no_rms.wav")):
+        shutil.copy(ROOT / "tests" / "data" / "speech" / spoken, tmp_path / name)
     (tmp_path / "tests").symlink_to(ROOT / "tests")
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}

@@ -18,12 +18,15 @@ _MOST = 10_000  # files whose contents are compared: more take minutes to open
 _HEAD = 4096  # bytes that tell most files apart
 
 
-def check_overlap(splits: Mapping[str, Sequence[Path]], parts: bool = False) -> None:
+def check_overlap(
+    splits: Mapping[str, Sequence[Path]], parts: bool = False, digests: Mapping[Path, bytes] | None = None
+) -> None:
     """Refuse a file that is in two splits, and warn of files with the same content (of up to 10,000 clips).
 
     Args:
         splits: The files of each.
         parts: Whether clips are parts of recordings, of which two splits may have some: a warning says so.
+        digests: Of the contents that are no files on disk.
 
     Raises:
         CorpusError: A file is in two splits.
@@ -41,7 +44,10 @@ def check_overlap(splits: Mapping[str, Sequence[Path]], parts: bool = False) -> 
         logger.warning(
             "%d recordings have parts in two splits, %s say: scores will be too good", len(shared), min(shared)
         )
-    if len(splits) > 1 and len(seen) <= _MOST and (copies := _copies(seen)):
+    copies = _same((digests or {}).items(), seen)
+    if len(splits) > 1 and len(seen) <= _MOST:
+        copies += _copies(seen)
+    if copies:
         here, there = copies[0]
         logger.warning(
             "%d clips of one split have the content of a clip of another, %s that of %s: scores will be too good",
@@ -78,11 +84,16 @@ def _copies(splits: Mapping[Path, str]) -> list[tuple[Path, Path]]:
             alike[file.stat().st_size, opened.read(_HEAD)].append(file)
     copies = []
     for files in alike.values():
-        if len({splits[file] for file in files}) < 2:
-            continue
-        first: dict[bytes, Path] = {}
-        for file in files:
-            original = first.setdefault(hashlib.sha256(file.read_bytes()).digest(), file)
-            if splits[original] != splits[file]:
-                copies.append((file, original))
+        if len({splits[file] for file in files}) > 1:
+            copies += _same(((file, hashlib.sha256(file.read_bytes()).digest()) for file in files), splits)
     return copies
+
+
+def _same(digests: Iterable[tuple[Path, bytes]], splits: Mapping[Path, str]) -> list[tuple[Path, Path]]:
+    """Files, each with an earlier one of the same digest in another split."""
+    first: dict[bytes, Path] = {}
+    return [
+        (file, original)
+        for file, digest in digests
+        if file in splits and splits[original := first.setdefault(digest, file)] != splits[file]
+    ]

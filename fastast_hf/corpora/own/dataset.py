@@ -25,6 +25,7 @@ from datasets import (
 
 from ..corpus import UNDECODED, UNDECODED_STRUCT, Corpus, StreamingCorpus, first_of, label_feature
 from ..errors import CorpusError
+from ..overlap import check_overlap
 from ..sources import load_hub, load_hub_splits, one_line_of
 from .columns import Columns, find_columns
 from .entries import Row, class_names, has_several, label_columns, read_entries
@@ -123,8 +124,8 @@ def corpus_from_datasets(
         CorpusError: There is no column of audio or labels, or a stream's labels are no `ClassLabel`.
 
     Example:
-        >>> clip = {"path": "tests/data/speech/yes_slt.wav", "bytes": None}
-        >>> data = Dataset.from_dict({"audio": [clip] * 4, "label": ["dog", "rain"] * 2})
+        >>> clips = [{"path": f"{number}.wav", "bytes": None} for number in range(4)]
+        >>> data = Dataset.from_dict({"audio": clips, "label": ["dog", "rain"] * 2})
         >>> {split: len(rows) for split, rows in corpus_from_datasets(data).items()}
         {'train': 2, 'test': 2}
     """
@@ -147,7 +148,6 @@ def corpus_from_datasets(
     found = label_columns(source, rows, found, told)
     entries = read_entries(source, rows, found, label_separator)
     several = has_several(source, entries, multi_label)
-    chosen, drawn = assign_splits(source, entries, fold, split_seed)
     known = _names_of(first.features[found["label"]]) if isinstance(found["label"], str) else None
     classes = known or class_names(entries, rows, found)
     ids = {" ".join(name.split()): index for index, name in enumerate(classes)}
@@ -157,6 +157,11 @@ def corpus_from_datasets(
     feature = label_feature(classes, several)
     clips = clips.add_column(_label(several), labels if several else [own[0] for own in labels], feature=feature)
     clips = clips.add_column("id", _ids(clips, [entry.where for entry in entries]))
+    recordings, contents = _recordings(clips)
+    entries = [entry._replace(file=str(file)) for entry, file in zip(entries, recordings, strict=True)]
+    chosen, drawn = assign_splits(source, entries, fold, split_seed)
+    parts = any(entry.start is not None or entry.end is not None for entry in entries)
+    check_overlap({split: [recordings[at] for at in indices] for split, indices in chosen.items()}, parts, contents)
     for what in ("start", "end"):
         if what in found:
             clips = clips.add_column(what, [getattr(entry, what) for entry in entries])
@@ -279,6 +284,22 @@ def _ids(clips: Dataset, places: Sequence[str]) -> list[str]:
     """The files' names where all have their own, else the places of the rows."""
     paths = pyarrow.compute.struct_field(clips.data.column("audio"), "path").to_pylist()
     return paths if None not in paths and len(set(paths)) == len(paths) else list(places)
+
+
+def _recordings(clips: Dataset) -> tuple[list[Path], dict[Path, bytes]]:
+    """What tells recordings apart: the path, with a digest where the dataset holds the sound; and the digests.
+
+    Paths alone do not: in many datasets they are but names.
+    """
+    recordings, contents = [], {}
+    for audio in clips.data.column("audio"):
+        recording = Path(audio["path"].as_py() or "")
+        if audio["bytes"].is_valid:
+            digest = hashlib.sha256(audio["bytes"].as_buffer()).digest()
+            recording /= f"sha256:{digest.hex()[:16]}"
+            contents[recording] = digest
+        recordings.append(recording)
+    return recordings, contents
 
 
 def _streamed(source: str, splits: Mapping[str, Any], found: Columns) -> StreamingCorpus:

@@ -149,6 +149,31 @@ def test_a_dataset_of_the_hub_is_streamed_and_its_test_clips_read_whole(
     assert isinstance(corpus["test"], Dataset) and corpus["test"]["id"][:] == paths[8:]
 
 
+def test_parts_of_a_recording_stay_on_one_side(paths: list[str]) -> None:
+    recordings = [path for path in paths[:4] for _ in range(5)]
+    kinds = [kind for _ in range(4) for kind in "ababa"]
+    parts = dataset(recordings, Value("string"), kinds, start=list(range(5)) * 4)
+    files = parts.remove_columns("sound").add_column("file", recordings)
+    for given in (parts, files):
+        drawn = corpus_from_datasets(given, label="kind")
+        heard, tested = ({audio["path"] for audio in drawn[split]["audio"]} for split in ("train", "test"))
+        assert len(heard) == 3 and len(tested) == 1 and not heard & tested
+
+
+def test_a_recording_in_two_splits_is_refused_and_parts_and_copies_are_warned_of(
+    paths: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    data = dataset(paths, Value("string"), ["a", "b"] * 5)
+    for given in (data, data.remove_columns("sound").add_column("file", paths)):
+        with pytest.raises(CorpusError, match=r"0.wav.*: in the splits train and test; list each clip in one split"):
+            corpus_from_datasets(DatasetDict(train=given, test=given), label="kind")
+    corpus_from_datasets(DatasetDict(train=data.select(range(6)), test=data.select(range(6, 10))), label="kind")
+    assert "4 clips of one split have the content of a clip of another" in caplog.text  # all are one tone
+    starts = data.add_column("start", list(range(10)))
+    corpus_from_datasets(DatasetDict(train=starts, test=starts), label="kind")
+    assert "10 recordings have parts in two splits" in caplog.text
+
+
 def test_what_has_no_sound_or_labels_is_said(paths: list[str]) -> None:
     data = dataset(paths, Value("string"), ["a", "b"] * 5)
     with pytest.raises(CorpusError, match="the dataset: no column of labels"):
