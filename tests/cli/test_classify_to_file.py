@@ -25,6 +25,7 @@ from fastast_hf.audio import read_audio
 from fastast_hf.cli.main import main
 from fastast_hf.loading.bundled import SPEECH_COMMANDS
 from fastast_hf.onnx.export import export_onnx
+from fastast_hf.tagging import scoring
 from fastast_hf.tagging import tagger as tagging
 from fastast_hf.tagging.int8 import int8_works
 from fastast_hf.tagging.processes import Processes
@@ -342,7 +343,7 @@ def test_what_a_preset_computes_in_on_this_machine_is_remembered(
 ) -> None:
     command = [SPEECH / "yes_rms.wav", "-o", tmp_path / "out.csv", "--preset", "fast"]
     for dtype in ("bfloat16", "float32"):
-        monkeypatch.setattr(tagging, "fast_dtype", lambda *_, dtype=dtype: getattr(torch, dtype))
+        monkeypatch.setattr(scoring, "fast_dtype", lambda *_, dtype=dtype: getattr(torch, dtype))
         code, _, errors = classify(*command, *(["--resume"] if dtype == "float32" else []))
     assert code == 2 and "begun with dtype bfloat16 and not float32:" in errors
 
