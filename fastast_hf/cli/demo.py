@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from . import classify
+from .classify import print_results
+from .recordings import list_files
 from .tables import format_table
 
 if TYPE_CHECKING:
@@ -59,12 +60,12 @@ def run(args: argparse.Namespace) -> int:
     from ..benchmarking.inference import quick_speedups
     from ..tagging.tagger import Tagger
 
-    files, failed = classify.list_files(args.paths, "demo")
+    files, failed = list_files(args.paths, "demo")
     if not files:
         return 2
     tagger = Tagger(top_k=3)
     results = tagger(files, on_error="return")
-    failed = classify.print_results(tagger, files, results, failed, command="demo")
+    failed = print_results(tagger, files, results, failed, command="demo")
 
     clips: list[np.ndarray] = []
     for file, result in zip(files, results, strict=True):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..tagging.parquet import SUFFIX, embedding_rows, embeddings_schema, to_text
-from .classify import add_model_options, run_to_file, sources_of
+from ..tagging.parquet import SUFFIX, embedding_rows, embeddings_schema, to_text, write_parquet
+from .classify import add_model_options
+from .recordings import sources_of
+from .to_file import Results, run_to_file
 
 if TYPE_CHECKING:
     from ..tagging.tagger import Tagger
@@ -31,26 +33,27 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.parquet", help=output)
     parser.add_argument("--resume", action="store_true", help="go on with the file of --output: embed what it lacks")
     # Labels are not asked for, and no line about their scores is due.
-    parser.set_defaults(run=run, top_k=1, activation="softmax", threshold=None, pool="mean", events=False)
+    parser.set_defaults(run=run, top_k=1, activation="softmax", threshold=None, pool="mean")
 
 
 def run(args: argparse.Namespace) -> int:
     """Embed what was given; 2 if anything in it could not be used, though the rest is still embedded."""
     if args.output.suffix != SUFFIX:
         raise ValueError(f"{args.output}: vectors are written as {SUFFIX}: give a name with that ending")
-    return run_to_file(args, EmbeddingFile)
+    return run_to_file(Embeddings(args))
 
 
-class EmbeddingFile:
-    """What `run_to_file` writes; as of [`LabelFile`]."""
+class Embeddings(Results):
+    """A vector of each recording, or those of its tokens."""
 
-    done, columns, rows = "embedded", 0, staticmethod(embedding_rows)
+    done = "embedded"
 
-    def __init__(self, args: argparse.Namespace, tagger: Tagger) -> None:
-        self.args, self.tagger = args, tagger
-        self.settings = {"embeddings": "tokens" if args.tokens else "pooled"}
+    def start(self, tagger: Tagger) -> None:
+        """Take the tagger."""
+        super().start(tagger)
+        self.settings = {"embeddings": "tokens" if self.args.tokens else "pooled"}
 
-    def results(self, files: list[Path], progress: bool | None) -> Iterator[Any]:
+    def of(self, files: Sequence[Path], progress: bool | None = None) -> Iterator[Any]:
         """Of each file, as an [`Appender`] takes it."""
         settings: dict[str, Any] = {"tokens": self.args.tokens, "progress": progress, "workers": self.args.workers}
         for result in self.tagger.stream_embeddings(sources_of(files), on_error="return", **settings):
@@ -61,6 +64,7 @@ class EmbeddingFile:
             else:
                 yield {"embedding": to_text(result)}
 
-    def schema(self) -> Any:
-        """Of the parquet file."""
-        return embeddings_schema(self.tagger.model.config.hidden_size, self.args.tokens)
+    def write(self) -> None:
+        """Make the parquet file of its journal."""
+        schema = embeddings_schema(self.tagger.model.config.hidden_size, self.args.tokens)
+        write_parquet(self.output, self.journal, schema, embedding_rows)

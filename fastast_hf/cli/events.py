@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 from ..errors import one_line
 from ..tagging.results_file import read_file
 from ..tagging.timelines.files import FORMATS, format_of, write_events
+from .recordings import sources_of
 from .tables import format_table
+from .to_file import Results
 
 if TYPE_CHECKING:
     from ..tagging.tagger import Tagger
@@ -66,74 +68,12 @@ def are_asked_for(args: argparse.Namespace) -> bool:
     )
 
 
-def check(args: argparse.Namespace, tagger: Tagger) -> None:
-    """Refuse what can't be done, before a file is written.
-
-    Raises:
-        ValueError: There is such a thing.
-        ImportError: A package that the output needs is not installed.
-    """
-    if args.output is not None and "parquet" in (format_of(args.output), args.format):
-        import pyarrow  # noqa: F401
-    if args.plot:
-        import matplotlib  # noqa: F401
-    finder_of(args, tagger)
-    tagger.timeline("", args.window, args.hop)
-
-
-def settings_of(args: argparse.Namespace) -> dict[str, Any]:
-    """What events depend on besides the scores, for `--resume`."""
-    return {"events": True, **{name: getattr(args, name) for name in SETTINGS}}
-
-
 def finder_of(args: argparse.Namespace, tagger: Tagger) -> EventFinder:
     """With the thresholds of the arguments."""
     from ..tagging.timelines.events import EventFinder
 
     threshold = 0.5 if tagger.thresholds is None else tagger.thresholds.tolist()
     return EventFinder(tagger.label_names(), threshold, args.off, args.min_seconds or 0.0, args.merge_seconds or 0.0)
-
-
-def events_of(tagger: Tagger, sources: Sequence[Any], args: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """The events of each recording in turn; those until there of one that breaks off or is stopped, with the reason.
-
-    Raises:
-        SystemExit: Ctrl-C, once the events of the recording at hand were given.
-    """
-    from tqdm.auto import tqdm
-
-    from ..audio import AudioError
-    from ..tagging.timelines.events import clock
-
-    for source in sources:
-        name = "-" if isinstance(source, dict) else str(source)
-        timeline, finder = tagger.timeline(source, args.window, args.hop), finder_of(args, tagger)
-        events, reached = [], 0.0
-        error: BaseException | None = None
-        try:
-            with tqdm(desc=name, unit=" s of sound", disable=None, leave=False, delay=1) as bar:
-                for moment in timeline:
-                    events += finder.push(moment)
-                    reached = moment.end
-                    bar.update(round(reached) - bar.n)
-        except BaseException as raised:  # once what was found is given
-            error = raised
-        events += finder.close()
-        result: dict[str, Any] = {
-            "seconds": reached,
-            "hertz": tagger.feature_extractor.sampling_rate / 2,
-            "events": [event._asdict() for event in sorted(events, key=lambda event: event.start)],
-        }
-        if error is not None:
-            reason = one_line(error) if isinstance(error, AudioError) else f"{name}: {_reason(error)}"
-            result["error"] = f"{reason}; its events until {clock(reached)} stand" if reached else reason
-        yield result
-        if args.plot and reached:
-            timeline.plot(args.plot)
-        if isinstance(error, KeyboardInterrupt):
-            raise SystemExit(128 + getattr(error, "number", signal.SIGINT))
-        if error is not None and not isinstance(error, (AudioError, OSError)):
-            raise error
 
 
 def _reason(error: BaseException) -> str:
@@ -152,52 +92,113 @@ def event_table(files: Sequence[Path], results: Sequence[dict[str, Any]]) -> str
     return format_table(["file", "start", "end", "label", "score", "mean"], rows, "lrrlrr") if rows else ""
 
 
-# Files: what is found is kept in one of .jsonl, from which all others are made and from which --resume goes on.
+class Events(Results):
+    """The events of each recording, kept in a .jsonl file of which all others are made and from which runs go on."""
 
+    made = tuple(form.ending for name, form in FORMATS.items() if name != "jsonl")
+    at_stop = True
 
-def journal_of(output: Path) -> Path:
-    """The .jsonl file beside an output file, or in an output folder; the output itself where it is such a file."""
-    kind = format_of(output)
-    if kind == "jsonl":
-        return output
-    return output / "events.jsonl" if kind is None else output.with_name(f"{output.name}.jsonl")
+    @property
+    def journal(self) -> Path:
+        """A file of an output folder, too."""
+        return self.output / "events.jsonl" if format_of(self.output) is None else super().journal
 
+    def check(self, files: Sequence[Path]) -> None:
+        """Refuse a picture or output that can't hold the events of these files.
 
-def plan_files(args: argparse.Namespace, files: Sequence[Path]) -> None:
-    """Refuse a picture or output that can't hold the events of these files.
+        Raises:
+            ValueError: It can't.
+        """
+        plot, output = self.args.plot, self.output
+        if plot and (len(files) > 1 or plot.suffix not in PICTURES):
+            raise ValueError(f"--plot {plot}: give one recording, and a name that ends in {', '.join(PICTURES)}")
+        if output is None:
+            return
+        kind = format_of(output)
+        if kind is None and output.suffix and not output.is_dir():
+            endings = ", ".join(form.ending for form in FORMATS.values())
+            raise ValueError(
+                f"{output}: events are written as {endings}: give a name with such an ending, or a folder"
+            )
+        if kind is not None and self.args.format:
+            raise ValueError(f"--format is of the files in a folder, and {output} is one file: leave it out")
+        if kind is not None and not FORMATS[kind].many and len(files) > 1:
+            raise ValueError(f"{output} holds the events of one recording, not of {len(files)}: give a folder")
+        if output.is_file() and not self.journal.exists():
+            raise ValueError(f"{output} exists, and no {self.journal.name} to go on from: give another file")
 
-    Raises:
-        ValueError: It can't.
-    """
-    if args.plot and (len(files) > 1 or args.plot.suffix not in PICTURES):
-        raise ValueError(f"--plot {args.plot}: give one recording, and a name that ends in {', '.join(PICTURES)}")
-    if args.output is None:
-        return
-    output, kind = args.output, format_of(args.output)
-    if kind is None and output.suffix and not output.is_dir():
-        endings = ", ".join(form.ending for form in FORMATS.values())
-        raise ValueError(f"{output}: events are written as {endings}: give a name with such an ending, or a folder")
-    if kind is not None and args.format:
-        raise ValueError(f"--format is of the files in a folder, and {output} is one file: leave it out")
-    if kind is not None and not FORMATS[kind].many and len(files) > 1:
-        raise ValueError(f"{output} holds the events of one recording, not of {len(files)}: give a folder")
-    if output.is_file() and not journal_of(output).exists():
-        raise ValueError(f"{output} exists, and no {journal_of(output).name} to go on from: give another file")
+    def start(self, tagger: Tagger) -> None:
+        """Take the tagger.
 
+        Raises:
+            ValueError: It can't give the events that are asked for.
+            ImportError: A package that the output needs is not installed.
+        """
+        super().start(tagger)
+        args = self.args
+        self.settings = {"events": True, **{name: getattr(args, name) for name in SETTINGS}}
+        if args.output is not None and "parquet" in (format_of(args.output), args.format):
+            import pyarrow  # noqa: F401
+        if args.plot:
+            import matplotlib  # noqa: F401
+        finder_of(args, tagger)
+        tagger.timeline("", args.window, args.hop)
 
-def write_files(args: argparse.Namespace) -> None:
-    """Make the output of what was found so far. In a folder, a recording's file stands where its path says."""
-    output, kind = args.output, format_of(args.output)
-    results = [json.loads(record.raw) for record in read_file(journal_of(output))[1]]
-    if kind == "jsonl":
-        return
-    if kind is not None:
-        write_events(output, results, kind)
-        return
-    name = args.format or "csv"
-    for result in results:
-        if "error" in result and not result["events"]:
-            continue
-        file = Path(result["file"])
-        place = Path(*(part for part in file.parts if part not in ("..", file.anchor)))
-        write_events(output / place.with_name(place.name + FORMATS[name].ending), [result], name)
+    def of(self, files: Sequence[Path], progress: bool | None = None) -> Iterator[dict[str, Any]]:
+        """The events of each recording; those until there of one that breaks off or is stopped, with the reason.
+
+        Raises:
+            SystemExit: Ctrl-C, once the events of the recording at hand were given.
+        """
+        from tqdm.auto import tqdm
+
+        from ..audio import AudioError
+        from ..tagging.timelines.events import clock
+
+        for file, source in zip(files, sources_of(files), strict=True):
+            name = "-" if isinstance(source, dict) else str(file)
+            timeline = self.tagger.timeline(source, self.args.window, self.args.hop)
+            finder = finder_of(self.args, self.tagger)
+            events, reached = [], 0.0
+            error: BaseException | None = None
+            try:
+                with tqdm(desc=name, unit=" s of sound", disable=None, leave=False, delay=1) as bar:
+                    for moment in timeline:
+                        events += finder.push(moment)
+                        reached = moment.end
+                        bar.update(round(reached) - bar.n)
+            except BaseException as raised:  # once what was found is given
+                error = raised
+            events += finder.close()
+            result: dict[str, Any] = {
+                "seconds": reached,
+                "hertz": self.tagger.feature_extractor.sampling_rate / 2,
+                "events": [event._asdict() for event in sorted(events, key=lambda event: event.start)],
+            }
+            if error is not None:
+                reason = one_line(error) if isinstance(error, AudioError) else f"{name}: {_reason(error)}"
+                result["error"] = f"{reason}; its events until {clock(reached)} stand" if reached else reason
+            yield result
+            if self.args.plot and reached:
+                timeline.plot(self.args.plot)
+            if isinstance(error, KeyboardInterrupt):
+                raise SystemExit(128 + getattr(error, "number", signal.SIGINT))
+            if error is not None and not isinstance(error, (AudioError, OSError)):
+                raise error
+
+    def write(self) -> None:
+        """Make the output of what was found so far. In a folder, a recording's file stands where its path says."""
+        kind = format_of(self.output)
+        if kind == "jsonl":
+            return
+        results = [json.loads(record.raw) for record in read_file(self.journal)[1]]
+        if kind is not None:
+            write_events(self.output, results, kind)
+            return
+        name = self.args.format or "csv"
+        for result in results:
+            if "error" in result and not result["events"]:
+                continue
+            file = Path(result["file"])
+            place = Path(*(part for part in file.parts if part not in ("..", file.anchor)))
+            write_events(self.output / place.with_name(place.name + FORMATS[name].ending), [result], name)

@@ -18,6 +18,7 @@ from ..errors import what_to_do
 from ..tagging.timelines.files import FORMATS, format_of
 from . import classify, events
 from .event_commands import EventCommands
+from .recordings import make_tagger
 
 if TYPE_CHECKING:
     import numpy as np
@@ -80,7 +81,7 @@ def add_parser(commands: Any) -> None:
         help="run a command for each event, without a shell; it finds FASTAST_LABEL, FASTAST_START, FASTAST_END, "
         "FASTAST_SCORE and FASTAST_MEAN in its environment",
     )
-    parser.set_defaults(run=run, batch_size=8, pool=None, events=False)
+    parser.set_defaults(run=run, batch_size=8, pool=None)
 
 
 class Source(NamedTuple):
@@ -95,7 +96,7 @@ class Source(NamedTuple):
 def run(args: argparse.Namespace) -> int:
     """Listen until the sound ends or is stopped; then say in a line why, and what was heard."""
     check(args)
-    tagger = classify.make_tagger(args)
+    tagger = make_tagger(args)
     source = source_of(args, tagger.feature_extractor.sampling_rate)
     session = _Session(args, tagger, source)
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # how services are stopped

@@ -21,40 +21,12 @@ ROWS_AT_ONCE = 1000
 Row = dict[str, Any]
 
 
-def journal_of(output: Path) -> Path:
-    """Where results go as they come: the output itself unless it is parquet.
-
-    Example:
-        >>> journal_of(Path("a.parquet")).name, journal_of(Path("a.csv")).name
-        ('a.parquet.jsonl', 'a.csv')
-    """
-    return output.with_name(f"{output.name}.jsonl") if output.suffix == SUFFIX else output
-
-
-def check_parquet(output: Path, resume: bool) -> None:
-    """Before anything is computed, refuse a parquet file that could not be written, or would be lost.
-
-    Raises:
-        ImportError: pyarrow is not installed.
-        ValueError: The file is there, without `resume` or without what it was made of.
-    """
-    if output.suffix != SUFFIX:
-        return
-    import pyarrow  # noqa: F401
-
-    if output.exists() and not resume:
-        raise ValueError(f"{output} exists: add --resume to go on with it, or give another file")
-    if output.exists() and not journal_of(output).exists():
-        raise ValueError(
-            f"{output} exists, and {journal_of(output).name}, from which --resume goes on, does not: give another file"
-        )
-
-
-def write_parquet(path: Path, schema: Any, rows: Callable[[Row], Iterator[Row]]) -> None:
+def write_parquet(path: Path, journal: Path, schema: Any, rows: Callable[[Row], Iterator[Row]]) -> None:
     """Write a parquet file of what its journal holds.
 
     Args:
         path: Its name; it is whole as soon as it is there.
+        journal: A file of JSON lines.
         schema: pyarrow's, of the columns.
         rows: A line of the journal to the rows that it makes.
     """
@@ -62,7 +34,7 @@ def write_parquet(path: Path, schema: Any, rows: Callable[[Row], Iterator[Row]])
     from pyarrow import parquet
 
     partial = path.with_name(f"{path.name}.partial")
-    with journal_of(path).open(encoding="ascii") as lines, parquet.ParquetWriter(partial, schema) as writer:
+    with journal.open(encoding="ascii") as lines, parquet.ParquetWriter(partial, schema) as writer:
         made = (row for line in lines for row in rows(json.loads(line)))
         while some := list(islice(made, ROWS_AT_ONCE)):
             for row in some:  # whose name may have bytes that are no text
