@@ -27,11 +27,20 @@ Result = Sequence[Mapping[str, Any]] | Mapping[str, Any] | Exception
 
 
 class Record(NamedTuple):
-    """A whole row: the file's name, the row as it stands there, and whether it tells of an error."""
+    """A whole row: the name in it, where it stands, and whether it tells of an error."""
 
     name: str
-    raw: bytes
+    path: Path
+    start: int
+    end: int
     failed: bool
+
+    @property
+    def raw(self) -> bytes:
+        """As it stands there; all rows of a file of vectors would fill the memory."""
+        with self.path.open("rb") as file:
+            file.seek(self.start)
+            return file.read(self.end - self.start)
 
 
 class Output:
@@ -189,7 +198,7 @@ class Appender:
             raise ValueError(f"{path} has other columns than are written now: give another file")
         # No buffer: a row is in the file before the next one is computed.
         self._file = path.open("ab", buffering=0)
-        self._file.truncate(len(header) + sum(len(row.raw) for row in rows))
+        self._file.truncate(rows[-1].end if rows else len(header))
         if not header:
             self._write(wanted)
 
@@ -251,16 +260,16 @@ def read_file(path: Path) -> tuple[bytes, list[Record]]:
         ValueError: Something else is in there.
     """
     rows: list[Record] = []
-    raw: list[bytes] = []
+    start = end = 0  # of a row
     ended = False
     kind = path.suffix if path.suffix in FORMATS else Path(path.stem).suffix  # of results.csv, or of its .part0
 
     def lines() -> Iterator[str]:
-        nonlocal ended
+        nonlocal end, ended
         for line in file:
             if not line.endswith(b"\n"):
                 break
-            raw.append(line)
+            end += len(line)
             yield line.decode("utf-8", errors="surrogateescape")
         ended = True
 
@@ -269,15 +278,14 @@ def read_file(path: Path) -> tuple[bytes, list[Record]]:
     with path.open("rb") as file:
         try:
             if kind == ".csv":
-                for name, *cells in csv.reader(lines(), strict=True):
-                    if not rows and name != "file":
-                        raise ValueError
-                    rows.append(Record(name, b"".join(raw), failed=bool(cells[-1])))
-                    raw.clear()
+                found = ((name, any(cells[-1:])) for name, *cells in csv.reader(lines(), strict=True))
             else:
-                for line in lines():
-                    row = json.loads(line)
-                    rows.append(Record(row["file"], raw.pop(), failed="error" in row))
+                found = ((row["file"], "error" in row) for row in map(json.loads, lines()))
+            for name, failed in found:
+                if kind == ".csv" and not rows and name != "file":
+                    raise ValueError
+                rows.append(Record(name, path, start, end, failed))
+                start = end
         except (csv.Error, ValueError, KeyError, TypeError):
             if not ended or kind != ".csv":  # else it was cut within a name of two lines
                 raise ValueError(f"{path} holds something else than fastast's results: give another file") from None
