@@ -22,6 +22,7 @@ from ..distillation.teachers.passt import PasstConfig, PasstForAudioClassificati
 from ..distillation.teachers.passt_features import PasstFeatureExtractor
 from ..distillation.teachers.teacher import Teacher
 from ..distillation.trainer import cmkd_loss
+from ..loading.checkpoint import labels_in_order
 from ..model.feature_extraction_fastast import FastASTFeatureExtractor
 from ..model.modeling_fastast import FastASTForAudioClassification
 from ..training.inputs.views import View, draw_for_spectrograms
@@ -121,8 +122,7 @@ def random_teacher(
         if kind == "cnn"
         else (PasstForAudioClassification(PasstConfig(**fields)), PasstFeatureExtractor(**size))
     )
-    label_names = [config.id2label[index] for index in range(config.num_labels)]
-    return RANDOM_TEACHERS[kind], Teacher(model.to(student.device), extractor, label_names, dtype)
+    return RANDOM_TEACHERS[kind], Teacher(model.to(student.device), extractor, labels_in_order(config), dtype)
 
 
 def forward_macs(teacher: Teacher, inputs: Mapping[str, Tensor]) -> int:

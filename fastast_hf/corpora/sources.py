@@ -8,7 +8,7 @@ import io
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from datasets import DatasetDict, IterableDatasetDict, load_dataset, load_dataset_builder
 
@@ -40,15 +40,22 @@ def files_by_stem(folder: Path) -> dict[str, Path]:
     return files
 
 
-def read_table(file: Path, columns: Iterable[str]) -> Iterator[tuple[str, dict[str, str]]]:
+def read_table(file: Path, columns: Iterable[str] = (), **form: Any) -> Iterator[tuple[str, dict[str, str]]]:
     """Read a csv with a header: for each row "file, line n" and the values by column.
 
+    Args:
+        file: The csv.
+        columns: That it must have.
+        form: Of the csv, as Python's reader takes it.
+
     Raises:
-        CorpusError: If the file is missing, is no csv, or lacks one of `columns`.
+        CorpusError: If the file is missing, is no csv, or lacks one of `columns`, or has one twice.
     """
-    reader = csv.DictReader(io.StringIO(read_text(file), newline=""))
+    reader = csv.DictReader(io.StringIO(read_text(file), newline=""), **form)
     try:
-        found = reader.fieldnames or []
+        found = list(reader.fieldnames or [])
+        if twice := [name for name in found if found.count(name) > 1]:
+            raise CorpusError(f"{file}: column {twice[0]!r} is there twice; give each its own name")
         check_columns(str(file), found, columns)
         for row in reader:
             where = f"{file}, line {reader.line_num}"
@@ -56,7 +63,7 @@ def read_table(file: Path, columns: Iterable[str]) -> Iterator[tuple[str, dict[s
                 raise CorpusError(f"{where}: not the {len(found)} values that the header names; mend the line")
             yield where, row
     except csv.Error as error:
-        raise CorpusError(f"{file}: no csv ({error}); fetch it again") from None
+        raise CorpusError(f"{file}: no csv ({error}); write it again, or fetch it") from None
 
 
 def read_text(file: Path) -> str:

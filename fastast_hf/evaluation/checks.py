@@ -12,6 +12,7 @@ from huggingface_hub.errors import StrictDataclassError
 from ..corpora import Corpus
 from ..corpora.labels import check_label_names
 from ..errors import weights_readable, what_to_do
+from ..loading.checkpoint import labels_in_order
 from ..model.configuration_fastast import FastASTConfig
 from ..model.feature_extraction_fastast import FastASTFeatureExtractor
 from ..onnx.runtime import OnnxModel, is_onnx_file
@@ -125,7 +126,7 @@ def check_r_can_be_set(known: Configs) -> None:
 def check_classes(known: Mapping[tuple[str, str], FastASTConfig], own: Sequence[str]) -> None:
     """Raise a ValueError for a checkpoint whose classes are not those of the corpus."""
     for (_, checkpoint), config in known.items():
-        check_label_names([config.id2label[index] for index in range(config.num_labels)], own, checkpoint)
+        check_label_names(labels_in_order(config), own, checkpoint)
 
 
 def _config(checkpoint: str) -> FastASTConfig:

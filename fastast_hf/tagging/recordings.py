@@ -44,6 +44,7 @@ def stream_recordings(
     compute: Callable[[list[np.ndarray]], Iterable[Tensor]],
     finish: Callable[[list[Tensor], Any], Any],
     *,
+    read: Callable[[Any], Iterator[np.ndarray]] | None = None,
     on_error: str = "raise",
     progress: bool | None = None,
     workers: int | None = None,
@@ -51,10 +52,11 @@ def stream_recordings(
     """What a model makes of each recording, as soon as it is known; any number of recordings fits into memory.
 
     Args:
-        tagger: Reads the recordings as windows.
+        tagger: Whose batch size it is.
         sources: As of [`Tagger.stream`], like the rest.
         compute: Windows, of any recordings, to a row for each.
         finish: The rows of a recording's windows, and its source, to its result. It may raise an [`AudioError`].
+        read: A source to its windows, one after the other; None for [`Tagger.windows`].
         on_error: `"raise"` or `"return"`.
         progress: Whether to show a progress bar.
         workers: Threads that read files.
@@ -66,7 +68,8 @@ def stream_recordings(
     # tqdm takes None as "not unless this is a terminal".
     hidden = None if progress is None and (total is None or total > tagger.batch_size) else not progress
     ahead = tagger.batch_size * READ_AHEAD_BATCHES
-    recordings = read_ahead(partial(_Recording, tagger), sources, workers=workers, most=ahead, room=ahead)
+    reading = partial(_Recording, read or tagger.windows, ahead)
+    recordings = read_ahead(reading, sources, workers=workers, most=ahead, room=ahead)
     # What fails at once, or is done at once, shows no bar.
     delay = 0 if progress else 1
     with tqdm(total=total, unit="clip", disable=hidden, leave=False, delay=delay) as bar, closing(recordings):
@@ -97,11 +100,11 @@ class _Recording:
         error: Why it could not, if so.
     """
 
-    def __init__(self, tagger: Tagger, source: Any) -> None:
+    def __init__(self, read: Callable[[Any], Iterator[np.ndarray]], most: int, source: Any) -> None:
         self.source = source
         self.error: AudioError | None = None
-        self._windows = tagger.windows(source)
-        self.first = self.read(tagger.batch_size * READ_AHEAD_BATCHES)
+        self._windows = read(source)
+        self.first = self.read(most)
 
     def __len__(self) -> int:
         return len(self.first)

@@ -15,7 +15,7 @@ from transformers import ASTPreTrainedModel, BatchFeature
 
 from ..loading.adapters import has_adapters, merged
 from ..loading.bundled import DEFAULT, bundled
-from ..loading.checkpoint import front_end_of, load_classifier
+from ..loading.checkpoint import front_end_of, labels_in_order, load_classifier
 from ..loading.devices import usable_device
 from ..model.feature_extraction_fastast import FastASTFeatureExtractor, num_frames
 from ..model.modeling_fastast import FastASTForAudioClassification
@@ -99,8 +99,7 @@ class Scorer:
 
     def label_names(self) -> list[str]:
         """Names of the labels, in the order of scores."""
-        names = self.model.config.id2label
-        return [names[index] for index in range(self.model.config.num_labels)]
+        return labels_in_order(self.model.config)
 
     def scores(
         self, windows: Sequence[np.ndarray], model: Any = None, tome_r: int | Sequence[int] | None = None

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, IterableDataset, Sampler
 from transformers import PrinterCallback, ProgressCallback, TrainingArguments
 
 from ..loading.adapters import has_adapters, merged
+from ..loading.checkpoint import labels_in_order
 from ..metrics import UNREADABLE
 from ..model.feature_extraction_fastast import FastASTFeatureExtractor
 from ..tagging.pooling import POOLS, pool_of, pooled_logits
@@ -293,7 +294,7 @@ class FastASTTrainer(HubTrainer):
         size = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
         return {
             **self.settings,
-            "labels": [config.id2label[index] for index in range(config.num_labels)],
+            "labels": labels_in_order(config),
             "clips": None if isinstance(self.train_dataset, ClipStream) else len(self.train_dataset),
             **{name: getattr(config, name, None) for name in _MODEL},
             **{name: getattr(self.extractor, name) for name in _FRONT_END},

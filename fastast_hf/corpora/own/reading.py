@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,7 +13,7 @@ import pyarrow.parquet
 
 from ..corpus import first_of
 from ..errors import CorpusError
-from ..sources import read_text
+from ..sources import read_table, read_text
 from .columns import SPELLINGS, Columns, find_columns, spelled
 from .entries import Row
 from .splits import split_named
@@ -75,7 +74,7 @@ def _rows(file: Path) -> Iterator[Row]:
             if line.strip():
                 yield f"{file}, line {number}", _object(f"{file}, line {number}", line)
     else:
-        yield from _csv_rows(file)
+        yield from read_table(file, delimiter=_delimiter(file), strict=True)
 
 
 def _object(where: str, line: str) -> dict[str, Any]:
@@ -83,22 +82,6 @@ def _object(where: str, line: str) -> dict[str, Any]:
         return dict(json.loads(line).items())
     except (ValueError, AttributeError) as error:
         raise CorpusError(f"{where}: no JSON object ({error}); mend the line") from None
-
-
-def _csv_rows(file: Path) -> Iterator[Row]:
-    reader = csv.DictReader(io.StringIO(read_text(file), newline=""), delimiter=_delimiter(file), strict=True)
-    try:
-        names = reader.fieldnames or []
-        if len(set(names)) < len(names):
-            twice = next(name for name in names if list(names).count(name) > 1)
-            raise CorpusError(f"{file}: column {twice!r} is there twice; give each its own name")
-        for row in reader:
-            where = f"{file}, line {reader.line_num}"
-            if None in row or None in row.values():
-                raise CorpusError(f"{where}: not the {len(names)} values that the header names; mend the line")
-            yield where, row
-    except csv.Error as error:
-        raise CorpusError(f"{file}: no csv ({error}); write it again") from None
 
 
 def _delimiter(file: Path) -> str:

@@ -12,7 +12,7 @@ from ...corpora import Corpus, StreamingCorpus, is_multi_label, label_names, wit
 from ...corpora.statistics import corpus_statistics
 from ...errors import refuse_contradictions, weights_readable
 from ...loading.bundled import bundled
-from ...loading.checkpoint import check_size, check_weights
+from ...loading.checkpoint import check_size, check_weights, labels_in_order
 from ...model.configuration_fastast import FastASTConfig
 from ...model.feature_extraction_fastast import FastASTFeatureExtractor
 from ...model.modeling_fastast import FastASTForAudioClassification
@@ -135,7 +135,7 @@ def build_model(
     check_weights(settings.model, model, {**info, "missing_keys": lost})
     refuse_contradictions(settings, settings.model, _sizes(model.config))
     model.config.problem_type = problem
-    known = [model.config.id2label[index] for index in range(model.config.num_labels)]
+    known = labels_in_order(model.config)
     if sorted(known) == sorted(names) and not info["missing_keys"]:
         return model, with_label_order(corpus, known)
     logger.info("%s knows other labels: training a new head for %d", settings.model, len(names))
