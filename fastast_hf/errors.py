@@ -21,7 +21,9 @@ UNREADABLE_WEIGHTS = (pickle.UnpicklingError, SafetensorError)
 INSTALL = "in a clone of fastast_hf, pip install '.[{}]'"  # no package index has the package
 # The packages that come with an extra of the package, and which extra that is.
 EXTRAS = {
-    **dict.fromkeys(("accelerate", "datasets", "evaluate", "sklearn", "tensorboard", "timm", "torchvision"), "train"),
+    **dict.fromkeys(
+        ("accelerate", "datasets", "evaluate", "peft", "sklearn", "tensorboard", "timm", "torchvision"), "train"
+    ),
     **dict.fromkeys(("onnx", "onnxruntime"), "onnx"),
     **dict.fromkeys(("pandas", "pyarrow"), "parquet"),
     **dict.fromkeys(("rich", "sounddevice"), "live"),

@@ -63,10 +63,8 @@ def adapt(model: Any, settings: AdaptationArguments, trained_before: bool) -> No
         encoder.embeddings.requires_grad_(False)
         encoder.layers[:kept].requires_grad_(False)
     if settings.lora_r is not None:
-        try:
-            from peft import LoraConfig, LoraModel
-        except ImportError as error:
-            raise ImportError("--lora-r needs peft: pip install 'fastast-hf[train]'") from error
+        from peft import LoraConfig, LoraModel
+
         config = LoraConfig(
             r=settings.lora_r,
             lora_alpha=settings.lora_r,
