@@ -104,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
 
 def of_files(paths: list[str]) -> list[Any]:
     """The audio files; what can't be listed or is left out is told on stderr."""
-    from .classify import list_files
+    from .recordings import list_files
 
     return list(list_files(paths, "tune")[0])
 
