@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from .options import DTYPES, PRESETS, add_corpus_options, corpus_arguments
 from .tables import format_table
 
+OWN = ("csv", "audiofolder", "datasets")  # corpora that are whatever --data holds
+
 if TYPE_CHECKING:
     from ..evaluation.sweep import Method
 
@@ -110,10 +112,12 @@ def run(args: argparse.Namespace) -> int:
     from ..evaluation.tables import explanation, score_tables, what_was_scored
     from ..loading.checkpoint import load_classifier
     from ..loading.places import check_output, is_here, short_name
+    from ..tagging.score_settings import digest_of
 
     check_numbers(args)
     planned = compared(args) if args.compare else merging_methods(args)
     settings = corpus_arguments(args)
+    args.title = args.title or default_title(args)
     folds = settings.folds("all")
     methods: list[tuple[Method, Any]] = [(method, own or list(R_VALUES)) for method, own in planned]
     known = check_checkpoints(methods, args.schedule, folds, args.split or "test")
@@ -129,6 +133,9 @@ def run(args: argparse.Namespace) -> int:
     split, said = choose_split(args, corpora, [checkpoint for _, checkpoint in known])
     if said:
         print(said)
+    stem = args.output / name_of_results(args, split)
+    data_digest = digest_of(str(args.hub_id or Path(args.data).expanduser().resolve()).encode())
+    check_same_data(stem.with_suffix(".json"), data_digest)
     sweep = Sweep(
         corpora,
         methods,
@@ -152,7 +159,8 @@ def run(args: argparse.Namespace) -> int:
     checkpoints |= {name: short_name(checkpoints[name]) for name, loaded in known if is_here(loaded)}
     facts = {
         "corpus": args.corpus,
-        "title": args.title or args.corpus,
+        "data_digest": data_digest,
+        "title": args.title,
         "classes": len(sweep.label_names),
         "split": split,
         "missing": sum(corpus.missing.get(split, 0) for corpus in sweep.corpora.values()),
@@ -164,7 +172,6 @@ def run(args: argparse.Namespace) -> int:
         "level": 0.95,  # of the intervals
         **sweep.circumstances,
     }
-    stem = args.output / name_of_results(args, split)
     write_results(rows, stem, facts)
     for table in score_tables(rows):
         print(format_table(list(table[0]), [list(line.values()) for line in table]), end="\n\n")
@@ -189,11 +196,29 @@ def name_of_results(args: argparse.Namespace, split: str) -> str:
     """The files' name: of what was scored, and in what."""
     from ..onnx.runtime import is_onnx_file
 
-    named = re.sub(r"[^a-z0-9_]+", "-", (args.title or args.corpus).lower()).strip("-")
+    named = re.sub(r"\W+", "-", args.title.lower()).strip("-") or args.corpus
     one_fold = f"-fold-{args.fold}" if args.fold not in (None, "all") else ""
     exported = "-onnx" * is_onnx_file(args.model)
     computed = f"-{args.preset}" * (args.preset != "exact") + f"-{args.dtype}" * (args.dtype not in (None, "float32"))
     return f"{named}-{split}{one_fold}{exported}{computed}{'-compared' if args.compare else ''}"
+
+
+def default_title(args: argparse.Namespace) -> str:
+    """The corpus' name; of one's own data, that of the data, for two tables are two sets."""
+    if args.corpus not in OWN:
+        return str(args.corpus)
+    if args.hub_id:
+        return str(args.hub_id)
+    place = Path(args.data).expanduser().resolve()
+    return place.name if place.is_dir() else f"{place.parent.name} {place.stem}"
+
+
+def check_same_data(results: Path, data_digest: str) -> None:
+    """Raise a ValueError where results of other data lie that would be overwritten."""
+    from ..hub.facts import read_json
+
+    if results.is_file() and read_json(results).get("data_digest", data_digest) != data_digest:
+        raise ValueError(f"{results} holds the results of other data: give another --output, or a --title")
 
 
 def choose_split(args: argparse.Namespace, corpora: dict[int | None, Any], checkpoints: list[str]) -> tuple[str, str]:
@@ -216,7 +241,7 @@ def check_numbers(args: argparse.Namespace) -> None:
     for name, (given, wanted) in least.items():
         if given < wanted:
             raise ValueError(f"{name} is {given}: give {wanted} or more")
-    if args.title is not None and not re.search(r"[A-Za-z0-9]", args.title):
+    if args.title is not None and not re.search(r"\w", args.title):
         raise ValueError(f"--title is {args.title!r}: give a name with a letter or digit, for files are called by it")
     if args.tune_thresholds and (args.compare or args.trained or args.random_r or not args.model):
         raise ValueError("--tune-thresholds is for one checkpoint: give it as --model, and no others")

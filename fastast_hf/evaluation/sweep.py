@@ -127,6 +127,7 @@ class Sweep:
     _merging: dict[str, tuple[int, str, list[int]]] = field(default_factory=dict, repr=False)
     _activations: dict[str, str] = field(default_factory=dict, repr=False)
     _weights: dict[str, str] = field(default_factory=dict, repr=False)
+    _clips: dict[int | None, str] = field(default_factory=dict, repr=False)  # stamps of the clips of each fold
 
     def cells(self, schedules: Sequence[str]) -> list[Cell]:
         """Predict with every method at its r and every schedule; what was predicted before is read back.
@@ -225,10 +226,26 @@ class Sweep:
         return predictions
 
     def _stamp_of_clips(self, fold: int | None) -> str:
-        """Of the clips' ids and labels."""
-        clips = self.corpora[fold][self.split]
-        label = "labels" if is_multi_label(self.corpora[fold]) else "label"
-        return hashlib.sha256(json.dumps([list(clips["id"]), list(clips[label])]).encode()).hexdigest()
+        """Of the clips' rows, and the sizes and times of their files."""
+        if fold not in self._clips:
+            stamp = hashlib.sha256()
+            for row in self.corpora[fold][self.split]:
+                told = {name: value for name, value in row.items() if name != "audio"}
+                stamp.update(json.dumps([told, *_of_sound(row["audio"])], default=str).encode())
+            self._clips[fold] = stamp.hexdigest()
+        return self._clips[fold]
+
+
+def _of_sound(audio: Mapping[str, Any]) -> list[Any]:
+    """A digest of bytes; of a file, its place, size and time of change."""
+    if audio["bytes"] is not None:
+        return [hashlib.sha256(audio["bytes"]).hexdigest()]
+    place = Path(audio["path"]).absolute()
+    try:
+        found = place.stat()
+    except OSError:  # which is told when it is read
+        return [str(place)]
+    return [str(place), found.st_size, found.st_mtime_ns]
 
 
 def _joined(parts: Sequence[Predictions]) -> Predictions:

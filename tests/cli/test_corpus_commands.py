@@ -93,7 +93,7 @@ def test_evaluate_scores_all_clips_of_a_plain_folder_and_says_what_it_left_out(
     argv += ["--rounds", "0", "--device", "cpu", "--output"]
     assert main([*argv, str(tmp_path / "out")]) == 0
     printed = capsys.readouterr().out
-    assert "11 clips of audiofolder (2 classes), split all, without 1 unreadable." in printed
+    assert "11 clips of heldout (2 classes), split all, without 1 unreadable." in printed
     assert "There are no splits, and 12 clips: all are scored. --split test scores the 2 that" in printed
     assert "left out 1 recording in no class folder, such as loose.wav" in caplog.text
     assert "left out 1 file of kinds that libsndfile does not read: 1 .m4a" in caplog.text
@@ -107,7 +107,7 @@ def test_evaluate_scores_all_clips_of_a_plain_folder_and_says_what_it_left_out(
     assert "3 of 12 clips are scored: training heard the others, says its split.csv." in printed
     assert ", split test" in printed
     assert main([*argv, str(tmp_path / "out"), "--split", "all"]) == 0
-    assert "11 clips of audiofolder" in capsys.readouterr().out
+    assert "11 clips of heldout" in capsys.readouterr().out
 
 
 def test_evaluate_reports_on_an_exported_file_as_on_a_checkpoint(

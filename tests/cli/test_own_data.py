@@ -143,3 +143,30 @@ def test_training_on_a_csv_without_splits_writes_the_split_down(
     argv = ["--data", tmp_path / "set", "--model", tmp_path / "out"]
     assert scores(argv, tmp_path / "scored")[0]["clips"] == 4
     assert "4 of 12 clips are scored: training heard the others, says its split.csv." in capsys.readouterr().out
+
+
+def test_results_of_one_table_are_not_overwritten_by_those_of_another(
+    tmp_path: Path, make_fastast: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = save(make_fastast, tmp_path / "model", ["dog", "rain"])
+    for folder in ("a", "b", "c/a"):
+        for name in ("dog", "rain"):
+            write_tone(tmp_path / folder / f"{name}.wav", 300)
+        (tmp_path / folder / "labels.csv").write_text("file,label,split\ndog.wav,dog,test\nrain.wav,rain,test\n")
+    argv = ["evaluate", "--model", model, "--r", 0, "--rounds", 0, "--device", "cpu", "--output", tmp_path / "out"]
+
+    def evaluate(*data: Any) -> int:
+        return main(list(map(str, [*argv, "--data", *data])))
+
+    assert evaluate(tmp_path / "a") == evaluate(tmp_path / "b") == evaluate(tmp_path / "b" / "labels.csv") == 0
+    names = {file.name for file in (tmp_path / "out").glob("*.json")}
+    assert names == {"a-test.json", "b-test.json", "b-labels-test.json"}
+    before = (tmp_path / "out" / "a-test.json").read_bytes()
+    capsys.readouterr()
+    assert evaluate(tmp_path / "c" / "a") == 2  # another folder of that name
+    assert (
+        "a-test.json holds the results of other data: give another --output, or a --title" in capsys.readouterr().err
+    )
+    assert (tmp_path / "out" / "a-test.json").read_bytes() == before
+    assert evaluate(tmp_path / "c" / "a", "--title", "Ñandú") == 0
+    assert (tmp_path / "out" / "ñandú-test.json").is_file()

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from small_corpora import write_esc50
+from small_corpora import write_esc50, write_tone
 
 from fastast_hf import FastASTFeatureExtractor, FastASTForAudioClassification, Tagger, load_audio
 from fastast_hf.corpora import load_corpus
@@ -172,3 +172,21 @@ def test_results_are_written_as_csv_json_markdown_and_picture(corpora: Any, save
     assert markdown[0] == "| method | schedule | r | MAC ratio | accuracy, % | change |" and len(markdown) == 10
     assert markdown[-1].startswith("8 clips of esc50 (2 classes), split test, folds 1, 2. Checkpoints: Inf: one; ")
     assert stem.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_clips_of_another_folder_or_changed_ones_are_scored_anew(corpora: Any, save: Make, tmp_path: Path) -> None:
+    methods = [(Method(INFERENCE, str(save("one"))), (0,))]
+
+    def logits(data: dict[int | None, Any]) -> np.ndarray:
+        return Sweep(data, methods, tmp_path / "out").cells(["constant"])[0].predictions.logits
+
+    first = logits(corpora)
+    root = write_esc50(tmp_path / "other")  # the same names and labels
+    for number, clip in enumerate(sorted((root / "audio").iterdir())):
+        write_tone(clip, 500 + 90 * number)
+    others = {fold: load_corpus("esc50", root, fold=fold) for fold in (1, 2)}
+    assert not np.allclose(logits(others), first)
+    assert np.array_equal(logits(corpora), first)
+    write_tone(Path(corpora[1]["test"][0]["audio"]["path"]), 3000)
+    changed = np.abs(logits(corpora) - first).max(axis=1) > 0
+    assert changed.tolist() == [True] + [False] * 7
