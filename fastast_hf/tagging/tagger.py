@@ -98,17 +98,9 @@ class Tagger(Scorer):
         if pool is not None and pool not in POOLS:
             raise ValueError(f"pool is {pool!r}: choose one of {', '.join(POOLS)}")
         super().__init__(
-            model,
-            tome_r,
-            tome_schedule,
-            batch_size,
-            device,
-            dtype,
-            native_length,
-            feature_extractor,
-            preset,
+            model, tome_r, tome_schedule, batch_size, device, dtype, native_length, feature_extractor, preset,
             activation,
-        )
+        )  # fmt: skip
         self.top_k = top_k
         self.thresholds = thresholds_of(self.model.config, threshold)
         self.pool = pool or pool_of(self.model.config)
