@@ -29,6 +29,7 @@ def find_files(
     beside = {str(table): table.parent for table in tables}
     files: list[Path | None] = []
     outside: list[str] = []
+    elsewhere: list[str] = []
     by_name: dict[str, list[Path]] | None = None
     for entry in entries:
         listed = entry.file
@@ -44,15 +45,20 @@ def find_files(
         file = next((path for path in paths if os.path.isfile(path)), None)  # noqa: PTH113 - no error of a long name
         if file is None and not Path(listed).is_absolute():
             by_name = _by_name(searched) if by_name is None else by_name
-            name = Path(listed).name
-            alike = by_name.get(name) or by_name.get(Path(name).stem if is_audio(name) else name) or []
+            folders, name = normal.parts[:-1], normal.name
+            alike = by_name.get(name) or by_name.get(normal.stem if is_audio(name) else name) or []
+            alike = [path for path in alike if path.parts[-len(folders) - 1 : -1] == folders]
             if len(alike) > 1:
                 raise CorpusError(
                     f"{entry.where}: {entry.file} may be {alike[0]} or {alike[1]}; give paths from the table's folder "
                     "or from --audio-folder"
                 )
             file = alike[0] if alike else None
+            if file:
+                elsewhere.append(f"{entry.file} ({file})")
         files.append(file)
+    if elsewhere:
+        logger.info("%s: %d files were looked for by name: %s", source, len(elsewhere), first_of(elsewhere))
     if outside:
         raise CorpusError(
             f"{source}: {len(outside)} paths lead out of {searched}: {first_of(outside)}; give as --audio-folder the "
@@ -76,8 +82,7 @@ def _by_name(folder: Path) -> dict[str, list[Path]]:
     for path in filter(is_audio, walk(folder, errors)):
         name = os.path.basename(path)  # noqa: PTH119 - of millions
         for key in {name, os.path.splitext(name)[0]}:  # noqa: PTH122
-            if len(alike := found.setdefault(key, [])) < 2:
-                alike.append(Path(path))
+            found.setdefault(key, []).append(Path(path))
     if errors:
         raise errors[0]
     return found
@@ -94,7 +99,7 @@ def tell_rates(source: str, files: list[Path]) -> None:
     if len(rates) > 1:
         counts = [f"{count} at {rate} Hz" for rate, count in rates.most_common()]
         logger.warning(
-            "%s: sampling rates differ (%s), and all are resampled: a class with a low rate of its own is told by it",
+            "%s: sampling rates differ (%s), and all are resampled: a model may recognise a class by its sampling rate alone",
             source,
             first_of(counts),
         )

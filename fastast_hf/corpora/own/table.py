@@ -41,8 +41,9 @@ def load_table(
     splits and folds, about a fifth of the clips is drawn
     for testing: the classes in proportion, and all clips of a group or of a recording on one side.
 
-    Files are looked for from the table's folder and from `root`; those that are not there by their names, at any
-    depth. A clip's `id` is its file as it is listed, with `@start` for a part of a recording.
+    Files are looked for from the table's folder and from `root`; those that are not there at any depth, by their
+    names and the folders that are listed. A clip's `id` is its file as it is listed, with `@start-end` for a part of a
+    recording.
 
     Args:
         root: The table, or a folder with it.

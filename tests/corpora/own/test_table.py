@@ -313,6 +313,17 @@ def test_files_are_found_by_name_where_that_is_clear(clips: Path, write_clips: W
         load_corpus("csv", clips / "labels.csv")
 
 
+def test_a_file_of_the_same_name_in_another_folder_is_not_taken(
+    clips: Path, write_clips: Write, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_clips(clips, ["siteB/rec1.wav", "moved/siteA/rec2.wav", "siteB/rec2.wav"])
+    text = "file,label,split\nsiteA/rec1.wav,a,train\nsiteA/rec2.wav,b,train\ndog0.wav,a,test\n"
+    corpus = load_corpus("csv", table(clips, text))
+    assert [row["audio"]["path"] for row in corpus["train"]] == [str(clips / "moved" / "siteA" / "rec2.wav")]
+    assert "1 clips of split train are missing: siteA/rec1.wav" in caplog.text
+    assert "1 files were looked for by name: siteA/rec2.wav (" in caplog.text
+
+
 def test_a_seed_where_nothing_is_drawn_is_refused(clips: Path) -> None:
     with pytest.raises(CorpusError, match="--split-seed has no effect where the splits or the folds are given"):
         load_corpus("csv", table(clips, TABLES["labels.csv"]), split_seed=1)
