@@ -28,7 +28,7 @@ from ..errors import CorpusError
 from ..overlap import check_overlap
 from ..sources import load_hub, load_hub_splits, one_line_of
 from .columns import Columns, find_columns
-from .entries import Row, class_names, has_several, label_columns, read_entries
+from .entries import Row, class_names, has_several, label_columns, part_name, part_of, read_entries
 from .splits import SPLITS, assign_splits, split_named
 
 logger = logging.getLogger(__name__)
@@ -134,8 +134,15 @@ def corpus_from_datasets(
     first = next(iter(splits.values()))
     found = _columns(source, first.features, given)
     if any(isinstance(data, IterableDataset) for data in splits.values()):
-        if fold is not None:
-            raise CorpusError(f"{source}: fold {fold} of a stream; leave out --streaming")
+        unused = {
+            "fold": fold,
+            "label_separator": label_separator,
+            "multi_label": multi_label,
+            "split_seed": split_seed,
+        }
+        unused |= {f"{what}_column": given.get(what) for what in ("split", "fold", "group")}
+        if said := [f"--{name.replace('_', '-')}" for name, value in unused.items() if value is not None]:
+            raise CorpusError(f"{source}: a stream has no use for {', '.join(said)}; leave out --streaming, or these")
         return _streamed(source, splits, found)
     logger.info("%s: %s", source, ", ".join(f"{what} in {name}" for what, name in found.items()))
     sound = found.pop("audio")
@@ -163,7 +170,7 @@ def corpus_from_datasets(
     parts = any(entry.start is not None or entry.end is not None for entry in entries)
     check_overlap({split: [recordings[at] for at in indices] for split, indices in chosen.items()}, parts, contents)
     for what in ("start", "end"):
-        if what in found:
+        if any(getattr(entry, what) is not None for entry in entries):
             clips = clips.add_column(what, [getattr(entry, what) for entry in entries])
     corpus = Corpus({split: clips.select(indices) for split, indices in chosen.items()}, dict.fromkeys(chosen, 0))
     corpus.own_splits = not drawn
@@ -314,18 +321,25 @@ def _streamed(source: str, splits: Mapping[str, Any], found: Columns) -> Streami
     several = not isinstance(feature, ClassLabel)
     column, label = _label(several), label_feature(names, several)
     features = Features({"id": Value("string"), "audio": UNDECODED_STRUCT, column: label})
+    parts = [what for what in ("start", "end", "duration") if what in found]
+    features |= {what: Value("float64") for what in ("start", "end") if parts}
     made = {}
     for split, data in splits.items():
-        data = data.select_columns([found["audio"], found["label"]])
-        renamed = {found["audio"]: "audio", found["label"]: column}
+        renamed = {found["audio"]: "audio", found["label"]: column} | {found[what]: what for what in parts}
+        data = data.select_columns(list(renamed))
         data = data.rename_columns({old: new for old, new in renamed.items() if old != new})
         # As bytes and path: datasets asks for torchcodec when it maps a column of audio.
-        data = data.cast_column("audio", UNDECODED_STRUCT).map(_with_id, features=features)
+        data = data.cast_column("audio", UNDECODED_STRUCT).map(
+            _with_id, features=features, remove_columns=["duration"] if "duration" in parts else None
+        )
         made[split] = data.cast_column("audio", UNDECODED)
     return StreamingCorpus(made, {})
 
 
-def _with_id(row: dict[str, Any]) -> dict[str, str]:
+def _with_id(row: dict[str, Any]) -> dict[str, Any]:
     """On the top level, not a lambda, for workers that are spawned."""
     audio = row["audio"]
-    return {"id": audio["path"] or hashlib.sha256(audio["bytes"]).hexdigest()[:16]}
+    name = audio["path"] or hashlib.sha256(audio["bytes"]).hexdigest()[:16]
+    start, end = part_of(name, row, {what: what for what in ("start", "end", "duration") if what in row})
+    times = {"start": start, "end": end} if "start" in row or "end" in row else {}
+    return {"id": part_name(name, start, end), **times}

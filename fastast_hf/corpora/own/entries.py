@@ -13,7 +13,7 @@ from .columns import NUMBERS, SEVERAL, SPELLINGS, Columns, spelled
 
 logger = logging.getLogger(__name__)
 
-_BITS = {"0": False, "0.0": False, "False": False, "1": True, "1.0": True, "True": True}
+_BITS = {"0": False, "0.0": False, "false": False, "1": True, "1.0": True, "true": True}
 
 Row = tuple[str, Mapping[str, Any]]  # where it is, and its values by column
 
@@ -54,9 +54,7 @@ def read_entries(source: str, rows: Iterable[Row], columns: Columns, separator: 
         labels = _labels(where, row, columns["label"], marks)
         broken += any("\n" in label or "\r" in label for label in labels)
         labels = list(dict.fromkeys(filter(None, (" ".join(label.split()) for label in labels))))
-        start, end = (_number(where, columns, what, cell.get(what)) for what in ("start", "end"))
-        if (start or 0) < 0 or (end is not None and end <= (start or 0)):
-            raise CorpusError(f"{where}: from {start or 0:g} s to {end} s; give a start of 0 or more, and a later end")
+        start, end = part_of(where, row, columns)
         fold = _number(where, columns, "fold", cell.get("fold"))
         if fold is not None and fold != int(fold):
             raise CorpusError(f"{where}: fold {fold:g}; give whole numbers in column {columns['fold']}")
@@ -81,6 +79,34 @@ def read_entries(source: str, rows: Iterable[Row], columns: Columns, separator: 
     return entries
 
 
+def part_of(where: str, row: Mapping[str, Any], columns: Columns) -> tuple[float | None, float | None]:
+    """Where the clip starts and ends in its recording, in s; None where the row does not say.
+
+    Raises:
+        CorpusError: These are no numbers, or no part.
+    """
+    start, end, duration = (
+        _number(where, columns, what, _text(row[columns[what]])) if what in columns else None
+        for what in ("start", "end", "duration")
+    )
+    end = end if duration is None else (start or 0) + duration
+    if (start or 0) < 0 or (end is not None and end <= (start or 0)):
+        raise CorpusError(f"{where}: from {start or 0:g} s to {end} s; give a start of 0 or more, and a later end")
+    return start, end
+
+
+def part_name(name: str, start: float | None, end: float | None) -> str:
+    """The name of a part of a recording: `name@start-end`.
+
+    Example:
+        >>> part_name("1.wav", 0.5, 2.0), part_name("1.wav", 0.5, None), part_name("1.wav", None, None)
+        ('1.wav@0.5-2', '1.wav@0.5', '1.wav')
+    """
+    if start is None and end is None:
+        return name
+    return f"{name}@{start or 0:.12g}" + ("" if end is None else f"-{end:.12g}")
+
+
 def label_columns(source: str, rows: Sequence[Row], columns: Columns, names: Sequence[str]) -> Columns:
     """The columns with that of labels, or with all that hold nothing but 0 and 1, a class each.
 
@@ -90,7 +116,7 @@ def label_columns(source: str, rows: Sequence[Row], columns: Columns, names: Seq
     if "label" in columns:
         return columns
     others = [name for name in names if name not in columns.values()]
-    classes = [name for name in others if all(_text(row[name]) in _BITS for _, row in rows)]
+    classes = [name for name in others if all(_text(row[name]).lower() in _BITS for _, row in rows)]
     if len(classes) < 2:
         raise CorpusError(
             f"{source}: no column of labels ({', '.join(SPELLINGS['label'])}), and no columns of 0 and 1, a class "
@@ -147,7 +173,7 @@ def _holds_several(column: str | list[str]) -> bool:
 def _labels(where: str, row: Mapping[str, Any], column: str | list[str], marks: tuple[str, ...]) -> list[str]:
     if isinstance(column, list):
         try:
-            return [name for name in column if _BITS[_text(row[name])]]
+            return [name for name in column if _BITS[_text(row[name]).lower()]]
         except KeyError as error:
             raise CorpusError(f"{where}: {error.args[0]!r} in a column of a class; give 0 or 1") from None
     value = row[column]

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..corpus import Clip, Corpus, build_corpus, first_of
 from ..errors import CorpusError
-from .entries import Entry, class_names, has_several, label_columns, read_entries
+from .entries import Entry, class_names, has_several, label_columns, part_name, read_entries
 from .files import find_files, tell_rates
 from .reading import read_tables
 from .splits import assign_splits, split_named
@@ -140,7 +140,7 @@ def _once(source: str, entries: list[Entry], files: list[Path | None]) -> tuple[
 
 def _clip(entry: Entry, file: Path | None, ids: Mapping[str, int], several: bool) -> Clip:
     labels = [ids[label] for label in entry.labels]
-    name = entry.file if entry.start is None else f"{entry.file}@{entry.start:g}"
+    name = part_name(entry.file, entry.start, entry.end)
     return Clip(name, file, labels if several else labels[0], entry.start, entry.end)
 
 

@@ -125,6 +125,22 @@ def test_a_local_dataset_and_a_stream_are_streamed(paths: list[str], tmp_path: P
         corpus_from_datasets({"train": text}, label="kind")
 
 
+def test_a_stream_carries_parts_and_refuses_what_it_has_no_use_for(paths: list[str]) -> None:
+    data = dataset(paths[:1] * 4, ClassLabel(names=["dog", "rain"]), [0, 1] * 2, offset=[0, 1, 2, 3])
+    data = data.add_column("duration", [0.5, 0.5, 1.5, 2.5])
+    given = {"train": data.to_iterable_dataset(), "test": data.select([0, 1])}
+    streamed = corpus_from_datasets(given)
+    for split, times in (("train", [(0, 0.5), (1, 1.5), (2, 3.5), (3, 5.5)]), ("test", [(0, 0.5), (1, 1.5)])):
+        rows = list(streamed[split])
+        assert [(row["start"], row["end"]) for row in rows] == times
+        assert [row["id"] for row in rows] == [f"{paths[0]}@{start}-{end}" for start, end in times]
+        assert set(rows[0]) == {"id", "audio", "label", "start", "end"}
+    with pytest.raises(
+        CorpusError, match=r"a stream has no use for --multi-label, --group-column; leave out --stream"
+    ):
+        corpus_from_datasets(given, multi_label=False, columns={"group": "offset"})
+
+
 def test_a_dataset_of_the_hub_is_streamed_and_its_test_clips_read_whole(
     paths: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -81,8 +81,9 @@ def test_several_labels_in_a_cell_and_columns_of_0_and_1_say_the_same(clips: Pat
     )
     bits = "filename, dog,out ,rain,split\ndog0.wav,1,1,0,train\ndog1.wav,1,1,0,val\n"
     bits += "rain0.wav,0,0,0,train\nrain1.wav,0,0,1,val\n"
-    one, other = (load_corpus("csv", table(clips, text)) for text in (cells, bits))
-    assert told(one) == told(other)
+    of_r = bits.replace("0,0,1", "FALSE,FALSE,TRUE")
+    one, other, third = (load_corpus("csv", table(clips, text)) for text in (cells, bits, of_r))
+    assert told(one) == told(other) == told(third)
     assert told(one)["train"] == [("dog0.wav", ["dog", "out"]), ("rain0.wav", [])]
 
 
@@ -187,11 +188,36 @@ def test_urbansound8k_through_its_csv(tmp_path: Path, write_clips: Write) -> Non
 def test_start_and_end_are_parts_of_recordings(clips: Path) -> None:
     text = "file,start,end,label,split\ndog0.wav,0,0.04,a,train\ndog0.wav,0.04,,b,train\ndog1.wav,,,a,test\n"
     corpus = load_corpus("csv", table(clips, text))
-    assert corpus["train"]["id"][:] == ["dog0.wav@0", "dog0.wav@0.04"] and corpus["test"]["id"][:] == ["dog1.wav"]
+    assert corpus["train"]["id"][:] == ["dog0.wav@0-0.04", "dog0.wav@0.04"] and corpus["test"]["id"][:] == ["dog1.wav"]
     assert [(row["start"], row["end"]) for row in corpus["train"]] == [(0.0, 0.04), (0.04, None)]
     for wrong, said in (("2,1", "line 2: from 2 s to 1.0 s"), ("x,1", "'x' in column start; give a number")):
         with pytest.raises(CorpusError, match=said):
             load_corpus("csv", table(clips, f"file,start,end,label\ndog0.wav,{wrong},a\n"))
+
+
+def test_parts_that_start_alike_have_names_of_their_own(clips: Path) -> None:
+    text = "file,start,end,label,split\ndog0.wav,0,0.04,a,train\ndog0.wav,0,0.06,b,train\nrain0.wav,,,a,test\n"
+    assert load_corpus("csv", table(clips, text))["train"]["id"][:] == ["dog0.wav@0-0.04", "dog0.wav@0-0.06"]
+
+
+@pytest.mark.parametrize(
+    ("columns", "row", "part"),
+    [
+        ("offset,duration", "0.02,0.06", (0.02, 0.08)),
+        ("onset,offset", "0.02,0.06", (0.02, 0.06)),
+        ("onset,offset,duration", "0.02,0.06,0.04", (0.02, 0.06)),
+        ("start,duration", "0.02,0.06", (0.02, 0.08)),
+        ("duration", "0.1", None),
+        ("offset", "0.02", None),
+    ],
+)
+def test_an_offset_is_an_end_beside_an_onset_and_a_start_beside_a_duration(
+    columns: str, row: str, part: tuple[float, float] | None, clips: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    text = f"audio_filepath,label,split,{columns}\ndog0.wav,a,train,{row}\nrain0.wav,b,test,{row}\n"
+    first = load_corpus("csv", table(clips, text))["train"][0]
+    assert (None if part is None else (first["start"], first["end"])) == part and ("start" in first) == bool(part)
+    assert ("column offset is left out: give it as --start-column" in caplog.text) == (columns == "offset")
 
 
 BROKEN = [
