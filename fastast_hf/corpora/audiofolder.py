@@ -9,11 +9,11 @@ from pathlib import Path
 
 from ..audio import find_audio, is_audio
 from .corpus import Clip, Corpus, CorpusError, build_corpus, first_of
+from .own.splits import SPLITS
 from .sources import check_folder
 
 logger = logging.getLogger(__name__)
 
-_SPLITS = {"train": ("train",), "validation": ("validation", "val", "valid", "dev"), "test": ("test", "eval")}
 _TEST_SHARE = 0.2
 
 Classes = dict[str, list[Path]]
@@ -79,7 +79,7 @@ def load_audiofolder(root: Path | None = None, hub_id: str | None = None) -> Cor
 
 def split_folders(root: Path) -> dict[str, Path]:
     """The folders in `root` that are named after splits."""
-    folders = {split: [root / name for name in names if (root / name).is_dir()] for split, names in _SPLITS.items()}
+    folders = {split: [root / name for name in names if (root / name).is_dir()] for split, names in SPLITS.items()}
     return {split: found[0] for split, found in folders.items() if found}
 
 

@@ -25,6 +25,7 @@ SPLIT_NAMES = [
     (["train", "test"], ["train", "test"]),
     (["train", "val", "test"], ["train", "validation", "test"]),
     (["train", "dev", "eval"], ["train", "validation", "test"]),
+    (["training", "valid", "evaluation"], ["train", "validation", "test"]),
     (["train", "validation"], ["train", "validation"]),
 ]
 

@@ -21,6 +21,7 @@ SPLITS = {
     "test": ("test", "testing", "eval", "evaluation"),
 }
 _FIFTHS = 5
+_MOST_TESTED = 1 / 3
 
 
 def split_named(name: str) -> str | None:
@@ -82,6 +83,7 @@ def assign_splits(
         )
     ordered = {split: splits[split] for split in SPLITS if split in splits}
     _tell_coverage(source, entries, ordered)
+    _tell_shared_groups(source, entries, ordered)
     return ordered, drawn
 
 
@@ -92,7 +94,7 @@ def draw_test(source: str, entries: Sequence[Entry], among: list[int], seed: int
     side, where that can be had.
 
     Raises:
-        CorpusError: There are fewer than two groups.
+        CorpusError: There are fewer than two groups, or a side is left without a clip.
     """
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
@@ -112,9 +114,23 @@ def draw_test(source: str, entries: Sequence[Entry], among: list[int], seed: int
     folds = (StratifiedKFold if alone else StratifiedGroupKFold)(parts, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of classes with fewer clips than parts, which are told below
-        tested = np.zeros(len(chosen), bool)
-        tested[next(iter(folds.split(strata, strata, groups)))[1]] = True
+        drawn = [fold for _, fold in folds.split(strata, strata, groups) if len(fold)]
+    tested = np.zeros(len(chosen), bool)
+    tested[min(drawn, key=lambda fold: abs(len(fold) - len(chosen) / _FIFTHS))] = True
     _give_each_class_both(chosen, groups, tested, seed)
+    if tested.all() or not tested.any():
+        raise CorpusError(
+            f"{source}: {len(chosen)} clips in {groups.max() + 1} groups leave none to "
+            f"{'train on' if tested.all() else 'test on'}; give a column split that says {', '.join(SPLITS)}"
+        )
+    if tested.mean() > _MOST_TESTED:
+        logger.warning(
+            "%s: %d of %d clips are drawn for testing, not a fifth: clips or groups are few, or groups are large; give "
+            "a column split to choose them",
+            source,
+            tested.sum(),
+            len(tested),
+        )
     logger.info(
         "%s: no split is given: %d clips to train and %d to test are drawn (--split-seed %d), classes in proportion%s",
         source,
@@ -130,8 +146,9 @@ def draw_test(source: str, entries: Sequence[Entry], among: list[int], seed: int
 
 
 def _give_each_class_both(entries: Sequence[Entry], groups: np.ndarray, tested: np.ndarray, seed: int) -> None:
-    """Move groups, so that a class in two or more is on both sides, unless another would lose its last clip on one.
+    """Move groups to the other side.
 
+    A class with clips in two groups gets clips on both sides, unless that takes another class's last clip from a side.
     A class in one group alone is for training.
     """
     of: dict[str, list[int]] = defaultdict(list)
@@ -162,6 +179,22 @@ def _have_folds(entries: Sequence[Entry]) -> bool:
 def _tell_left_out(source: str, places: Sequence[str], why: str) -> None:
     if places:
         logger.warning("%s: %d rows have %s, and are left out: %s", source, len(places), why, first_of(places))
+
+
+def _tell_shared_groups(source: str, entries: Sequence[Entry], splits: dict[str, list[int]]) -> None:
+    sides: dict[str, set[str]] = defaultdict(set)
+    for split, indices in splits.items():
+        for index in indices:
+            if group := entries[index].group:
+                sides[group].add(split)
+    if shared := [group for group, own in sides.items() if len(own) > 1]:
+        logger.warning(
+            "%s: %d of %d groups have clips in two splits: %s: scores will be too good",
+            source,
+            len(shared),
+            len(sides),
+            first_of(shared),
+        )
 
 
 def _tell_coverage(source: str, entries: Sequence[Entry], splits: dict[str, list[int]]) -> None:

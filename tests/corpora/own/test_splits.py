@@ -67,6 +67,41 @@ def test_clips_of_several_classes_and_of_none_are_drawn_in_proportion() -> None:
     assert test == {"a": 10, "b": 2} and train == {"a": 40, "b": 8}
 
 
+def test_the_groups_nearest_a_fifth_are_for_testing_and_above_a_third_is_warned_of(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    sizes = {"x": 60, "y": 14, "z": 10, "v": 10, "w": 6}
+    clips = entries({"a": 50, "b": 50})
+    speakers = [name for name, size in sizes.items() for _ in range(size)]
+    order = [place for pair in zip(range(50), range(50, 100), strict=True) for place in pair]  # all have both classes
+    clips = [clips[place]._replace(group=speaker) for place, speaker in zip(order, speakers, strict=True)]
+    splits, _ = assign_splits("table", clips)
+    assert {clips[index].group for index in splits["test"]} == {"y"} and not caplog.records
+    few = [clip._replace(group="x" if index < 60 else "y") for index, clip in enumerate(clips)]
+    splits, _ = assign_splits("table", few)
+    assert len(splits["test"]) == 40 and "40 of 100 clips are drawn for testing, not a fifth" in caplog.text
+
+
+def test_a_side_without_clips_is_refused() -> None:
+    clips = [clip._replace(group=clip.labels[0]) for clip in entries({"a": 4, "b": 4})]
+    with pytest.raises(CorpusError, match="table: 8 clips in 2 groups leave none to test on; give a column split"):
+        assign_splits("table", clips)
+
+
+def test_a_speaker_in_two_given_splits_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    clips = [
+        clip._replace(split="train" if index < 6 else "test", fold=1 + (index > 5))
+        for index, clip in enumerate(entries({"a": 6, "b": 6}, group=4))
+    ]
+    for fold in (None, 2):
+        caplog.clear()
+        assign_splits("table", clips, fold)
+        assert "1 of 3 groups have clips in two splits: speaker 1: scores will be too good" in caplog.text
+    caplog.clear()
+    assign_splits("table", [clip._replace(group=None) for clip in clips])
+    assert "groups" not in caplog.text
+
+
 def test_what_cannot_be_split_is_refused() -> None:
     clips = [clip._replace(group="one") for clip in entries({"a": 4, "b": 4})]
     with pytest.raises(
