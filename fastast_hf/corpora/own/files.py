@@ -99,8 +99,8 @@ def tell_rates(source: str, files: list[Path]) -> None:
     if len(rates) > 1:
         counts = [f"{count} at {rate} Hz" for rate, count in rates.most_common()]
         logger.warning(
-            "%s: sampling rates differ (%s), and all are resampled: a model may recognise a class by its sampling rate "
-            "alone",
+            "%s: sampling rates differ (%s), and all are resampled: a model may recognise a class by its sampling "
+            "rate alone",
             source,
             first_of(counts),
         )

@@ -125,8 +125,8 @@ def draw_test(source: str, entries: Sequence[Entry], among: list[int], seed: int
         )
     if tested.mean() > _MOST_TESTED:
         logger.warning(
-            "%s: %d of %d clips are drawn for testing, not a fifth: clips or groups are few, or groups are large; give "
-            "a column split to choose them",
+            "%s: %d of %d clips are drawn for testing, not a fifth: clips or groups are few, or groups are large; "
+            "give a column split to choose them",
             source,
             tested.sum(),
             len(tested),
