@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..corpus import first_of
 from ..errors import CorpusError
 
 logger = logging.getLogger(__name__)
@@ -71,6 +72,14 @@ def find_columns(source: str, names: Sequence[str], given: Mapping[str, str | Se
     if "start" not in found or "end" in found:
         found.pop("duration", None)  # of the file, or said twice
     return found
+
+
+def describe(columns: Columns) -> str:
+    """What is in which column, for a message."""
+    return ", ".join(
+        f"{what} in {name if isinstance(name, str) else f'{len(name)} columns of 0 and 1 ({first_of(name)})'}"
+        for what, name in columns.items()
+    )
 
 
 def spelled(name: str) -> str:

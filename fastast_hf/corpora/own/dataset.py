@@ -27,7 +27,7 @@ from ..corpus import UNDECODED, UNDECODED_STRUCT, Corpus, StreamingCorpus, first
 from ..errors import CorpusError
 from ..overlap import check_overlap
 from ..sources import load_hub, load_hub_splits, one_line_of
-from .columns import Columns, find_columns
+from .columns import Columns, describe, find_columns
 from .entries import Row, class_names, has_several, label_columns, part_name, part_of, read_entries
 from .splits import SPLITS, assign_splits, split_named
 
@@ -141,20 +141,21 @@ def corpus_from_datasets(
             "split_seed": split_seed,
         }
         unused |= {f"{what}_column": given.get(what) for what in ("split", "fold", "group")}
-        if said := [f"--{name.replace('_', '-')}" for name, value in unused.items() if value is not None]:
-            raise CorpusError(f"{source}: a stream has no use for {', '.join(said)}; leave out --streaming, or these")
+        if idle := [f"--{name.replace('_', '-')}" for name, value in unused.items() if value is not None]:
+            raise CorpusError(f"{source}: a stream has no use for {', '.join(idle)}; leave out --streaming, or these")
         return _streamed(source, splits, found)
-    logger.info("%s: %s", source, ", ".join(f"{what} in {name}" for what, name in found.items()))
     sound = found.pop("audio")
     told = [name for name, feature in first.features.items() if name != sound and not _is_large(feature)]
     rows = list(
         _rows(source, {split: data.select_columns(told) for split, data in splits.items()}, found.get("label"))
     )
+    found = label_columns(source, rows, found, told)
+    said = describe({"audio": sound} | found)
     if len(splits) > 1:
         found["split"] = _SPLIT
-    found = label_columns(source, rows, found, told)
     entries = read_entries(source, rows, found, label_separator)
-    several = has_several(source, entries, multi_label)
+    several, kind = has_several(source, entries, multi_label)
+    logger.info("%s: %s; %s", source, said, kind)
     known = _names_of(first.features[found["label"]]) if isinstance(found["label"], str) else None
     classes = known or class_names(entries, rows, found)
     ids = {" ".join(name.split()): index for index, name in enumerate(classes)}
@@ -319,6 +320,8 @@ def _streamed(source: str, splits: Mapping[str, Any], found: Columns) -> Streami
             "leave out --streaming"
         )
     several = not isinstance(feature, ClassLabel)
+    kind = "any number of labels" if several else "one label"
+    logger.info("%s: %s; %s per clip, says the type of the column", source, describe(found), kind)
     column, label = _label(several), label_feature(names, several)
     features = Features({"id": Value("string"), "audio": UNDECODED_STRUCT, column: label})
     parts = [what for what in ("start", "end", "duration") if what in found]

@@ -144,8 +144,8 @@ def class_names(entries: Sequence[Entry], rows: Sequence[Row], columns: Columns)
     return sorted(names)
 
 
-def has_several(source: str, entries: Sequence[Entry], given: bool | None = None) -> bool:
-    """Whether clips carry several labels: as it is given, else where one has several, or none at all.
+def has_several(source: str, entries: Sequence[Entry], given: bool | None = None) -> tuple[bool, str]:
+    """Whether clips carry several labels, and why: as it is given, else where one has several, or none at all.
 
     Raises:
         CorpusError: They were said not to, and some do.
@@ -158,12 +158,21 @@ def has_several(source: str, entries: Sequence[Entry], given: bool | None = None
         )
     if none:
         logger.warning(
-            "%s: %d clips have no label: they are clips of no class, and the corpus is multi-label. Take these rows "
-            "out for one label a clip.",
+            "%s: %d clips have no label: they count as negatives, so clips may have any number of labels. Remove "
+            "these rows to train with one label per clip",
             source,
             none,
         )
-    return bool(several or none) if given is None else given
+    if given is not None or not (several or none):
+        return bool(given), f"{'any number of labels' if given else 'one label'} per clip" + (
+            ", as --multi-label says" * bool(given)
+        )
+    first = next(entry for entry in entries if len(entry.labels) != 1)
+    place, labels = first.where.rpartition(", ")[2], first_of(first.labels) or "none"
+    return (
+        True,
+        f"any number of labels per clip, because {several} clips have several and {none} none ({place}: {labels})",
+    )
 
 
 def _holds_several(column: str | list[str]) -> bool:

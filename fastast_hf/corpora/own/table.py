@@ -10,6 +10,7 @@ from typing import Any
 
 from ..corpus import Clip, Corpus, build_corpus, first_of
 from ..errors import CorpusError
+from .columns import describe
 from .entries import Entry, class_names, has_several, label_columns, part_name, read_entries
 from .files import find_files, tell_rates
 from .reading import read_tables
@@ -66,8 +67,6 @@ def load_table(
     rows, found, names, sources = read_tables(root, columns or {})
     source = str(sources[0] if len(sources) == 1 else root)
     found = label_columns(source, rows, found, names)
-    said = ", ".join(f"{what} in {_listed(column)}" for what, column in found.items())
-    logger.info("%s: %s", source, said)
     entries = read_entries(source, rows, found, label_separator)
     if "split" not in found and "fold" not in found and fold is None:
         entries = _split_by_folder(source, entries)
@@ -75,7 +74,8 @@ def load_table(
     files = find_files(source, entries, sources, searched, audio_folder is not None)
     classes = class_names(entries, rows, found)
     entries, files = _once(source, entries, files)
-    several = has_several(source, entries, multi_label)
+    several, kind = has_several(source, entries, multi_label)
+    logger.info("%s: %s; %s", source, describe(found), kind)
     splits, drawn = assign_splits(source, entries, fold, split_seed)
     ids = {name: index for index, name in enumerate(classes)}
     clips = {
@@ -142,7 +142,3 @@ def _clip(entry: Entry, file: Path | None, ids: Mapping[str, int], several: bool
     labels = [ids[label] for label in entry.labels]
     name = part_name(entry.file, entry.start, entry.end)
     return Clip(name, file, labels if several else labels[0], entry.start, entry.end)
-
-
-def _listed(column: str | list[str]) -> str:
-    return column if isinstance(column, str) else f"{len(column)} columns of 0 and 1 ({first_of(column)})"

@@ -87,6 +87,30 @@ def test_several_labels_in_a_cell_and_columns_of_0_and_1_say_the_same(clips: Pat
     assert told(one)["train"] == [("dog0.wav", ["dog", "out"]), ("rain0.wav", [])]
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("label\ndog0.wav,dog\ndog1.wav,cat\n", "label in label, split in split; one label per clip"),
+        (
+            "label\ndog0.wav,dog\ndog1.wav,dog|rain\n",
+            "; any number of labels per clip, because 1 clips have several and 0 none (line 3: dog, rain)",
+        ),
+        ("label\ndog0.wav,dog\ndog1.wav,\n", "because 0 clips have several and 1 none (line 3: none)"),
+        (
+            "dog,verified\ndog0.wav,1,1\ndog1.wav,0,1\n",
+            "label in 2 columns of 0 and 1 (dog, verified); any number of labels per clip, because 1",
+        ),
+    ],
+)
+def test_the_kind_of_labels_and_why_is_said(
+    text: str, said: str, clips: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    header, *rows = text.splitlines()
+    rows = [f"{row},{split}" for row, split in zip(rows, ("train", "test"), strict=True)]
+    load_corpus("csv", table(clips, "\n".join([f"file,{header},split", *rows])))
+    assert said in caplog.text
+
+
 def test_columns_are_given_by_name(clips: Path, write_clips: Write) -> None:
     write_clips(clips / "there", ["a.wav", "b.wav"])
     text = "nr,clip,species,part,label\n1,a.wav,wren,test,x\n2,b.wav,owl,train,x\n"
@@ -306,7 +330,7 @@ def test_what_is_left_out_or_odd_is_counted_and_named(
         "1 rows say again what another does, and are left out: ",
         "1 rows name no file and are left out: ",
         "1 rows have the split 'unused', which is none of train, validation, test, and are left out: ",
-        "1 clips have no label: they are clips of no class, and the corpus is multi-label",
+        "1 clips have no label: they count as negatives, so clips may have any number of labels. Remove these rows to",
         "split test has no clip of 1 of 2 classes: rain (2 in all)",
         "sampling rates differ (4 at 16000 Hz, 1 at 8000 Hz)",
     ):
