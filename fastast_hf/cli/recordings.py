@@ -10,6 +10,7 @@ from glob import glob
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..loading.bundled import short_name_of
 from .options import one_or_list
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def count(labelled: int, failed: int, before: int = 0, done: str = "labelled") -
 
 
 def describe_merging(tagger: Tagger, labelled: int) -> str:
-    """How much the model merged; nothing where nothing was labelled."""
+    """How much the model merged, and what a bundled one knows; nothing where nothing was labelled."""
     if not labelled:
         return ""
     merges, config = tagger.merges(), tagger.model.config
@@ -102,4 +103,6 @@ def describe_merging(tagger: Tagger, labelled: int) -> str:
     by_preset = merges != config.merges_per_layer()
     r = f"tome_r={merges} by the preset" if by_preset else f"tome_r={config.tome_r}"
     dtype = "" if tagger.dtype_name == "float32" else f", in {tagger.dtype_name}"
-    return f"; {r}: {tokens[0]} tokens enter the first layer, {tokens[-1]} the last{of_longest}{dtype}"
+    known = short_name_of(config.name_or_path)
+    by = f"; {known} knows {config.num_labels} labels" if known else ""
+    return f"; {r}: {tokens[0]} tokens enter the first layer, {tokens[-1]} the last{of_longest}{dtype}{by}"
