@@ -130,9 +130,7 @@ def run(args: argparse.Namespace) -> int:
     scored, (first_r, *_) = methods[0]
     first = scored.folder(first_r, args.schedule[0], folds[0])
     corpora = {fold: settings.load(fold, scored.folder(first_r, args.schedule[0], fold)) for fold in folds}
-    split, said = choose_split(args, corpora, [checkpoint for _, checkpoint in known])
-    if said:
-        print(said)
+    split = choose_split(args, corpora, methods)
     stem = args.output / name_of_results(args, split)
     data_digest = digest_of(str(args.hub_id or Path(args.data).expanduser().resolve()).encode())
     check_same_data(stem.with_suffix(".json"), data_digest)
@@ -221,17 +219,24 @@ def check_same_data(results: Path, data_digest: str) -> None:
         raise ValueError(f"{results} holds the results of other data: give another --output, or a --title")
 
 
-def choose_split(args: argparse.Namespace, corpora: dict[int | None, Any], checkpoints: list[str]) -> tuple[str, str]:
-    """The split to score, of corpora that then have it, and a line on it."""
+def choose_split(
+    args: argparse.Namespace, corpora: dict[int | None, Any], methods: list[tuple[Method, list[int | None]]]
+) -> str:
+    """The split to score, of corpora that then have it; what there is to say of it is printed."""
     from ..evaluation.checks import ALL, split_to_score
+    from ..evaluation.sweep import planned
     from ..training.results import clips_trained_on
 
     if args.split == ALL and len(corpora) > 1:
         raise ValueError("--split is all, and the test clips of all folds are all clips already: leave it out")
-    heard = set().union(*(clips_trained_on(place, args.corpus, args.data, args.hub_id) for place in checkpoints))
     for fold, corpus in corpora.items():
+        heard: dict[str, str] = {}
+        for place in {method.folder(r, schedule, fold) for method, schedule, r in planned(methods, args.schedule)}:
+            heard |= clips_trained_on(place)
         corpora[fold], split, said = split_to_score(corpus, args.split, heard)
-    return split, said
+        if said:
+            print(said if fold is None else f"Fold {fold}: {said}")
+    return split
 
 
 def check_numbers(args: argparse.Namespace) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from ..loading.checkpoint import labels_in_order
 from ..model.configuration_fastast import FastASTConfig
 from ..model.feature_extraction_fastast import FastASTFeatureExtractor
 from ..onnx.runtime import OnnxModel, is_onnx_file
-from ..training.results import check_fold
+from ..training.results import check_fold, clip_digest
 from .paper import R_VALUES
 from .sweep import Method, planned
 
@@ -55,34 +55,51 @@ def check_checkpoints(
     return known
 
 
-def split_to_score(corpus: Corpus, wanted: str | None, heard: Set[str]) -> tuple[Corpus, str, str]:
+def split_to_score(corpus: Corpus, wanted: str | None, heard: Mapping[str, str]) -> tuple[Corpus, str, str]:
     """A corpus that has the split to score, the split, and a line on the choice.
 
     Args:
         corpus: To score.
         wanted: The user's split; None for `"test"`, or for all clips where the corpus has no splits of its own.
-        heard: The clips that a checkpoint was trained on, which are then left out.
+        heard: The clips that a checkpoint was trained or chosen on, as of [`clips_trained_on`]. They are left out, but
+            where all clips or those to train on are asked for.
 
     Raises:
         ValueError: No clip is left.
     """
-    if not wanted and corpus.own_splits and "test" not in corpus and "validation" in corpus:
-        return corpus, "validation", "There is no test split: the validation split is scored."
-    if wanted != ALL and (wanted or corpus.own_splits):
-        return corpus, wanted or "test", ""
-    every, missing = concatenate_datasets(list(corpus.values())), sum(corpus.missing.values())
-    whole = Corpus({ALL: every}, {ALL: missing})
-    if wanted == ALL:
-        return whole, ALL, ""
-    kept = [place for place, clip in enumerate(every["id"]) if clip not in heard]
-    if not kept:
-        raise ValueError(f"all {len(every)} clips were trained on: give others, or --split {ALL} to score them anyway")
-    if len(kept) == len(every):
+    all_said = wanted == ALL
+    every = all_said or not (wanted or corpus.own_splits)
+    said = ""
+    if every:
+        whole = concatenate_datasets(list(corpus.values()))
         held_out = len(corpus["test"]) if "test" in corpus else 0
-        said = f"There are no splits, and {len(every)} clips: all are scored."
-        return whole, ALL, f"{said} --split test scores the {held_out} that training would keep out."
-    said = f"{len(kept)} of {len(every)} clips are scored: training heard the others, says its split.csv."
-    return Corpus({"test": every.select(kept)}, {"test": missing}), "test", f"{said} --split {ALL} scores all."
+        corpus, split = Corpus({ALL: whole}, {ALL: sum(corpus.missing.values())}), ALL
+        if not all_said:
+            said = f"There are no splits, and {len(whole)} clips: all are scored. --split test scores the {held_out} "
+            said += "that training would keep out."
+    elif not wanted and "test" not in corpus and "validation" in corpus:
+        split, said = "validation", "There is no test split: the validation split is scored."
+    else:
+        split = wanted or "test"
+    if not heard or split not in corpus or wanted in (ALL, "train"):
+        return corpus, split, said
+    rows, left_out = corpus[split], {"train"} if split == "validation" else {"train", "validation"}
+    kept = [
+        place
+        for place, row in enumerate(rows)
+        if heard.get(clip_digest(row)) not in left_out and heard.get(row["id"]) not in left_out
+    ]
+    if len(kept) == len(rows):
+        return corpus, split, said
+    if not kept:
+        raise ValueError(f"all {len(rows)} clips were trained on: give others, or --split {ALL} to score them anyway")
+    name = "test" if every else split
+    said = f"{len(kept)} of {len(rows)} clips are scored: training heard the others, says its split.csv."
+    return (
+        Corpus({name: rows.select(kept)}, {name: corpus.missing.get(split, 0)}),
+        name,
+        (f"{said} --split {ALL} scores all."),
+    )
 
 
 def default_r(methods: Sequence[Method], known: Configs, preset: bool = False) -> dict[str, list[int | None]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,8 @@ from ..hub.facts import RESULTS
 from ..loading.places import is_here, short_name
 from .arguments import CORPORA_OF
 
-SPLIT = "split.csv"  # which clip is where, if the split was drawn
+SPLIT = "split.csv"  # which clip of one's own data is where
+_ENDS = 2**16  # bytes at either end of a file, which with its size tell it from others
 # Settings that may name files and folders.
 PLACES = (
     "model",
@@ -61,25 +63,44 @@ def check_fold(checkpoint: str, fold: int | None) -> None:
         )
 
 
-def clips_trained_on(checkpoint: str, corpus: str, data: str | None, hub_id: str | None) -> set[str]:
-    """The clips of a place that a checkpoint was trained or chosen on, where its split was drawn and kept."""
-    results, split = Path(checkpoint) / RESULTS, Path(checkpoint) / SPLIT
-    if not (results.is_file() and split.is_file()):
-        return set()
-    told = json.loads(results.read_text()).get("settings", {})
-    places = [(told.get("corpus"), told.get("data"), told.get("hub_id")), (corpus, data, hub_id)]
-    if len({(name, short_name(folder or "."), of_hub) for name, folder, of_hub in places}) > 1:
-        return set()
+def clips_trained_on(checkpoint: str) -> dict[str, str]:
+    """The split of each clip, by its digest, that a checkpoint was trained (`train`) or chosen (`validation`) on.
+
+    Empty where its folder has no `split.csv`. Of one without digests, a clip's name stands for them.
+    """
+    split = Path(checkpoint) / SPLIT
+    if not split.is_file():
+        return {}
     with split.open(encoding="utf-8", newline="") as opened:
-        return {row["file"] for row in csv.DictReader(opened) if row["split"] != "test"}
+        return {
+            row.get("digest") or row["file"]: row["split"] for row in csv.DictReader(opened) if row["split"] != "test"
+        }
 
 
 def write_split(path: Path, corpus: Mapping[str, Any]) -> None:
-    """Write which clip is in which split: a csv of `file`, as the corpus names it, and `split`."""
+    """Write which clip is in which split: a csv of `file`, as the corpus names it, `split` and `digest`."""
     with path.open("w", encoding="utf-8", newline="") as opened:
         writer = csv.writer(opened)
-        writer.writerow(("file", "split"))
-        writer.writerows((clip, split) for split, rows in corpus.items() for clip in rows["id"])
+        writer.writerow(("file", "split", "digest"))
+        writer.writerows((row["id"], split, clip_digest(row)) for split, rows in corpus.items() for row in rows)
+
+
+def clip_digest(row: Mapping[str, Any]) -> str:
+    """What tells a clip from others wherever its file lies; empty of a file that can't be opened."""
+    audio = row["audio"]
+    try:
+        if audio["bytes"] is not None:
+            content = len(audio["bytes"]), audio["bytes"][:_ENDS], audio["bytes"][-_ENDS:]
+        else:
+            with Path(audio["path"]).open("rb") as opened:
+                size = opened.seek(0, 2)
+                opened.seek(0)
+                head = opened.read(_ENDS)
+                opened.seek(max(0, size - _ENDS))
+                content = size, head, opened.read()
+    except OSError:
+        return ""
+    return hashlib.sha256(repr((*content, row.get("start"), row.get("end"))).encode()).hexdigest()[:16]
 
 
 def describe(score: dict[str, float]) -> str:

@@ -122,7 +122,8 @@ class Run:
         written = written_settings(settings)
         self.folder.mkdir(parents=True, exist_ok=True)
         check_before_training(trainer, corpus)
-        if trainer.args.should_save and isinstance(corpus, Corpus) and not corpus.own_splits:
+        own = written["settings"].get("corpus") in ("csv", "audiofolder", "datasets")
+        if trainer.args.should_save and isinstance(corpus, Corpus) and (own or not corpus.own_splits):
             write_split(self.folder / SPLIT, corpus)
         trainer.settings = {key: value for key, value in written["settings"].items() if key not in _MAY_CHANGE}
         if getattr(trainer.model.config, "thresholds", None) is not None:

@@ -16,6 +16,7 @@ from small_corpora import write_audioset, write_esc50, write_tone
 from fastast_hf import FastASTFeatureExtractor
 from fastast_hf.cli.main import main
 from fastast_hf.corpora import label_names, load_corpus
+from fastast_hf.training.results import write_split
 
 Make = Callable[..., Any]
 
@@ -170,3 +171,45 @@ def test_results_of_one_table_are_not_overwritten_by_those_of_another(
     assert (tmp_path / "out" / "a-test.json").read_bytes() == before
     assert evaluate(tmp_path / "c" / "a", "--title", "Ñandú") == 0
     assert (tmp_path / "out" / "ñandú-test.json").is_file()
+
+
+def test_trained_clips_are_left_out_whatever_names_them(
+    tmp_path: Path, make_fastast: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, table = tmp_path / "one" / "set", tmp_path / "one" / "set" / "labels.csv"
+    rows = ["file,label,split,fold"]
+    for number in range(5):
+        for name, hertz in (("dog", 300), ("rain", 2000)):
+            write_tone(data / f"{name}{number}.wav", hertz + 20 * number)
+            rows.append(f"{name}{number}.wav,{name},{'test' if number == 4 else 'train'},{number + 1}")
+    table.write_text("\n".join(rows))
+    model = save(make_fastast, tmp_path / "model", ["dog", "rain"])
+    write_split(model / "split.csv", load_corpus("csv", table))
+
+    def clips(*argv: Any) -> int:
+        return int(scores([*argv, "--model", model], tmp_path / f"out{len(list(tmp_path.iterdir()))}")[0]["clips"])
+
+    assert clips("--data", data) == 2
+    assert clips("--data", data, "--fold", 5) == 2
+    capsys.readouterr()
+    fixed = ["--rounds", 0, "--device", "cpu", "--output", tmp_path / "refused"]
+    argv = ["evaluate", "--data", data, "--fold", 1, "--model", model, *fixed]
+    assert main(list(map(str, argv))) == 2
+    assert "all 2 clips were trained on" in capsys.readouterr().err
+
+    table.write_text("\n".join(",".join(row.split(",")[:2]) for row in rows))  # without splits
+    for place in (data, table):
+        assert clips("--data", place) == 2
+        assert "2 of 10 clips are scored: training heard the others" in capsys.readouterr().out
+    seeded = next(seed for seed in range(99) if _tests(data, seed) == {"dog4.wav", "rain0.wav"})
+    assert clips("--data", data, "--split", "test", "--split-seed", seeded) == 1
+
+    other = tmp_path / "two" / "set"  # other sounds of the same names
+    for number, file in enumerate(sorted(data.glob("*.wav"))):
+        write_tone(other / file.name, 600 + 50 * number)
+    (other / "labels.csv").write_text(table.read_text())
+    assert clips("--data", other) == 10
+
+
+def _tests(data: Path, seed: int) -> set[str]:
+    return set(load_corpus("csv", data, split_seed=seed)["test"]["id"])
