@@ -147,7 +147,7 @@ def plot_merges(clip: MergedClip, title: str | None = None) -> Figure:
     heading = f"{title}: {best}" if title else best
     if clip.windows > 1:
         heading += f"\nlabels of the whole recording; its first {clip.seconds:.2f} s are shown"
-    panels[0].set_title(heading, fontsize=9)
+    panels[0].set_title(heading, fontsize=9, parse_math=False)
     _draw_spectrogram(panels[0], clip, "magma", 1.0)
     _hide_padding(panels[0], clip)
     for panel, (layer, token_of_patch) in zip(panels[1:], clip.maps.items(), strict=True):

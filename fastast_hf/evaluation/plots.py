@@ -42,14 +42,14 @@ def plot_scores(rows: Sequence[SweepRow], path: Path, corpus: str, name: str) ->
     panels = figure.subplots(1, count, squeeze=False)[0]
     for panel, metric in zip(panels, metrics, strict=False):
         _draw(panel, [row for row in rows if row.metric == metric])
-        panel.set_title(f"measured here: {rows[0].clips} clips of {name}", fontsize=10)
+        panel.set_title(f"measured here: {rows[0].clips} clips of {name}", fontsize=10, parse_math=False)
         note = "bars: 95 % intervals"
         _finish(panel, f"{SHOWN_METRICS[metric]}, %", "MAC ratio: arithmetic of r = 0 over that of r", note)
     if curves:
         for (label, (x, y)), marker, (colour, line) in zip(curves.items(), MARKERS, GREYS, strict=False):
             panels[-1].plot(x, y, color=colour, linestyle=line, marker=marker, markersize=5, label=label)
         _name_r(panels[-1], dict(zip(next(iter(curves.values()))[0], R_VALUES, strict=True)))
-        panels[-1].set_title(title, fontsize=10)
+        panels[-1].set_title(title, fontsize=10, parse_math=False)
         _finish(panels[-1], vertical, horizontal)
     figure.savefig(path)
 

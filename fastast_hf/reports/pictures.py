@@ -41,8 +41,8 @@ def confusion_picture(counts: NDArray[np.int64], labels: Sequence[str], order: S
     axes = figure.subplots()
     axes.imshow(shares, cmap=SHADE, vmin=0, vmax=1)
     small = 8 if len(names) <= MOST_COUNTED else 6
-    axes.set_xticks(range(len(names)), names, rotation=90, fontsize=small)
-    axes.set_yticks(range(len(names)), names, fontsize=small)
+    axes.set_xticks(range(len(names)), names, rotation=90, fontsize=small, parse_math=False)  # a name may hold $
+    axes.set_yticks(range(len(names)), names, fontsize=small, parse_math=False)
     axes.set_xlabel("given")
     axes.set_ylabel("true")
     axes.tick_params(length=0)

@@ -135,13 +135,20 @@ _COLUMNS_OF_SEVERAL = ("file", "clip", "true", "given", "missed", "given_wrongly
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> None:
-    """Write a csv file, whole or not at all; `columns` of the first row where none are given."""
+    """Write a csv file, whole or not at all; `columns` of the first row where none are given.
+
+    Text that a spreadsheet would take for a formula begins with an apostrophe.
+    """
     partial = path.with_suffix(".partial")
     with partial.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.DictWriter(file, columns or list(rows[0]))
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({name: _no_formula(value) for name, value in row.items()} for row in rows)
     partial.replace(path)
+
+
+def _no_formula(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@")) else value
 
 
 def _mistake(of: Scored, clip: int, name: str) -> dict[str, str]:

@@ -125,3 +125,17 @@ def test_a_person_finds_and_plays_a_wrong_clip(tmp_path: Path, files: list[Path]
     assert browser.execute_async_script(play, sound) == pytest.approx(1.0, abs=0.2)
     browser.set_window_size(400, 900)
     assert browser.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def test_names_are_text_on_the_page_and_in_pictures_and_no_formulas_in_tables(
+    tmp_path: Path, files: list[Path]
+) -> None:
+    script = "<script>alert(1)</script>"
+    labels, names = [script, "a$\\frac{$", "=1+1"], [f"{script}.wav", "=cmd.wav", "-2.wav", "@sum.wav"]
+    page = write_report([0, 0, 1, 1], SCORES, labels, files, tmp_path / "out", names=names, title=script)
+    text = page.read_text()
+    assert script not in text and text.count("&lt;script&gt;") > 3
+    assert "a$\\frac{$" in text and text.count("data:image/png;base64,") == 2
+    assert read(tmp_path / "out" / "wrong.csv")[0]["given"] == "'=1+1"
+    assert [row["clip"] for row in read(tmp_path / "out" / "wrong.csv")] == ["'@sum.wav", "'=cmd.wav"]
+    assert "'=1+1" in (tmp_path / "out" / "classes.csv").read_text()

@@ -160,7 +160,8 @@ class Overview:
     @staticmethod
     def _draw_bands(axes: Axes, scores: np.ndarray, edges: np.ndarray, names: Sequence[str]) -> None:
         mesh = axes.pcolormesh(edges, np.arange(len(names) + 1), scores.T, cmap="Blues", vmin=0, vmax=1)
-        axes.set_yticks(np.arange(len(names)) + 0.5, [_short(name) for name in names], fontsize=9)
+        shown = [_short(name) for name in names]
+        axes.set_yticks(np.arange(len(names)) + 0.5, shown, fontsize=9, parse_math=False)  # a name may hold $
         axes.set_ylim(len(names), 0)
         axes.hlines(np.arange(1, len(names)), edges[0], edges[-1], color="0.8", linewidth=0.5)
         axes.set_xlim(0, edges[-1])
