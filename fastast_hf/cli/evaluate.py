@@ -85,8 +85,8 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--tune-thresholds",
         action="store_true",
-        help="where clips have any number of labels: write each label's threshold with the best F1 on these clips "
-        "into the config.json of --model, for classify --threshold auto",
+        help="where clips have any number of labels: write each label's threshold with the best F1 on the validation "
+        "split, or on --split, into the config.json of --model, for classify --threshold auto",
     )
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="rounds of timing, 0 for none (default: 5)")
     parser.add_argument(
@@ -170,6 +170,11 @@ def run(args: argparse.Namespace) -> int:
         "level": 0.95,  # of the intervals
         **sweep.circumstances,
     }
+    if args.tune_thresholds:
+        from ..evaluation.reporting import tune_thresholds
+
+        thresholds = tune_thresholds(cells, first, split)
+        facts["thresholds_split"] = split
     write_results(rows, stem, facts)
     for table in score_tables(rows):
         print(format_table(list(table[0]), [list(line.values()) for line in table]), end="\n\n")
@@ -180,11 +185,9 @@ def run(args: argparse.Namespace) -> int:
         for page in write_reports(cells, corpora, split, stem, facts):
             print(f"report: {page}")
     if args.tune_thresholds:
-        from ..evaluation.reporting import tune_thresholds
-
-        thresholds = tune_thresholds(cells, first)
         print(
-            f"thresholds of {len(thresholds)} labels, tuned on these {rows[0].clips} clips, are in {first}/config.json"
+            f"thresholds of {len(thresholds)} labels, tuned on these {rows[0].clips} clips of the split {split}, "
+            f"are in {first}/config.json"
         )
     print(f"written to {args.output}")
     return 0
@@ -229,11 +232,17 @@ def choose_split(
 
     if args.split == ALL and len(corpora) > 1:
         raise ValueError("--split is all, and the test clips of all folds are all clips already: leave it out")
+    wanted = args.split or ("validation" if args.tune_thresholds else None)
+    if not args.split and args.tune_thresholds and any("validation" not in corpus for corpus in corpora.values()):
+        raise ValueError(
+            "--tune-thresholds: there is no validation split to tune on: name another with --split; scores of clips "
+            "that thresholds were tuned on come out too good"
+        )
     for fold, corpus in corpora.items():
         heard: dict[str, str] = {}
         for place in {method.folder(r, schedule, fold) for method, schedule, r in planned(methods, args.schedule)}:
             heard |= clips_trained_on(place)
-        corpora[fold], split, said = split_to_score(corpus, args.split, heard)
+        corpora[fold], split, said = split_to_score(corpus, wanted, heard)
         if said:
             print(said if fold is None else f"Fold {fold}: {said}")
     return split

@@ -54,6 +54,7 @@ class FastASTConfig(ASTConfig):
             of a long recording's windows. The model itself does not read it.
         thresholds: The score that gives a label, one for each in their order, where clips have any number of labels.
             Training tunes them on validation clips. The model itself does not read them.
+        thresholds_split: The split that they were tuned on.
         kwargs: Everything else is [`ASTConfig`]'s.
 
     Raises:
@@ -74,6 +75,7 @@ class FastASTConfig(ASTConfig):
     tome_proportional_attention: bool = True
     window_pool: str = "mean"
     thresholds: list[float] | None = None
+    thresholds_split: str | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
         """Make labels text, which some checkpoints on the Hub store as numbers."""

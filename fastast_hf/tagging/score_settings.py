@@ -21,9 +21,12 @@ LEFT_OUT = {
     "feature_extractor_type",
     "model_type",
     "processor_class",
+    "thresholds",
+    "thresholds_split",
     "tome_r",
     "tome_schedule",
     "transformers_version",
+    "window_pool",
 }
 
 

@@ -316,6 +316,11 @@ def build_trainer(
             args.metric_for_best_model = "mean_average_precision" if multi_label else "accuracy"
             args.greater_is_better = True
         args.restore_callback_states_from_checkpoint = True  # how long it has been waiting
+    if args.load_best_model_at_end and "validation" not in held_out and args.should_log:
+        logger.warning(
+            "there is no validation split: the best epoch is chosen on the test clips, whose score is then too good; "
+            "give a split validation to choose on"
+        )
     return trainer_class(
         model,
         args,

@@ -21,6 +21,7 @@ from .results import write_json
 from .trainer import FastASTTrainer
 
 REPORT = "report"  # a folder in that of the run
+CHOSEN_ON_TEST = "the best on these test clips, for there are no others: the scores are too good"
 
 
 class Tested(NamedTuple):
@@ -61,23 +62,31 @@ def tune_thresholds(trainer: FastASTTrainer, tested: Tested, folder: Path) -> No
     known = tested if trainer.test_dataset is None else predict(trainer, trainer.eval_dataset, "validation")
     config = config_of(trainer)
     scores = activated(torch.from_numpy(known.logits).double(), activation_of(config))
-    config.thresholds = best_thresholds(known.targets, scores.numpy())
+    config.thresholds, config.thresholds_split = best_thresholds(known.targets, scores.numpy()), "validation"
     if trainer.args.should_save:
-        keep_thresholds(folder, config.thresholds)
+        keep_thresholds(folder, config.thresholds, config.thresholds_split)
 
 
-def keep_thresholds(checkpoint: Path, thresholds: Sequence[float]) -> None:
-    """Write thresholds into a checkpoint's config.json, in the order of its labels."""
+def keep_thresholds(checkpoint: Path, thresholds: Sequence[float], split: str) -> None:
+    """Write thresholds, and the split they were tuned on, into a checkpoint's config.json, in its labels' order."""
     config = checkpoint / "config.json"
-    write_json(config, read_json(config) | {"thresholds": list(thresholds)})
+    write_json(config, read_json(config) | {"thresholds": list(thresholds), "thresholds_split": split})
+
+
+def tuned_on(config: Any, split: str) -> str | None:
+    """What a report on a split says of where a model's thresholds come from; None where nobody knows."""
+    own = getattr(config, "thresholds_split", None)
+    if own is None or getattr(config, "thresholds", None) is None:
+        return None
+    too_good = ", which is scored here: precision, recall and F1 are too good" if own == split else ""
+    return f"tuned on the {own} split{too_good}"
 
 
 def write_report(trainer: FastASTTrainer, tested: Tested, folder: Path, facts: Mapping[str, Any]) -> Path:
     """Write the report on the test clips into the run's folder."""
     rows: Any = tested.clips.split
     readable: Any = Subset(rows, tested.places.tolist())
-    own_clips = trainer.test_dataset is None and is_multi_label(rows)
-    thresholds = "tuned on these clips, which makes precision, recall and F1 too good" if own_clips else None
+    split = "test" if trainer.test_dataset is not None else "validation"
     left_out = len(rows) - len(tested.places)
     return write_model_report(
         folder / REPORT,
@@ -91,12 +100,20 @@ def write_report(trainer: FastASTTrainer, tested: Tested, folder: Path, facts: M
         folder.resolve().name,
         {
             **facts,
-            "split": "test" if trainer.test_dataset is not None else "validation",
+            "split": split,
             "r": trainer.merging,
             "left out": f"{left_out} unreadable" if left_out else None,
-            "thresholds": thresholds,
+            "thresholds": tuned_on(config_of(trainer), split),
+            "epoch": CHOSEN_ON_TEST if chosen_on(trainer) == "test" else None,
         },
     )
+
+
+def chosen_on(trainer: FastASTTrainer) -> str | None:
+    """The split that the best epoch was chosen on; None where the last one is kept."""
+    if not trainer.args.load_best_model_at_end:
+        return None
+    return "test" if trainer.eval_dataset is trainer.test_dataset else "validation"
 
 
 def config_of(trainer: FastASTTrainer) -> Any:

@@ -29,7 +29,7 @@ from .arguments import CORPORA_OF
 from .checkpoints import checkpoints, is_whole, newest_checkpoint
 from .finetuning import CorpusArguments
 from .inputs.streaming import ClipStream
-from .reporting import Tested, predict, tune_thresholds, write_report
+from .reporting import Tested, chosen_on, predict, tune_thresholds, write_report
 from .results import SPLIT, describe, summarise_folds, write_json, write_split, written_settings
 from .trainer import FastASTTrainer
 
@@ -127,7 +127,7 @@ class Run:
             write_split(self.folder / SPLIT, corpus)
         trainer.settings = {key: value for key, value in written["settings"].items() if key not in _MAY_CHANGE}
         if getattr(trainer.model.config, "thresholds", None) is not None:
-            trainer.model.config.thresholds = None  # of other weights
+            trainer.model.config.thresholds = trainer.model.config.thresholds_split = None  # of other weights
         if self.checkpoint is not None:
             logger.info("resuming from %s", self.checkpoint)
         try:
@@ -183,7 +183,13 @@ class Run:
         if not trainer.args.should_save:
             return None
         fold = "" if self.fold is None else f", fold {self.fold}"
-        return write_report(trainer, tested, self.folder, {"corpus": f"{corpus}{fold}"})
+        try:
+            return write_report(trainer, tested, self.folder, {"corpus": f"{corpus}{fold}"})
+        except Exception as error:  # the model and its scores are saved: nothing of them is lost
+            if is_disk_full(error, self.folder):
+                raise
+            logger.warning("%s: no report could be written: %s: %s", self.folder, type(error).__name__, error)
+            return None
 
     def _results(
         self,
@@ -205,6 +211,7 @@ class Run:
             },
             "fold": self.fold,
             "metric": main_metric(corpus),
+            "best_epoch_chosen_on": chosen_on(trainer),
             "clips": counts | ({"extra": len(trainer.train_dataset) - counts["train"]} if "train" in counts else {}),
             "missing": dict(corpus.missing),
             "unreadable_in_training": unreadable,

@@ -161,13 +161,29 @@ def test_evaluate_tunes_thresholds_which_classify_takes(
     argv = ["evaluate", "audioset", "--data", str(data), "--split", "train", "--rounds", "0", "--device", "cpu"]
     argv += ["--output", str(tmp_path / "out"), "--model", str(tmp_path / "model")]
     assert main([*argv, "--tune-thresholds"]) == 0
-    assert "thresholds of 3 labels, tuned on these 8 clips, are in " in capsys.readouterr().out
+    assert "thresholds of 3 labels, tuned on these 8 clips of the split train, are in " in capsys.readouterr().out
     after = json.loads((tmp_path / "model" / "config.json").read_text())
     thresholds = after["thresholds"]
-    assert after == before | {"thresholds": thresholds} and len(thresholds) == 3
+    assert after == before | {"thresholds": thresholds, "thresholds_split": "train"} and len(thresholds) == 3
+    kept = len(list((tmp_path / "out" / "predictions").iterdir()))
+    assert main([*argv, "--pool", "mean"]) == 0  # logits do not depend on them
+    assert len(list((tmp_path / "out" / "predictions").iterdir())) == kept
     assert main([*argv, "--split", "test", "--report"]) == 0
     page = (tmp_path / "out" / "audioset-test-report" / "report.html").read_text()
     assert "the checkpoint&#39;s own" in page and f"{thresholds[0]:.3g}" in page
+    assert "tuned on the train split" in page
+    unnamed = [one for one in argv if one not in ("--split", "train")]
+    assert main([*unnamed, "--tune-thresholds"]) == 2
+    assert "there is no validation split to tune on: name another with --split" in capsys.readouterr().err
+    assert json.loads((tmp_path / "model" / "config.json").read_text()) == after
+    (tmp_path / "model" / "config.json").write_text(json.dumps(after | {"thresholds": [0.987] * 3}))
+    assert main([*argv, "--split", "test", "--report", "--tune-thresholds"]) == 0
+    page = (tmp_path / "out" / "audioset-test-report" / "report.html").read_text()
+    tuned = json.loads((tmp_path / "model" / "config.json").read_text())
+    assert tuned["thresholds_split"] == "test"
+    assert "0.987" not in page and f"{tuned['thresholds'][0]:.3g}</td>" in page
+    assert "tuned on the test split, which is scored here: precision, recall and F1 are too good" in page
+    assert json.loads((tmp_path / "out" / "audioset-test.json").read_text())["thresholds_split"] == "test"
     assert main([*argv, "--tune-thresholds", "--random-r", str(tmp_path / "model")]) == 2
     assert "--tune-thresholds is for one checkpoint" in capsys.readouterr().err
 

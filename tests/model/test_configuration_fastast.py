@@ -95,6 +95,7 @@ def test_an_ast_config_becomes_a_fastast_config(tmp_path: Path) -> None:
         "tome_proportional_attention",
         "window_pool",
         "thresholds",
+        "thresholds_split",
         "transformers_version",
     }
     assert {k: v for k, v in config.to_dict().items() if k not in own} == {

@@ -241,3 +241,25 @@ def test_a_users_mistake_is_one_line(capsys: pytest.CaptureFixture[str]) -> None
 
     assert main() == 2
     assert capsys.readouterr().err == "script.py: this and that\n"
+
+
+def test_a_report_that_fails_does_not_end_a_training(
+    make_run: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: Any) -> Path:
+        raise ValueError("Unknown symbol")
+
+    monkeypatch.setattr(runs, "write_report", fail)
+    run, trainer, corpus, parts = make_run(num_train_epochs=1)
+    run.train(trainer, corpus, parts)
+    assert "no report could be written: ValueError: Unknown symbol" in caplog.text
+    assert (tmp_path / "out" / "results.json").is_file() and (tmp_path / "out" / "model.safetensors").is_file()
+
+
+def test_an_epoch_that_is_chosen_on_the_test_clips_is_told(
+    make_run: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run, trainer, corpus, parts = make_run(learning={"early_stopping": 3}, save_strategy="epoch")
+    assert caplog.text.count("the best epoch is chosen on the test clips") == 1
+    assert run.train(trainer, corpus, parts)["best_epoch_chosen_on"] == "test"
+    assert "epoch: the best on these test clips" in (tmp_path / "out" / "report" / "report.html").read_text()
