@@ -23,7 +23,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.modules["fastast_hf"] = module_from_spec(package)
     try:
         from fastast_hf.cli.main import main as run
-    except KeyboardInterrupt:  # importing takes seconds, too
+
+        return run(argv)
+    except KeyboardInterrupt:  # while importing, which takes seconds, or before the command handles it
         print("fastast: stopped", file=sys.stderr)
         return 130
     except (ImportError, OSError, RuntimeError) as error:  # such as a torchaudio that does not load beside this torch

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import sys
 
-from .cli.main import main
-
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        from .cli.main import main
+
+        sys.exit(main())
+    except KeyboardInterrupt:  # while importing, which takes seconds
+        print("fastast: stopped", file=sys.stderr)
+        sys.exit(130)

@@ -39,7 +39,10 @@ def add_parser(commands: Any) -> None:
         "is; into a pipe go events, a JSON object a line. Ctrl-C ends it.",
     )
     parser.add_argument(
-        "source", nargs="?", metavar="FILE", help="a file, as fast as it sounds; - for stdin (default: the microphone)"
+        "source",
+        nargs="?",
+        metavar="FILE",
+        help="a file, as fast as it sounds; - for stdin, as fast as the model is (default: the microphone)",
     )
     sound = parser.add_argument_group("the sound")
     sound.add_argument(
@@ -51,7 +54,7 @@ def add_parser(commands: Any) -> None:
     sound.add_argument("--rate", type=int, metavar="HZ", help="of --pcm")
     sound.add_argument("--channels", type=int, default=1, metavar="N", help="of --pcm (default: 1)")
     sound.add_argument(
-        "--full-speed", action="store_true", help="take a file or stdin as fast as the model is, and skip nothing"
+        "--full-speed", action="store_true", help="take a file as fast as the model is, and skip nothing, as stdin is"
     )
     sound.add_argument(
         "--follow",
@@ -153,7 +156,7 @@ def source_of(args: argparse.Namespace, rate: int) -> Source:
     name = "stdin" if args.source == "-" else args.source
     in_bytes = partial(sound_in_bytes, name=name, rate=args.rate, pcm=args.pcm, channels=args.channels)
     if args.source == "-":
-        return Source(name, *in_bytes(partial(os.read, sys.stdin.fileno())), not args.full_speed)
+        return Source(name, *in_bytes(partial(os.read, sys.stdin.fileno())), False)  # its writer waits
     if args.follow:
         return Source(name, *in_bytes(growing(args.source, name), to_end=True), False)
     if args.pcm is not None:
@@ -230,10 +233,7 @@ class _Session:
             counts.append(f"{gaps} gaps in the sound")
         if self.commands is not None:
             counts += self.commands.troubles()
-        line = f"{why}; heard {clock(self.stream.seconds, 1)}: {', '.join(counts)}"
-        if self.stream.skipped > self.moments and self.source.name == "stdin":
-            line += " (--full-speed skips none)"
-        return line
+        return f"{why}; heard {clock(self.stream.seconds, 1)}: {', '.join(counts)}"
 
     def _given(self, found: list[Event]) -> Iterator[dict[str, Any]]:
         for event in found:

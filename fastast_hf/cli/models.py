@@ -31,13 +31,20 @@ def run(args: argparse.Namespace) -> int:
     for name, folder in BUNDLED.items():
         from huggingface_hub import ModelCard
 
+        from ..model.feature_extraction_fastast import FastASTFeatureExtractor
+
         config, card = config_of(name), ModelCard.load(folder / "README.md").data
+        extractor = FastASTFeatureExtractor.from_pretrained(folder)
+        rate = extractor.sampling_rate
+        seconds = f"{extractor.samples_of(extractor.max_length) / rate:g} s"
         size = (folder / "model.safetensors").stat().st_size / 1e6
         labels = [*config["id2label"].values()]
         some = ", ".join(labels[:3]) + ", …"
         default = " (default)" if name == DEFAULT else ""
-        rows.append([name + default, f"{len(labels)}: {some}", f"{size:.1f} MB", str(config["tome_r"]), card.license])
-    print(format_table(["model", "labels", "size", "r", "licence"], rows, align="llrrl"))
+        rows.append(
+            [name + default, f"{len(labels)}: {some}", f"{size:.1f} MB", seconds, str(config["tome_r"]), card.license]
+        )
+    print(format_table(["model", "labels", "size", "input", "r", "licence"], rows, align="llrrrl"))
     return 0
 
 

@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 from transformers import ProgressCallback, Trainer, TrainerCallback
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
-from .checkpoints import is_whole
+from .checkpoints import is_whole, newest_checkpoint
 from .inputs.streaming import ClipStream, steps_per_epoch
 
 LONGEST_UNSAVED = 600.0  # seconds
@@ -68,7 +68,8 @@ class Stopped(KeyboardInterrupt):
     """A signal stopped the run."""
 
     def __init__(self, number: int, checkpoint: Path) -> None:
-        saved = f"; {checkpoint} is saved, and --resume goes on from it" if is_whole(checkpoint) else ""
+        newest = newest_checkpoint(checkpoint.parent)  # of an earlier step, where it was killed at once
+        saved = f"; {newest} is saved, and --resume goes on from it" if newest else ""
         super().__init__("stopped" + saved)
         self.number = number
 

@@ -199,9 +199,16 @@ def test_a_file_that_grows_is_followed_until_ctrl_c(number: int, recording: Path
 
 
 @pytest.mark.slow
+def test_a_stored_stream_in_a_pipe_loses_no_window(recording: Path) -> None:
+    process = started("-", "--jsonl", stdin=recording.open("rb"), stdout=subprocess.PIPE)
+    printed, said = process.communicate(timeout=TIMEOUT)
+    assert len(printed.splitlines()) == 7 and "heard 0:00:04.0: 7 windows, 0 skipped" in said
+
+
+@pytest.mark.slow
 def test_a_pipe_that_breaks_off_is_heard_as_it_comes(recording: Path) -> None:
     reading, writing = os.pipe()
-    process = started("-", "--full-speed", "--jsonl", stdin=reading, stdout=subprocess.PIPE)
+    process = started("-", "--jsonl", stdin=reading, stdout=subprocess.PIPE)
     os.close(reading)
     assert process.stdout is not None and process.stderr is not None
     os.write(writing, recording.read_bytes()[: 44 + 32_000])  # a second

@@ -14,6 +14,7 @@ def test_models_lists_each_bundled_checkpoint_and_its_labels(capsys: pytest.Capt
     table = capsys.readouterr().out
     assert all(name in table for name in BUNDLED)
     assert f"{DEFAULT} (default)" in table
+    assert "1.295 s" in table  # the longest window
     assert "cc-by-4.0" in table
     assert main(["models", "--labels", "speech-commands"]) == 0
     assert capsys.readouterr().out.split() == [*Tagger("speech-commands").model.config.id2label.values()]
