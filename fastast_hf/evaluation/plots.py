@@ -118,4 +118,6 @@ def _finish(axes: Axes, vertical: str, horizontal: str, note: str | None = None)
         loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2, handlelength=3, fontsize=8, title=note
     )
     legend.get_title().set_fontsize(8)
+    for text in legend.get_texts():
+        text.set_parse_math(False)  # a name may hold $
     legend.set_frame_on(False)

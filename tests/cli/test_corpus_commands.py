@@ -207,6 +207,17 @@ def test_evaluate_compares_checkpoints_as_table_2_does(
     assert " clips of Two sounds (2 classes)" in (tmp_path / "out" / "two-sounds-test-compared.md").read_text()
 
 
+def test_every_compared_checkpoint_has_its_own_report_whatever_its_name(
+    esc50: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    argv = ["evaluate", "esc50", "--data", str(esc50), "--fold", "1", "--r", "0", "--rounds", "0", "--device", "cpu"]
+    argv += ["--output", str(tmp_path / "out"), "--report", "--compare"]
+    assert main([*argv, *(f"{name}={checkpoint}" for name in ("犬", "鳥", "a+", "a-", r"\frac{$$"))]) == 0
+    pages = {page.parent.name for page in (tmp_path / "out").glob("*-report*/report.html")}
+    start = "esc50-test-fold-1-compared-report-r0"
+    assert pages == {f"{start}-犬", f"{start}-鳥", f"{start}-a", f"{start}-a-4", f"{start}-frac"}
+
+
 def test_by_default_a_checkpoint_is_scored_at_0_and_its_own_r(esc50: Path, make_fastast: Make, tmp_path: Path) -> None:
     labels: dict[str, Any] = {"id2label": {0: "dog", 1: "rain"}, "label2id": {"dog": 0, "rain": 1}}
     for name, r in (("plain", 0), ("merging", 3)):

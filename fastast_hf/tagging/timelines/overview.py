@@ -184,7 +184,7 @@ def likeliest(scores: np.ndarray, most: int = BANDS) -> list[int]:
 
 
 def _short(name: str, most: int = 28) -> str:
-    name = " ".join(name.split()).replace("$", r"\$")
+    name = " ".join(name.split())
     return name if len(name) <= most else name[: most - 1] + "…"
 
 

@@ -72,4 +72,7 @@ def test_a_timeline_draws_its_spectrogram_over_the_same_seconds_as_its_bands(tmp
 
 def test_a_timeline_of_scores_alone_draws_bands() -> None:
     moments = [Moment(i + 0.5, i, i + 1, np.float32([0.2 * i])) for i in range(5)]
-    assert len(Timeline(["$dog$"], moments).plot().axes) == 2
+    figure = Timeline([r"a$\frac{$"], moments).plot()
+    assert len(figure.axes) == 2
+    figure.canvas.draw()
+    assert [tick.get_text() for tick in figure.axes[0].get_yticklabels()] == [r"a$\frac{$"]
