@@ -41,9 +41,9 @@ def add_parser(commands: Any) -> None:
         "and compare the throughput with what the MACs of both models allow",
     )
     parser.add_argument(
-        "--frames", type=int, nargs="+", default=[512, 1024, 128], metavar="T", help="clip lengths in frames of 10 ms"
+        "--frames", type=int, nargs="+", default=[512, 1024, 128], metavar="N", help="clip lengths in frames of 10 ms"
     )
-    parser.add_argument("--batch-size", type=int, default=4, metavar="B", help="clips at once (default: 4)")
+    parser.add_argument("--batch-size", type=int, default=4, metavar="N", help="clips at once (default: 4)")
     parser.add_argument(
         "--r", type=int, nargs="+", default=[0, 20, 40], metavar="N", help="tokens to merge in each layer"
     )
@@ -81,7 +81,10 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: torch's choice)")
     parser.add_argument(
-        "--output", type=Path, metavar="DIR", help="write csv, json and, without --teacher, a picture into this folder"
+        "--output",
+        type=Path,
+        metavar="FOLDER",
+        help="write csv, json and, without --teacher, a picture into this folder",
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     parser.set_defaults(run=run)

@@ -18,7 +18,7 @@ def add_parser(commands: Any) -> None:
         description="Write README.md into a checkpoint's folder, from its config, its training's results.json and the "
         "results/*.json of fastast evaluate. Your own sections and fields in an existing card stay.",
     )
-    card.add_argument("folder", type=Path, metavar="DIR", help="the checkpoint")
+    card.add_argument("folder", type=Path, metavar="FOLDER", help="the checkpoint")
     card.add_argument("--repo-id", metavar="USER/NAME", help="its name on the Hub, for the lines of code in the card")
     card.add_argument("--license", metavar="ID", help="such as cc-by-4.0, as the Hub names it (default: the card's)")
     card.add_argument(

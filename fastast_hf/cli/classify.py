@@ -33,7 +33,7 @@ def add_parser(commands: Any) -> None:
         "reads.",
     )
     add_model_options(parser)
-    parser.add_argument("--top-k", type=int, metavar="K", help="labels for each file (default: 3)")
+    parser.add_argument("--top-k", type=int, metavar="N", help="labels for each file (default: 3)")
     parser.add_argument(
         "--pool",
         choices=POOLS,
@@ -63,9 +63,9 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     """Add what is read, by which model, and how it computes."""
     parser.add_argument("paths", nargs="+", metavar="FILE|FOLDER", help="sounds, folders, or - for a sound on stdin")
     add_tagger_options(parser)
-    parser.add_argument("--batch-size", type=int, default=8, metavar="B", help="clips at once (default: 8)")
+    parser.add_argument("--batch-size", type=int, default=8, metavar="N", help="clips at once (default: 8)")
     parser.add_argument(
-        "--workers", type=int, metavar="W", help="threads that read files (default: one per core, up to 8)"
+        "--workers", type=int, metavar="N", help="threads that read files (default: one per core, up to 8)"
     )
 
 
@@ -109,7 +109,8 @@ def add_score_options(parser: argparse.ArgumentParser) -> None:
         "--threshold",
         type=number_or_auto,
         metavar="S",
-        help="give labels with this score or more alone, perhaps none; auto: the checkpoint's own threshold per label",
+        help="give labels with this score or more alone, perhaps none; auto: the checkpoint's own threshold per label "
+        "(default: no threshold for labels, 0.5 for events)",
     )
 
 
@@ -205,7 +206,7 @@ def print_results(
     failed += errors
     if not results:
         return failed
-    counts = count(len(results) - errors, failed)
+    counts = count(len(results) - errors, failed, without=results.count([]) if table else 0)
     if table:
         found = [result for result in results if isinstance(result, dict)]
         shown = events.event_table(files, results) if found else label_table(files, results)

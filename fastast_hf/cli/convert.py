@@ -23,7 +23,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--label-file", type=Path, metavar="CSV", help=labels)
     stride = "frames from one patch to the next, or two numbers, frequency and time (default: found)"
     parser.add_argument("--stride", type=int, nargs="+", metavar="N", help=stride)
-    parser.add_argument("--frames", type=int, metavar="T", help="clip length in frames of 10 ms (default: found)")
+    parser.add_argument("--frames", type=int, metavar="N", help="clip length in frames of 10 ms (default: found)")
     parser.add_argument("--mean", type=float, help="of the log-mel values it was trained on (default: AudioSet's)")
     parser.add_argument("--std", type=float, help="their standard deviation (default: AudioSet's)")
     parser.set_defaults(run=run)

@@ -62,6 +62,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--title", metavar="TEXT", help="name of the corpus in tables and pictures (default: its own)")
     parser.add_argument(
         "--split",
+        metavar="TEXT",
         help="train, validation, test, or all (default: test; all of a folder that has no splits, unless --model was "
         "trained on it)",
     )
@@ -72,8 +73,8 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("--preset", choices=PRESETS, default="exact", help="as of fastast classify (default: exact)")
     parser.add_argument("--dtype", choices=DTYPES, help="instead of the preset's (int8: on a CPU)")
-    parser.add_argument("--batch-size", type=int, default=16, metavar="B", help="clips at once (default: 16)")
-    parser.add_argument("--device", help="cpu, cuda … (default: a GPU where there is one)")
+    parser.add_argument("--batch-size", type=int, default=16, metavar="N", help="clips at once (default: 16)")
+    parser.add_argument("--device", metavar="TEXT", help="cpu, cuda … (default: a GPU where there is one)")
     parser.add_argument(
         "--workers", type=int, metavar="N", help="threads that read clips (default: one for each core)"
     )
@@ -93,7 +94,7 @@ def add_parser(commands: Any) -> None:
         "--output",
         type=Path,
         required=True,
-        metavar="DIR",
+        metavar="FOLDER",
         help="folder for results; run again to resume",
     )
     parser.set_defaults(run=run)

@@ -186,6 +186,10 @@ class Events(Results):
             if error is not None and not isinstance(error, (AudioError, OSError)):
                 raise error
 
+    def heard(self) -> str:
+        """How many events."""
+        return f"{sum(len(json.loads(record.raw)['events']) for record in read_file(self.journal)[1])} events, "
+
     def write(self) -> None:
         """Make the output of what was found so far. In a folder, a recording's file stands where its path says."""
         kind = format_of(self.output)

@@ -39,7 +39,7 @@ def add_parser(commands: Any) -> None:
     export.add_argument(
         "--frames",
         type=int,
-        metavar="T",
+        metavar="N",
         help="length of the clips in frames of 10 ms (default: the checkpoint's)",
     )
     export.set_defaults(run=run)

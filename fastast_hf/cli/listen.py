@@ -63,7 +63,7 @@ def add_parser(commands: Any) -> None:
     )
     classify.add_tagger_options(parser)
     classify.add_score_options(parser)
-    parser.add_argument("--top-k", type=int, default=5, metavar="K", help="labels to show (default: 5)")
+    parser.add_argument("--top-k", type=int, default=5, metavar="N", help="labels to show (default: 5)")
     settings = parser.add_argument_group("windows and events", "An event is given when it is over.")
     events.add_event_settings(settings, "0.5")
     result = parser.add_mutually_exclusive_group()

@@ -80,11 +80,12 @@ def add_corpus_options(parser: argparse.ArgumentParser) -> None:
     for setting in fields(OwnDataArguments):
         option, told = f"--{setting.name.replace('_', '-')}", {"help": setting.metadata["help"]}
         if setting.name == "label_column":
-            own.add_argument(option, nargs="+", default=[], metavar="NAME", **told)
+            own.add_argument(option, nargs="+", default=[], metavar="TEXT", **told)
         elif setting.name == "multi_label":
             own.add_argument(option, type=_boolean, nargs="?", const=True, metavar="BOOL", **told)
         else:
-            own.add_argument(option, type=int if setting.name == "split_seed" else str, metavar="NAME", **told)
+            kind, metavar = (int, "N") if setting.name == "split_seed" else (str, "TEXT")
+            own.add_argument(option, type=kind, metavar=metavar, **told)
 
 
 def corpus_arguments(args: argparse.Namespace) -> Any:

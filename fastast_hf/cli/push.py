@@ -15,7 +15,7 @@ def add_parser(commands: Any) -> None:
         description="Upload a checkpoint's folder in one commit. Files that are already there are not uploaded again, "
         "and an interrupted push can be run again. Log in first: hf auth login.",
     )
-    push.add_argument("folder", type=Path, metavar="DIR", help="the checkpoint")
+    push.add_argument("folder", type=Path, metavar="FOLDER", help="the checkpoint")
     push.add_argument("repo_id", metavar="USER/NAME", help="the repository; it is created if there is none")
     push.add_argument("--private", action="store_true", default=None, help="make a new repository private")
     push.add_argument("--space", action="store_true", help="also push the demo, to a Space of the same name")

@@ -79,16 +79,19 @@ def error_of(result: Any) -> str:
     return str(result.get("error", "")) if isinstance(result, dict) else ""
 
 
-def count(labelled: int, failed: int, before: int = 0, done: str = "labelled") -> str:
+def count(labelled: int, failed: int, before: int = 0, done: str = "labelled", without: int = 0) -> str:
     """How many files were labelled (or what `done` says), now or by an earlier run, and how many could not be.
 
+    `without` of the labelled ones have no score that reaches the threshold.
+
     Example:
-        >>> count(3, 2)
-        '3 labelled, 2 failed'
+        >>> count(3, 2, without=1)
+        '3 labelled, 1 of them without a label, 2 failed'
     """
     return (
         f"{labelled} {done}"
         + (f", {before} of them before" if before else "")
+        + (f", {without} of them without a label" if without else "")
         + (f", {failed} failed" if failed else "")
     )
 

@@ -34,7 +34,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--seconds", type=float, metavar="S", help="length of the clip in seconds")
     length.add_argument(
-        "--frames", type=int, metavar="T", help="length of the clip in frames of 10 ms (default: the model's)"
+        "--frames", type=int, metavar="N", help="length of the clip in frames of 10 ms (default: the model's)"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     parser.set_defaults(run=run)

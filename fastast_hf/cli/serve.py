@@ -18,13 +18,13 @@ def add_parser(commands: Any) -> None:
         description="Answer HTTP requests with labels, vectors and timelines of sounds, until Ctrl-C or SIGTERM.",
     )
     add_tagger_options(parser)
-    parser.add_argument("--batch-size", type=int, default=8, metavar="B", help="windows at once (default: 8)")
+    parser.add_argument("--batch-size", type=int, default=8, metavar="N", help="windows at once (default: 8)")
     parser.add_argument(
         "--host", default="127.0.0.1", help="address to listen at (default: 127.0.0.1, for this machine alone)"
     )
     parser.add_argument("--port", type=int, default=8000, metavar="N", help="default: 8000; 0 for a free one")
     parser.add_argument(
-        "--workers", type=int, default=1, metavar="W", help="processes, each with a model, on a GPU each (default: 1)"
+        "--workers", type=int, default=1, metavar="N", help="processes, each with a model, on a GPU each (default: 1)"
     )
     parser.add_argument(
         "--api-key-file", type=Path, metavar="FILE", help="answer those alone who send a key of this file, one a line"

@@ -19,8 +19,8 @@ def add_parser(commands: Any) -> None:
         description="Measure mean and standard deviation of a corpus' log-mel values, which the front end needs.",
     )
     add_corpus_options(parser)
-    parser.add_argument("--split", default="train", help="train, validation or test (default: train)")
-    parser.add_argument("--frames", type=int, metavar="T", help="measure only the first T frames of each clip")
+    parser.add_argument("--split", default="train", metavar="TEXT", help="train, validation or test (default: train)")
+    parser.add_argument("--frames", type=int, metavar="N", help="measure only the first N frames of each clip")
     parser.add_argument(
         "--output",
         "--write",

@@ -79,6 +79,10 @@ class Results(ABC):
     def of(self, files: Sequence[Path], progress: bool | None = None) -> Iterator[Any]:
         """The result of each file, as an [`Appender`] takes it."""
 
+    def heard(self) -> str:
+        """What there is in the output besides recordings, to be said before their count."""
+        return ""
+
     @abstractmethod
     def write(self) -> None:
         """Make the output of its journal, where there is one."""
@@ -120,7 +124,7 @@ def run_to_file(results: Results) -> int:
             failed += failed_files
             results.write()  # in the order of the files
             counts = count(made, failed, made - added, results.done)
-            print(f"{args.output}: {counts}{describe_merging(tagger, made)}")
+            print(f"{args.output}: {results.heard()}{counts}{describe_merging(tagger, made)}")
         # A launcher ends all processes once one has ended with 2, and the file is not whole before.
         failed = processes.gather(failed)[0]
     return 2 if failed else 0

@@ -33,7 +33,7 @@ def add_parser(commands: Any) -> None:
     wish.add_argument(
         "--max-change", type=share, metavar="P%", help="be as fast as possible while P %% of first labels change"
     )
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder for the checkpoint")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER", help="folder for the checkpoint")
     parser.add_argument("--device", help="cpu, cuda … (default: a GPU where there is one)")
     parser.add_argument(
         "--dtype", nargs="+", choices=DTYPES, help="dtypes to try (default: all that the device is fast in)"

@@ -170,9 +170,17 @@ class Output:
         other = [name for name in names if earlier.get(name) != settings.get(name)]
         if other:
             was = ", ".join(
-                DIGESTS.get(name) or f"{name} {earlier.get(name)} and not {settings.get(name)}" for name in other
+                DIGESTS.get(name) or f"{name} {_short(earlier.get(name))} and not {_short(settings.get(name))}"
+                for name in other
             )
             raise ValueError(f"{self.path} was begun with {was}: go on with the same settings, or give another file")
+
+
+def _short(setting: Any) -> str:
+    """A setting for a message: of a list of equal values that one, and of a long list its beginning."""
+    if not isinstance(setting, list) or len(setting) < 4:
+        return str(setting)
+    return str(setting[0]) if len(set(setting)) == 1 else f"[{', '.join(map(str, setting[:3]))}, …]"
 
 
 class Appender:

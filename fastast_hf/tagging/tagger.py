@@ -189,7 +189,7 @@ class Tagger(Scorer):
             yield window
         if lowest == highest:
             logger.warning(
-                "%s: the clip is silent (all samples are %g); it is labelled all the same", name_of(source), lowest
+                "%s: the clip is silent (all samples are %g); it is used all the same", name_of(source), lowest
             )
 
     def timeline(self, source: Any, window: float | None = None, hop: float | None = None) -> Timeline:

@@ -342,7 +342,7 @@ def test_silence_is_labelled_with_a_warning(tmp_path: Path, checkpoint: Path) ->
     command = [sys.executable, "-m", "fastast_hf", "classify", str(tmp_path / "silent.wav"), "--device", "cpu"]
     done = subprocess.run([*command, "--model", checkpoint], capture_output=True, text=True, check=False)
     assert done.returncode == 0 and "1 labelled; " in done.stdout
-    assert "silent.wav: the clip is silent (all samples are 0); it is labelled all the same\n" in done.stderr
+    assert "silent.wav: the clip is silent (all samples are 0); it is used all the same\n" in done.stderr
 
 
 @pytest.mark.parametrize("name", ["-", "/dev/stdin"])

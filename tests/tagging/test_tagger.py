@@ -288,7 +288,7 @@ def test_silence_is_labelled_with_a_warning(make_tagger: Make, caplog: pytest.Lo
     results = make_tagger()([(np.zeros(50000), 16000), *noises([4000])])
     assert [len(result) for result in results] == [5, 5]
     assert [record.getMessage() for record in caplog.records] == [
-        "array: the clip is silent (all samples are 0); it is labelled all the same"
+        "array: the clip is silent (all samples are 0); it is used all the same"
     ]
 
 

@@ -28,11 +28,16 @@ class Format(NamedTuple):
 
 
 def write_csv(path: Path, results: Iterable[Result]) -> None:
-    """A row for each event (file, start, end, label, score, mean), and one for each error."""
+    """A row for each event (file, start, end, label, score, mean), and one for each error.
+
+    Times are in whole milliseconds, and scores have six digits.
+    """
+    digits = {"start": ".3f", "end": ".3f", "score": ".6g", "mean": ".6g"}
     with path.open("w", buffering=1, newline="", encoding="utf-8", errors="surrogateescape") as file:
         rows = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         rows.writeheader()
-        rows.writerows(_rows(results))
+        for row in _rows(results):
+            rows.writerow({name: format(value, digits.get(name, "")) for name, value in row.items()})
 
 
 def write_jsonl(path: Path, results: Iterable[Result]) -> None:
