@@ -104,8 +104,11 @@ def clip_digest(row: Mapping[str, Any]) -> str:
 
 
 def describe(score: dict[str, float]) -> str:
-    """Scores on a line."""
-    return ", ".join(f"{key} {value:.4g}" for key, value in score.items() if key not in ("epoch", "loss"))
+    """Scores on a line, by the names that people know."""
+    known = {"mean_average_precision": "mAP", "roc_auc": "ROC AUC", "d_prime": "d'"}
+    return ", ".join(
+        f"{known.get(key, key)} {value:.4g}" for key, value in score.items() if key not in ("epoch", "loss")
+    )
 
 
 def summarise_folds(root: Path, folds: Sequence[int | None]) -> dict[str, Any]:

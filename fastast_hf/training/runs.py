@@ -157,17 +157,22 @@ class Run:
             missing = sum(results["missing"].values())
             if results["epochs"]:
                 best = max(results["epochs"], key=lambda epoch: epoch["score"])
-                print(f"{self.folder}, best epoch {best['epoch']:g}: {results['metric']} {best['score']:.4g}")
-            for name, score in scores.items():
-                print(f"{self.folder}, {name} weights: " + describe(score))
+                split = "test" if trainer.eval_dataset is trainer.test_dataset else "validation"
+                print(f"{self.folder}: best {_when(best['epoch'], trainer)} ({split} ", end="")
+                print(describe({results["metric"]: best["score"]}) + ")")
+            for name, score in scores.items():  # the last of them are in the folder
+                saved = "saved: " if name == [*scores][-1] else ""
+                split = "validation" if trainer.test_dataset is None else "test"
+                print(f"{self.folder}: {saved}the {name} weights ({split} {describe(score)})")
             if missing or unreadable:
                 print(
-                    f"{self.folder}: {missing} clips missing, {len(unreadable)} of those to train on unreadable"
-                    + _names(trainer.train_dataset, unreadable)
+                    f"{self.folder}: {missing} clip{'s'[: missing != 1]} missing, {len(unreadable)} of those to train "
+                    "on unreadable" + _names(trainer.train_dataset, unreadable)
                 )
             found = [file for file in self.folder.glob("[!.]*") if file.is_file()]
             files = sorted(file.name for file in found if file.suffix != ".py")
-            print(f"{self.folder}: wrote {', '.join(files)}")
+            code = len(found) - len(files)
+            print(f"{self.folder}: wrote {', '.join(files)}" + (f" and {code} code files" if code else ""))
             if report is not None:
                 print(f"{self.folder}: what is right and wrong is in {report}")
         if trainer.args.push_to_hub:
@@ -359,6 +364,13 @@ def is_disk_full(error: BaseException, folder: Path) -> bool:
         return True
     reason = error.__cause__ or error.__context__
     return reason is not None and is_disk_full(reason, folder)
+
+
+def _when(epoch: float, trainer: FastASTTrainer) -> str:
+    """A whole epoch, or else the step."""
+    if epoch % 1 == 0:
+        return f"epoch {epoch:g}"
+    return f"step {next(entry['step'] for entry in trainer.state.log_history if entry.get('epoch') == epoch)}"
 
 
 def main_metric(corpus: Corpus | StreamingCorpus, prefix: str = "") -> str:

@@ -21,7 +21,7 @@ def test_training_and_bundling_make_a_checkpoint_with_its_results_and_card(tmp_p
     settings += [data / "marvin", "--noise", 0.5, "--max_steps", 2, "--eval_strategy", "epoch", "--output_dir", out]
     trained = run("run_finetune.py", *SMALL, *settings)
     assert trained.returncode == 0, trained.stderr
-    assert f"{out}, last weights: accuracy" in trained.stdout
+    assert f"{out}: saved: the last weights (test accuracy" in trained.stdout
     bundled = run("bundle_checkpoint.py", out, "--data", data, "--output", bundle, "--rounds", 1)
     assert bundled.returncode == 0, bundled.stderr
     results = json.loads((bundle / "results.json").read_text())

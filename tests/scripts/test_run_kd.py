@@ -72,7 +72,7 @@ def make_teacher(
             settings += ["--per_device_train_batch_size", 4, "--learning_rate", "1e-3", "--output_dir", out]
             done = run("run_teacher.py", *settings, "--save_strategy", "no")
             assert done.returncode == 0, done.stderr
-            assert f"{out}, last weights: " in done.stdout
+            assert f"{out}: saved: the last weights (test " in done.stdout
             trained[architecture, corpus] = out
         return trained[architecture, corpus]
 

@@ -178,8 +178,8 @@ def test_each_epoch_has_a_line_with_loss_score_seconds_and_r(
     for epoch in (1, 2):
         line = rf"epoch {epoch} of 2: loss [\d.]+, test loss [\d.]+, test accuracy [\d.]+, [\d.]+ s, r 4\n"
         assert len(re.findall(line, said)) == 1
-    assert re.search(r"out, best epoch [12]: accuracy [\d.]+\n", said) and "{'loss'" not in said
-    assert "out: wrote config.json, model.safetensors, preprocessor_config.json, results.json\n" in said
+    assert re.search(r"out: best epoch [12] \(test accuracy [\d.]+\)\n", said) and "{'loss'" not in said
+    assert "out: wrote config.json, model.safetensors, preprocessor_config.json, results.json" in said
 
 
 def test_folds_that_stopped_at_different_epochs_share_their_last_weights_alone(
