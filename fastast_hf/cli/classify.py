@@ -13,7 +13,7 @@ from ..tagging.processes import Processes
 from ..tagging.results_file import json_line
 from . import events
 from .options import DTYPES, PRESETS, add_merging_options
-from .recordings import count, describe_merging, list_files, make_tagger, print_errors, sources_of
+from .recordings import count, counted, describe_merging, list_files, make_tagger, print_errors, sources_of
 from .tables import format_table
 from .to_file import Results, run_to_file
 
@@ -212,7 +212,7 @@ def print_results(
         shown = events.event_table(files, results) if found else label_table(files, results)
         if shown:
             print(shown + "\n")
-        heard = f"{sum(len(result['events']) for result in found)} events, " if found else ""
+        heard = f"{counted(sum(len(result['events']) for result in found), 'event')}, " if found else ""
         print(f"{heard}{counts}{describe_merging(tagger, len(results) - errors)}")
     elif failed:
         print(f"fastast {command}: {counts}", file=sys.stderr)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import one_line
 from ..tagging.results_file import read_file
 from ..tagging.timelines.files import FORMATS, format_of, write_events
-from .recordings import sources_of
+from .recordings import counted, sources_of
 from .tables import format_table
 from .to_file import Results
 
@@ -33,7 +33,10 @@ def add_event_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--events", action="store_true", help="give events, with the settings below as they are")
     add_event_settings(group, "the window")
     group.add_argument(
-        "--plot", type=Path, metavar="FILE", help="draw one recording: its spectrogram and the likeliest labels"
+        "--plot",
+        type=Path,
+        metavar="FILE",
+        help="draw one recording: its spectrogram and the labels that reach --threshold",
     )
     group.add_argument(
         "--format",
@@ -72,8 +75,14 @@ def finder_of(args: argparse.Namespace, tagger: Tagger) -> EventFinder:
     """With the thresholds of the arguments."""
     from ..tagging.timelines.events import EventFinder
 
-    threshold = 0.5 if tagger.thresholds is None else tagger.thresholds.tolist()
-    return EventFinder(tagger.label_names(), threshold, args.off, args.min_seconds or 0.0, args.merge_seconds or 0.0)
+    return EventFinder(
+        tagger.label_names(), threshold_of(tagger), args.off, args.min_seconds or 0.0, args.merge_seconds or 0.0
+    )
+
+
+def threshold_of(tagger: Tagger) -> float | list[float]:
+    """Where an event begins."""
+    return 0.5 if tagger.thresholds is None else list(tagger.thresholds.tolist())
 
 
 def _reason(error: BaseException) -> str:
@@ -180,7 +189,7 @@ class Events(Results):
                 result["error"] = f"{reason}; its events until {clock(reached)} stand" if reached else reason
             yield result
             if self.args.plot and reached:
-                timeline.plot(self.args.plot)
+                timeline.plot(self.args.plot, threshold=threshold_of(self.tagger))
             if isinstance(error, KeyboardInterrupt):
                 raise SystemExit(128 + getattr(error, "number", signal.SIGINT))
             if error is not None and not isinstance(error, (AudioError, OSError)):
@@ -188,7 +197,8 @@ class Events(Results):
 
     def heard(self) -> str:
         """How many events."""
-        return f"{sum(len(json.loads(record.raw)['events']) for record in read_file(self.journal)[1])} events, "
+        found = sum(len(json.loads(record.raw)["events"]) for record in read_file(self.journal)[1])
+        return f"{counted(found, 'event')}, "
 
     def write(self) -> None:
         """Make the output of what was found so far. In a folder, a recording's file stands where its path says."""

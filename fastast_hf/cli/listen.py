@@ -18,7 +18,7 @@ from ..errors import what_to_do
 from ..tagging.timelines.files import FORMATS, format_of
 from . import classify, events
 from .event_commands import EventCommands
-from .recordings import make_tagger
+from .recordings import counted, make_tagger
 
 if TYPE_CHECKING:
     import numpy as np
@@ -228,7 +228,7 @@ class _Session:
             why = "nobody reads the output any more"
         else:
             why = what_to_do(self.ended)
-        counts = [f"{self.moments} windows", f"{self.stream.skipped} skipped", f"{self.events} events"]
+        counts = [counted(self.moments, "window"), f"{self.stream.skipped} skipped", counted(self.events, "event")]
         if gaps := getattr(self.source.blocks, "gaps", 0):
             counts.append(f"{gaps} gaps in the sound")
         if self.commands is not None:

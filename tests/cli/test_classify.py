@@ -372,7 +372,8 @@ def test_a_threshold_leaves_blanks_in_the_table_and_an_empty_list_in_json(classi
     shown = sum(len(line.split("LABEL")) - 1 for line in out[2:-2])
     assert shown == sum(score >= float(middle) for score in scores)
     assert [json.loads(line)["labels"] for line in classify(*files, "--threshold", "1", "--json")[1]] == [[]] * 5
-    assert classify(*files, "--threshold", "1")[1][0] == "file"
+    out = classify(*files, "--threshold", "1")[1]
+    assert out[0] == "file" and out[-1].startswith("5 labelled, 5 of them without a label; ")
     assert "invalid score value: 'high'" in classify(*files, "--threshold", "high")[2][0]
     assert "has no thresholds in its config" in classify(*files, "--threshold", "auto")[2][0]
 

@@ -102,7 +102,7 @@ def test_one_file_for_all_goes_on_after_a_stop(
     said = classify(short, recording, *WINDOWS, "--hop", "0.25", "-o", out, "--resume")[2]
     assert "was begun with hop 0.5 and not 0.25" in said
     code, printed, errors = classify(recording, short, *WINDOWS, "-o", out, "--resume")
-    assert (code, errors) == (0, "") and f"{out}: 2 labelled, 1 of them before" in printed
+    assert (code, errors) == (0, "") and " events, 2 labelled, 1 of them before" in printed
     assert out.read_bytes() == clean.read_bytes()
 
 
@@ -115,7 +115,7 @@ def test_a_folder_gets_a_file_for_each_recording(
     (tmp_path / "in" / "bad.wav").write_bytes(b"no sound")
     monkeypatch.chdir(tmp_path)
     code, printed, _ = classify("in", *WINDOWS, "-o", "out", "--format", "audacity")
-    assert code == 2 and "out: 2 labelled, 1 failed" in printed
+    assert code == 2 and " events, 2 labelled, 1 failed" in printed
     assert sorted(str(path) for path in Path("out").rglob("*.txt")) == ["out/in/a.wav.txt", "out/in/b/a.wav.txt"]
     labels = [line.split("\t")[2] for line in Path("out/in/a.wav.txt").read_text().splitlines()]
     assert "yes" in labels
@@ -137,7 +137,7 @@ def test_an_ending_says_the_format(name: str, classify: Classify, tmp_path: Path
     code, printed, errors = classify(
         SPEECH / "yes_slt.wav", "--window", 1, "-o", tmp_path / name, "--threshold", "0.1"
     )
-    assert (code, errors) == (0, "") and f"{name}: 1 labelled" in printed
+    assert (code, errors) == (0, "") and f"{name}: " in printed and ", 1 labelled" in printed and " event" in printed
     assert b"yes" in (tmp_path / name).read_bytes()
 
 

@@ -95,10 +95,11 @@ class Overview:
     Args:
         frame_seconds: From one frame to the next.
         mel_hertz: The middle (mel bins,) of each mel bin, in Hz.
+        title: Of the picture.
     """
 
-    def __init__(self, frame_seconds: float = 0.0, mel_hertz: np.ndarray | None = None) -> None:
-        self.frame_seconds, self.mel_hertz = frame_seconds, mel_hertz
+    def __init__(self, frame_seconds: float = 0.0, mel_hertz: np.ndarray | None = None, title: str = "") -> None:
+        self.frame_seconds, self.mel_hertz, self.title = frame_seconds, mel_hertz, title
         self._frames, self._scores, self._ends = Columns(np.add), Columns(np.maximum), Columns(np.maximum)
         self.has_frames = False
 
@@ -122,13 +123,20 @@ class Overview:
         """The highest scores (columns, labels) and the edges (columns + 1,) of their columns, in seconds."""
         return self._scores.array(), np.concatenate([[0.0], self._ends.array()[:, 0]])
 
-    def draw(self, labels: Sequence[str], path: str | os.PathLike[str] | None = None, bands: int = BANDS) -> Figure:
+    def draw(
+        self,
+        labels: Sequence[str],
+        path: str | os.PathLike[str] | None = None,
+        bands: int = BANDS,
+        threshold: float | Sequence[float] = LEAST_SCORE,
+    ) -> Figure:
         """Draw the spectrogram, and beneath it the scores of the likeliest labels as bands.
 
         Args:
             labels: Names of the labels, in the order of scores.
             path: The picture to write (.png, .svg, .pdf), if any.
             bands: Labels that are shown, at most; fewer where others are never likely.
+            threshold: The least score of a label that is shown besides the likeliest one; or one for each label.
 
         Raises:
             ImportError: matplotlib is not installed.
@@ -136,12 +144,14 @@ class Overview:
         from matplotlib.figure import Figure
 
         scores, edges = self.scores()
-        shown = likeliest(scores, bands)
+        shown = likeliest(scores, bands, threshold)
         heights = ([3.0] if self.has_frames else []) + [0.32 * len(shown)]
         figure = Figure(figsize=(12, sum(heights) + 1.0), dpi=130, layout="constrained")
         panels = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
         if self.has_frames:
             self._draw_spectrogram(panels[0], edges[-1])
+        panels[0].set_title(self.title, fontsize=10, parse_math=False)  # a name may hold $
+        panels[-1].set_xlabel("time (h:mm:ss)", fontsize=9)
         self._draw_bands(panels[-1], scores[:, shown], edges, [labels[index] for index in shown])
         if path is not None:
             figure.savefig(path)
@@ -171,7 +181,7 @@ class Overview:
         axes.figure.colorbar(mesh, ax=axes, label="score", pad=0.01, aspect=8)
 
 
-def likeliest(scores: np.ndarray, most: int = BANDS) -> list[int]:
+def likeliest(scores: np.ndarray, most: int = BANDS, threshold: float | Sequence[float] = LEAST_SCORE) -> list[int]:
     """The labels with the highest peaks, best first: the likeliest, and others that are worth a band.
 
     Example:
@@ -179,8 +189,8 @@ def likeliest(scores: np.ndarray, most: int = BANDS) -> list[int]:
         [0, 2]
     """
     peaks = scores.max(axis=0)
-    best = np.argsort(-peaks, kind="stable")[:most]
-    return [int(index) for index in best if index == best[0] or peaks[index] >= LEAST_SCORE]
+    best, reached = np.argsort(-peaks, kind="stable"), peaks >= np.asarray(threshold)
+    return [int(index) for index in best if index == best[0] or reached[index]][:most]
 
 
 def _short(name: str, most: int = 28) -> str:

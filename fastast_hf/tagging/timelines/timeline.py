@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -14,7 +15,7 @@ from ...audio import AudioError, name_of, read_audio, windows
 from ...model.feature_extraction_fastast import HOP_SECONDS, frame_samples, num_frames
 from ..pooling import pooled
 from .events import Event, Moment, find_events
-from .overview import BANDS, Overview, overview_of
+from .overview import BANDS, LEAST_SCORE, Overview, overview_of
 from .shared_frames import SharedFrames
 
 if TYPE_CHECKING:
@@ -101,7 +102,12 @@ class Timeline:
 
         return pd.DataFrame(self.scores, index=pd.Index(self.times, name="time"), columns=self.labels)
 
-    def plot(self, path: str | os.PathLike[str] | None = None, bands: int = BANDS) -> Figure:
+    def plot(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        bands: int = BANDS,
+        threshold: float | Sequence[float] = LEAST_SCORE,
+    ) -> Figure:
         """Draw the spectrogram, and beneath it the scores of the likeliest labels as bands.
 
         Where the timeline was iterated over, that much is drawn; else the recording is read now.
@@ -109,6 +115,7 @@ class Timeline:
         Args:
             path: The picture to write (.png, .svg, .pdf), if any.
             bands: Labels that are shown, at most; fewer where others are never likely.
+            threshold: The least score of a label that is shown besides the likeliest one; or one for each label.
 
         Returns:
             A matplotlib figure, which a notebook shows.
@@ -117,11 +124,11 @@ class Timeline:
             ImportError: matplotlib is not installed.
         """
         if not isinstance(self._moments, _Scoring):
-            return overview_of(self).draw(self.labels, path, bands)
+            return overview_of(self).draw(self.labels, path, bands, threshold)
         if self._moments.overview is None:
             for _ in self:
                 pass
-        return self._moments.overview.draw(self.labels, path, bands)
+        return self._moments.overview.draw(self.labels, path, bands, threshold)
 
 
 class WindowScorer:
@@ -175,8 +182,9 @@ class _Scoring:
 
     def __iter__(self) -> Iterator[Moment]:
         tagger = self._tagger
-        overview = self.overview = Overview(HOP_SECONDS, tagger.feature_extractor.mel_hertz().numpy())
-        for moment in self._scored(WindowScorer(tagger, self._hop, name_of(self._source), overview)):
+        name, hertz = name_of(self._source), tagger.feature_extractor.mel_hertz().numpy()
+        overview = self.overview = Overview(HOP_SECONDS, hertz, Path(name).name)
+        for moment in self._scored(WindowScorer(tagger, self._hop, name, overview)):
             overview.add_moment(moment)
             yield moment
 

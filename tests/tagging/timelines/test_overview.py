@@ -51,6 +51,7 @@ def test_the_likeliest_label_is_shown_and_others_that_are_likely() -> None:
     assert likeliest(scores) == [0]
     assert likeliest(np.float32([[0.5, 0.9, 0.05, 0.1]])) == [1, 0, 3]
     assert likeliest(np.float32([[0.5, 0.9, 0.05, 0.1]]), 2) == [1, 0]
+    assert likeliest(np.float32([[0.5, 0.9, 0.05, 0.1]]), 3, [0.6, 0.95, 0.01, 0.2]) == [1, 2]
 
 
 def test_a_timeline_draws_its_spectrogram_over_the_same_seconds_as_its_bands(tmp_path: Path) -> None:
@@ -76,3 +77,4 @@ def test_a_timeline_of_scores_alone_draws_bands() -> None:
     assert len(figure.axes) == 2
     figure.canvas.draw()
     assert [tick.get_text() for tick in figure.axes[0].get_yticklabels()] == [r"a$\frac{$"]
+    assert figure.axes[0].get_xlabel() == "time (h:mm:ss)"
