@@ -71,7 +71,8 @@ class CorpusArguments(OwnDataArguments):
             self.corpus = "datasets"
         elif not self.corpus and self.data is not None and Path(self.data).expanduser().exists():
             self.corpus, why = recognise(Path(self.data).expanduser(), self.file_column)
-            logger.info("%s: taken for --corpus %s, for %s", self.data, self.corpus, why)
+            if Path(self.data).expanduser().is_dir():  # a file is what its name says
+                logger.info("%s: taken for --corpus %s, for %s", self.data, self.corpus, why)
         for name, corpora in CORPORA_OF.items():
             if getattr(self, name) not in (None, []) and self.corpus not in ("", *corpora):
                 option = f"--{name.replace('_', '-')}"
