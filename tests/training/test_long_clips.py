@@ -48,7 +48,8 @@ def check_agreement(data: Path, out: Path, capsys: pytest.CaptureFixture[str], l
     table = out / "table"
     argv = ["evaluate", "audiofolder", "--data", str(data), "--model", str(out), "--r", "0", "--rounds", "0"]
     assert main([*argv, "--device", "cpu", "--output", str(table)]) == 0
-    (row,) = json.loads((table / "audiofolder-test.json").read_text())["rows"]
+    (results,) = table.glob("*-test.json")  # named after the data
+    (row,) = json.loads(results.read_text())["rows"]
     tagger = Tagger(out, top_k=None, device="cpu")
     files = sorted((data / "test").glob("*/*"))
     labels = tagger(files)
