@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
+import soundfile
 import torch
 from running_scripts import SMALL, check_killed_equals_whole, run, run_in_two
 from safetensors.torch import load_file
 from small_corpora import write_esc50, write_speech_commands
+from sounds import tone
 
 from fastast_hf import FastASTFeatureExtractor, FastASTForAudioClassification
 
@@ -17,8 +19,12 @@ from fastast_hf import FastASTFeatureExtractor, FastASTForAudioClassification
 @pytest.mark.slow
 def test_training_and_bundling_make_a_checkpoint_with_its_results_and_card(tmp_path: Path) -> None:
     data, out, bundle = write_speech_commands(tmp_path / "speech_commands"), tmp_path / "out", tmp_path / "bundle"
+    extra = tmp_path / "extra"
+    (extra / "marvin").mkdir(parents=True)
+    for number in range(4):
+        soundfile.write(extra / "marvin" / f"{number}.wav", tone(1000 + number, seconds=1.0), 16000)
     settings = ["--corpus", "speech_commands", "--classes", 12, "--data", data, "--train_r", 4, 8, "--extra_data"]
-    settings += [data / "marvin", "--noise", 0.5, "--max_steps", 2, "--eval_strategy", "epoch", "--output_dir", out]
+    settings += [extra, "--noise", 0.5, "--max_steps", 2, "--eval_strategy", "epoch", "--output_dir", out]
     trained = run("run_finetune.py", *SMALL, *settings)
     assert trained.returncode == 0, trained.stderr
     assert f"{out}: saved: the last weights (test accuracy" in trained.stdout
