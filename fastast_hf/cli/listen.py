@@ -128,11 +128,15 @@ def check(args: argparse.Namespace) -> None:
     if (args.pcm is None) != (args.rate is None):
         raise ValueError("--pcm and --rate go together: give both, or neither for sound with a header")
     if args.source is None and (args.pcm or args.full_speed or args.follow):
-        raise ValueError("--pcm, --full-speed and --follow are of a file or stdin: give one, or leave them out")
+        raise ValueError(
+            "--pcm, --full-speed and --follow are not of a microphone: give a file or -, or leave them out"
+        )
     if args.source is not None and args.microphone is not None:
         raise ValueError(f"--microphone and {args.source} were given: leave one out")
-    if args.follow and (args.source == "-" or args.full_speed):
-        raise ValueError("--follow is of a file, and skips nothing anyway: leave out - and --full-speed")
+    if args.source == "-" and (args.follow or args.full_speed):
+        raise ValueError("--follow and --full-speed are of a file, and stdin skips nothing anyway: leave them out")
+    if args.follow and args.full_speed:
+        raise ValueError("--follow skips nothing anyway: leave --full-speed out")
     if args.output is not None and not any(args.output.name.endswith(ending) for ending in ENDINGS):
         raise ValueError(f"{args.output}: events are written as {', '.join(ENDINGS)}: give a name with such an ending")
     if args.output is not None and args.output.exists():

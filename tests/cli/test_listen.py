@@ -148,9 +148,10 @@ def test_what_was_found_stands_when_the_microphone_is_unplugged(
     ("arguments", "said"),
     [
         (("--pcm", "s16le"), "--pcm and --rate go together"),
-        (("--full-speed",), "are of a file or stdin"),
+        (("--full-speed",), "are not of a microphone"),
         (("x.wav", "--microphone", "1"), "leave one out"),
-        (("-", "--follow"), "--follow is of a file"),
+        (("-", "--follow"), "are of a file"),
+        (("-", "--full-speed"), "stdin skips nothing anyway"),
         (("x.wav", "-o", "x.parquet"), "events are written as .csv"),
         (("x.wav", "--top-k", "0"), "--top-k is 0"),
         (("gone.wav",), "gone.wav: no such file"),
