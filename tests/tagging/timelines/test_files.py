@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import html
 import json
-import re
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+import webvtt.errors
+from pyannote.database.util import load_rttm
 
 from fastast_hf.tagging.timelines.files import FORMATS, write_events
 
@@ -91,24 +92,37 @@ def test_raven_opens_the_recordings_as_one_sound(write: Any) -> None:
     assert set(table["High Freq (Hz)"]) == {8000} and set(table["Low Freq (Hz)"]) == {0}
 
 
-def test_rttm_has_ten_fields(write: Any) -> None:
-    lines = [line.split(" ") for line in write("rttm").read_text(encoding="utf-8").splitlines()]
-    assert {len(line) for line in lines} == {10} and {line[0] for line in lines} == {"SPEAKER"}
-    found = [(line[1], float(line[3]), float(line[3]) + float(line[4]), line[7]) for line in lines]
-    names = [(plain(event[0]).replace(" ", "_"), plain(event[3]).replace(" ", "_")) for event in EVENTS]
-    assert found == [(name, event[1], event[2], label) for event, (name, label) in zip(EVENTS, names, strict=True)]
+def test_rttm_is_what_pyannote_reads(write: Any) -> None:
+    path = write("rttm")
+    found = [
+        (recording, turn.start, turn.end, label)
+        for recording, annotation in load_rttm(path).items()
+        for turn, _, label in annotation.itertracks(yield_label=True)
+    ]
+    names = [("_".join(event[0].split()), "_".join(event[3].split())) for event in EVENTS]
+    expected = [(name, event[1], event[2], label) for event, (name, label) in zip(EVENTS, names, strict=True)]
+    assert sorted(found) == sorted(expected)
+    # Which does not look at the confidence, and takes lines that are too short.
+    fields = [line.split(" ") for line in path.read_text(encoding="utf-8").splitlines()]
+    assert [len(line) for line in fields] == [10] * len(EVENTS)
+    assert [float(line[8]) for line in fields] == [event[4] for event in EVENTS]
 
 
-def test_vtt_has_a_cue_for_each_event(write: Any) -> None:
-    header, *cues = write("vtt", RESULTS[:1]).read_text(encoding="utf-8").rstrip("\n").split("\n\n")
-    assert header == "WEBVTT"
+def test_vtt_is_what_webvtt_reads(write: Any) -> None:
+    path = write("vtt", RESULTS[:1])
     found = []
-    for cue in cues:
-        times, text = cue.split("\n")
-        clocks = re.fullmatch(r"(\d\d):(\d\d):(\d\d\.\d{3}) --> (\d\d):(\d\d):(\d\d\.\d{3})", times)
-        assert clocks is not None
-        h, m, s, *end = map(float, clocks.groups())
-        assert not re.search(r"[<>]|&(?!lt;|gt;|amp;)", text)
-        label, score = html.unescape(text).rsplit(" ", 1)
-        found.append((3600 * h + 60 * m + s, 3600 * end[0] + 60 * end[1] + end[2], label, float(score)))
+    for cue in webvtt.read(path):
+        label, score = html.unescape(cue.text).rsplit(" ", 1)  # in .text, what is no tag's is left as it was
+        found.append((seconds(cue.start_time), seconds(cue.end_time), label, float(score)))
     assert found == [(e[0], e[1], plain(e[2]), pytest.approx(e[3], abs=0.0051)) for e in FIRST]
+    # It passes over what is no cue, and refuses what is no WebVTT.
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace(".000 -->", ",000 -->"), encoding="utf-8")
+    assert not webvtt.read(path).captions
+    path.write_text(text.removeprefix("WEBVTT"), encoding="utf-8")
+    with pytest.raises(webvtt.errors.MalformedFileError):
+        webvtt.read(path)
+
+
+def seconds(time: Any) -> float:
+    return 3600 * time.hours + 60 * time.minutes + time.seconds + time.milliseconds / 1000
