@@ -18,6 +18,7 @@ import soundfile
 from .arrays import average
 from .errors import AudioError
 from .quiet import c_output_dropped
+from .stated_sizes import Overlaid, ogg_without_end, untrue_size
 from .wav_header import From, cut_off_frames, unstated
 
 logger = logging.getLogger(__name__)
@@ -68,12 +69,16 @@ def decode(
         opened = _open(source, name)
     else:
         opened = _seekable(source, name)
-    head, whole, cut = opened.read(_HEAD), unstated(opened), cut_off_frames(opened)
+    head, whole, size = opened.read(_HEAD), unstated(opened), untrue_size(opened)
+    cut, endless = cut_off_frames(opened), ogg_without_end(opened)
     opened.seek(0)
     given: object = opened
-    if whole is not None:
+    if (whole is not None and whole.known) or (size is not None and size.share < 1):
         logger.warning("%s: its header states less sound than there is; reading to the end of the file", name)
+    if whole is not None:
         given = From(opened, whole.start)
+    elif size is not None:
+        given = Overlaid(opened, size.place, size.true)
     elif isinstance(source, (str, os.PathLike)):
         opened.close()
         # A name as bytes: soundfile can't encode one that is not in UTF-8, which Windows does not have.
@@ -89,12 +94,13 @@ def decode(
         raise AudioError(
             f"{name}: no audio that can be decoded; give a whole wav, flac, ogg, opus, mp3, aiff, au, w64 or caf file"
         ) from None
-    # Only these headers state a length, and not always: an mp3 without the tag has its length guessed from the bit
-    # rate of its first frame, a FLAC encoded from a pipe has the largest integer there is.
-    states_length = file.format == "FLAC" or (file.format == "MP3" and re.search(b"Xing|Info", head))
+    # Only these state a length, and not always: an mp3 without the tag has its length guessed from the bit rate of its
+    # first frame, a FLAC encoded from a pipe has the largest integer there is. An ogg's is that of its last page.
+    states_length = file.format in ("FLAC", "OGG") or (file.format == "MP3" and re.search(b"Xing|Info", head))
     stated = file.frames if states_length and file.frames < 2**62 else 0
     total = stated or (None if file.format in ("FLAC", "MP3") else file.frames)
-    stated = stated or cut
+    if size is not None and size.share > 1:
+        cut = round(file.frames * size.share)
     first = 0
     if skip is not None and total and (wanted := skip(file.samplerate)) > 0:
         if file.skip(wanted):
@@ -102,11 +108,11 @@ def decode(
         else:  # a try may have moved it
             file.close()
             return decode(source, name)
-    return file.samplerate, _blocks(file, stated, name, first), first, total
+    return file.samplerate, _blocks(file, stated, name, first, cut, endless), first, total
 
 
-def _blocks(file: _Stream, stated: int, name: str, done: int) -> Iterator[np.ndarray]:
-    failed = False
+def _blocks(file: _Stream, stated: int, name: str, done: int, cut: int, failed: bool) -> Iterator[np.ndarray]:
+    """Blocks of a file that states its length, or stated `cut` samples and has fewer, or has `failed` already."""
     with file:
         while True:
             # A FLAC's length is exact, and what stands behind it (a tag, say) is no FLAC.
@@ -121,11 +127,11 @@ def _blocks(file: _Stream, stated: int, name: str, done: int) -> Iterator[np.nda
                 break
             done += len(block)
             yield average(block)
-        heard = f"{done / file.samplerate:.2f} s" + (f" of {stated / file.samplerate:.2f} s" if stated else "")
-    wav = file.format in ("WAV", "WAVEX")  # whose length is exact, and of which what is there is whole
-    if (done < 0.5 * stated and not wav) or (failed and not done):
+        of = f" of {(cut or stated) / file.samplerate:.2f} s" if (cut or stated) > done else ""
+        heard = f"{done / file.samplerate:.2f} s{of}"
+    if done < 0.5 * stated or (failed and not done):
         raise AudioError(f"{name}: cut off or damaged, only {heard} can be decoded; fetch or export it again")
-    if failed or done < (1 if wav else 0.98) * stated:
+    if failed or done < max(cut, 0.98 * stated):  # what is there of a file that was cut is whole
         logger.warning("%s: cut off or damaged, using the %s that can be decoded", name, heard)
 
 

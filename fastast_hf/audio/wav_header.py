@@ -1,4 +1,4 @@
-"""Wav files whose header states less or more sound than there is: a recorder or a copy was cut off."""
+"""Wav and rf64 files whose header states less or more sound than there is: a recorder or a copy was cut off."""
 
 from __future__ import annotations
 
@@ -23,15 +23,17 @@ UNKNOWN = 2**31 - 2**16  # bytes; programs that write into a pipe state about th
 
 
 class Unstated(NamedTuple):
-    """The sound of a wav file from its first sample to the end of the file, whatever its header states.
+    """The sound of a wav or rf64 file from its first sample to the end of the file, whatever its header states.
 
     Attributes:
         start: Bytes in front of the first sample.
         layout: What soundfile is told to read it as headerless sound.
+        known: Whether the header does not say that it does not know.
     """
 
     start: int
     layout: dict[str, Any]
+    known: bool
 
 
 class _Sound(NamedTuple):
@@ -40,13 +42,18 @@ class _Sound(NamedTuple):
     size: int  # of the file
     each: int  # bytes of a sample of all channels
     layout: dict[str, Any] | None
+    rf64: bool
+
+    @property
+    def unknown(self) -> int:
+        """From so many bytes on, `stated` is none."""
+        return 2**62 if self.rf64 else UNKNOWN
 
 
 def unstated(file: BinaryIO) -> Unstated | None:
-    """The sound of a wav file whose header states too little; None for every other file.
+    """The sound of a wav or rf64 file whose header states too little, or nothing; None for every other file.
 
-    A header states too little where the sound goes on behind its stated end: the bytes there are no chunk of a wav
-    file.
+    A header states too little where the sound goes on behind its stated end: the bytes there are no chunk.
 
     Example:
         >>> unstated(io.BytesIO(b"no wav"))
@@ -54,17 +61,21 @@ def unstated(file: BinaryIO) -> Unstated | None:
     sound = _sound(file)
     if sound is None or sound.layout is None:
         return None
-    end = sound.start + sound.stated
-    return Unstated(sound.start, sound.layout) if end < sound.size and not _is_chunk(file, end, sound.size) else None
+    end, known = sound.start + sound.stated, sound.stated < sound.unknown
+    if end >= sound.size and (known or not sound.rf64):  # libsndfile refuses rf64 of unknown size
+        return None
+    if end < sound.size and is_chunk(file, end, sound.size):
+        return None
+    return Unstated(sound.start, sound.layout, known)
 
 
 def cut_off_frames(file: BinaryIO) -> int:
-    """Samples of a channel that the header of a wav file states, where it states more than there are; else 0.
+    """Samples of a channel that the header of a wav or rf64 file states, where it states more than there are; else 0.
 
     libsndfile reads what there is without a word. What a program states that writes into a pipe is no length.
     """
     sound = _sound(file)
-    if sound is None or not sound.each or sound.stated >= UNKNOWN or sound.start + sound.stated <= sound.size:
+    if sound is None or not sound.each or sound.stated >= sound.unknown or sound.start + sound.stated <= sound.size:
         return 0
     return sound.stated // sound.each
 
@@ -74,14 +85,19 @@ def _sound(file: BinaryIO) -> _Sound | None:
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
     head = file.read(12)
-    if head[:4] != b"RIFF" or head[8:] != b"WAVE":
+    if head[:4] not in (b"RIFF", b"RF64") or head[8:] != b"WAVE":
         return None
     layout: dict[str, Any] | None = None
+    rf64, wide = head[:4] == b"RF64", 2**64 - 1  # which stands for unknown
     while len(chunk := file.read(8)) == 8:
         name, stated = struct.unpack("<4sI", chunk)
         start = file.tell()
         if name == b"data":
-            return _Sound(start, stated, size, frame_bytes(layout) if layout else 0, layout)
+            if rf64 and stated == 2**32 - 1:
+                stated = wide
+            return _Sound(start, stated, size, frame_bytes(layout) if layout else 0, layout, rf64)
+        if name == b"ds64" and len(sizes := file.read(16)) == 16:
+            wide = struct.unpack("<8xQ", sizes)[0]
         if name == b"fmt ":
             layout = layout_of(file.read(min(stated, 40)))
         file.seek(start + stated + stated % 2)
@@ -126,14 +142,24 @@ class From(io.RawIOBase):
         return self._file.tell() - self._start
 
 
-def _is_chunk(file: BinaryIO, end: int, size: int) -> bool:
-    """Whether a chunk, or no more than its beginning, comes after one that ends there."""
-    for place in {end, end + end % 2}:  # chunks begin at even bytes, and not every program pads them
+def is_chunk(file: BinaryIO, end: int, size: int, head: str = "<4sI", own: int = 0, even: int = 2) -> bool:
+    """Whether a chunk, or no more than its beginning, comes after one that ends there.
+
+    Args:
+        file: Of `size` bytes.
+        end: In bytes.
+        size: In bytes.
+        head: A chunk's name and size, as of struct.
+        own: Bytes of that head which the size counts.
+        even: Chunks begin at multiples of this; not every program pads them.
+    """
+    long = struct.calcsize(head)
+    for place in {end, end + -end % even}:
         file.seek(place)
-        head = file.read(8)
-        if len(head) < 8:
+        begin = file.read(long)
+        if len(begin) < long:
             return True
-        name, stated = struct.unpack("<4sI", head)
-        if all(32 <= byte < 127 for byte in name) and place + 8 + stated <= size:
+        name, stated = struct.unpack(head, begin)
+        if all(32 <= byte < 127 for byte in name[:4]) and place + long + stated - own <= size:
             return True
     return False

@@ -132,16 +132,78 @@ def test_an_unfinished_header_is_read_to_the_end_of_the_file(
     assert all("its header states less sound than there is" in line for line in warned)
 
 
-@pytest.mark.parametrize("container", ["wav", "wavex"])
+# Where the number of bytes stands: behind which name, how far behind it starts, as of struct, and what else it counts.
+SIZES = {
+    "aiff": (b"SSND", 4, ">I", 8),
+    "au": (b".snd", 8, ">I", 0),
+    "caf": (b"data", 4, ">Q", 4),
+    "rf64": (b"ds64", 16, "<Q", 0),
+    "w64": (b"data", 16, "<Q", 24),
+}
+
+
+def with_size(data: bytes, container: str, sound: int | None) -> bytes:
+    """A file that states so many bytes of sound; None for the number that stands for unknown."""
+    name, behind, form, more = SIZES[container]
+    place = data.index(name) + behind
+    most = 256 ** struct.calcsize(form) - 1
+    number = struct.pack(form, most if sound is None else sound + more)
+    return data[:place] + number + data[place + len(number) :]
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "PCM_32", "FLOAT", "ULAW"])
+@pytest.mark.parametrize("container", SIZES)
+def test_an_unfinished_header_of_another_container_is_read_to_the_end_of_the_file(
+    container: str, subtype: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = encoded(container, 44100, subtype)
+    expected = load_audio(data)
+    assert not caplog.records
+    for stated in (0, 1200, None):
+        unfinished = with_size(data, container, stated)
+        (tmp_path / "a").write_bytes(unfinished)
+        for source in (tmp_path / "a", unfinished, io.BytesIO(unfinished), Pipe(unfinished)):
+            np.testing.assert_array_equal(load_audio(source), expected)
+        if stated is not None:
+            assert len(caplog.messages) == 4
+            assert all("its header states less sound than there is" in line for line in caplog.messages)
+            caplog.clear()
+        assert not caplog.records
+
+
+@pytest.mark.parametrize("container", ["wav", "wavex", *SIZES])
 @pytest.mark.parametrize(("kept", "said"), [(0.3, "0.30 s of 1.00 s"), (0.99, "0.99 s of 1.00 s")])
-def test_a_wav_file_that_was_cut_off_is_read_with_a_warning_that_says_what_is_there(
+def test_a_file_that_was_cut_off_is_read_with_a_warning_that_says_what_is_there(
     container: str, kept: float, said: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    data = encoded(container, 16000, "PCM_16")
-    place = data.index(b"data") + 8
-    (tmp_path / "a.wav").write_bytes(data[: place + int(32000 * kept)])
+    data = encoded(container, 16000, "PCM_16")  # whose sound is its end
+    (tmp_path / "a.wav").write_bytes(data[: len(data) - 32000 + int(32000 * kept)])
     np.testing.assert_array_equal(load_audio(tmp_path / "a.wav"), load_audio(data)[: int(16000 * kept)])
     assert caplog.messages == [f"{tmp_path / 'a.wav'}: cut off or damaged, using the {said} that can be decoded"]
+
+
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+def test_an_ogg_that_was_cut_off_or_has_lost_its_middle_is_read_with_a_warning(
+    subtype: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, 160_000)
+    file = io.BytesIO()
+    soundfile.write(file, noise, 16000, format="OGG", subtype=subtype)
+    data = file.getvalue()
+    whole = load_audio(data)
+    assert not caplog.records
+    samples = load_audio(data[: int(0.6 * len(data))])
+    assert 64_000 < len(samples) < 112_000
+    np.testing.assert_array_equal(samples[:-4096], whole[: len(samples) - 4096])
+    seconds = f"{len(samples) / 16000:.2f}"
+    assert caplog.messages == [f"clip: cut off or damaged, using the {seconds} s that can be decoded"]
+    caplog.clear()
+    middle = len(data) // 2
+    lost = load_audio(data[:middle] + bytes(2000) + data[middle + 2000 :])
+    assert len(lost) < 0.98 * len(whole)
+    assert caplog.messages == [
+        f"clip: cut off or damaged, using the {len(lost) / 16000:.2f} s of 10.00 s that can be decoded"
+    ]
 
 
 def test_chunks_behind_the_sound_are_no_sound(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -153,5 +215,9 @@ def test_chunks_behind_the_sound_are_no_sound(tmp_path: Path, caplog: pytest.Log
     odd = with_sizes(odd, 15999)[:-1]
     for behind in (b"", b"\0"):  # the padding that not every program writes
         assert len(load_audio(odd + behind + b"LIST" + struct.pack("<I", 4) + b"INFO")) == 15999
+    for container, behind in (("aiff", b"NAME\0\0\0\4dogs"), ("caf", b"info" + struct.pack(">Q", 4) + bytes(4))):
+        data = encoded(container, subtype="PCM_16")
+        np.testing.assert_array_equal(load_audio(data + behind), load_audio(data))
+    data = encoded("wav", subtype="PCM_16")
     assert "zero samples" in refusal(with_sizes(data, 0)[: data.index(b"data") + 8] + tagged[len(data) :])
     assert not caplog.records
