@@ -108,6 +108,17 @@ def what_to_do(error: BaseException) -> str:
     return f"this needs {package}: {INSTALL.format(EXTRAS[package])}" if package in EXTRAS else one_line(error)
 
 
+def heard_signals(*names: str) -> list[signal.Signals]:
+    """The signals of these names that are not ignored, of those that the system has: Windows lacks SIGHUP and SIGQUIT.
+
+    Example:
+        >>> heard_signals("SIGTERM", "SIGNONE")
+        [<Signals.SIGTERM: 15>]
+    """
+    there = [signal.Signals[name] for name in names if name in signal.Signals.__members__]
+    return [number for number in there if signal.getsignal(number) != signal.SIG_IGN]
+
+
 @contextlib.contextmanager
 def left_out_if_missing(what: str) -> Iterator[None]:
     """Go on without `what` where a package for it is missing, and say so on stderr."""

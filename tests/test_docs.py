@@ -25,6 +25,7 @@ PAGES = [
     *sorted((ROOT / "docs").glob("*.md")),
     *sorted((ROOT / "benchmarks").glob("*.md")),
     ROOT / "CONTRIBUTING.md",
+    ROOT / "SECURITY.md",
 ]
 AST = "MIT/ast-finetuned-audioset-10-10-0.4593"
 SCRIPTS = {"train": "run_finetune", "distill": "run_kd"}

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from ..errors import PROGRAM, OneLineParser, with_hyphens
+from ..errors import PROGRAM, OneLineParser, heard_signals, with_hyphens
 
 # Accelerate's options that are told from the script's own by their names; its config file takes all of them.
 LAUNCH_OPTIONS = (
@@ -112,8 +112,7 @@ def _signals_passed_on() -> Iterator[None]:
             with contextlib.suppress(psutil.NoSuchProcess):
                 child.send_signal(number)
 
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
-    heard = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
+    heard = heard_signals("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT")
     before = {number: signal.signal(number, pass_on) for number in heard}
     in_own_session = functools.partial(subprocess.Popen, start_new_session=True)
     try:

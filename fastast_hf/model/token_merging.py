@@ -37,7 +37,8 @@ def merges_per_layer(tome_r: int | Sequence[int], num_layers: int, schedule: str
     """Merges asked of each layer, before the 50 % cap.
 
     `decreasing` goes linearly from 2 r in the first layer to 0 in the last and `increasing` the other way (ToMe §3),
-    rounded to the nearest, so that as many tokens are merged in all as by `constant`; a list is taken as it stands.
+    rounded to the nearest, so that as many tokens are merged in all as by `constant`, or a few more (at most one for
+    two layers); a list is taken as it stands.
 
     Raises:
         ValueError: negative r, a list of another length than the layers, or an unknown schedule.

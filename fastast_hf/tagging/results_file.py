@@ -12,6 +12,7 @@ import io
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -68,7 +69,8 @@ class Output:
 
     def __exit__(self, *_: object) -> None:
         if self._lock.is_locked:
-            Path(self._lock.lock_file).unlink(missing_ok=True)
+            with suppress(PermissionError):  # Windows removes no open file, and filelock does it there
+                Path(self._lock.lock_file).unlink(missing_ok=True)
             self._lock.release(force=True)  # planning and writing acquire it once each
 
     def open(self, resume: bool) -> list[Path]:
@@ -160,7 +162,7 @@ class Output:
     def _check(self, settings: Mapping[str, Any]) -> None:
         try:
             earlier = dict(json.loads(self.settings_path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, ValueError, TypeError, RecursionError) as error:
             no = "no" if isinstance(error, FileNotFoundError) else "a damaged"
             raise ValueError(
                 f"{self.path} has {no} {self.settings_path.name} beside it, and its results may be of another model: "
@@ -200,7 +202,7 @@ class Appender:
         if isinstance(labels, int):
             labels = [f"{column}_{k}" for k in range(1, labels + 1) for column in ("label", "score")]
         self._columns = labels
-        wanted = _csv_line(["file", *labels, "error"]) if kind == ".csv" else b""
+        wanted = csv_line(["file", *labels, "error"]) if kind == ".csv" else b""
         header, rows = read_file(path)
         if header not in (b"", wanted):
             raise ValueError(f"{path} has other columns than are written now: give another file")
@@ -225,14 +227,14 @@ class Appender:
         if self._kind == ".jsonl":
             self._write(json_line(name, result).encode("ascii") + b"\n")
         elif isinstance(result, Exception):
-            self._write(_csv_line([name, *[""] * len(self._columns), str(result)]))
+            self._write(csv_line([name, *[""] * len(self._columns), str(result)]))
         elif isinstance(result, Mapping):
             scores = result["scores"]
-            self._write(_csv_line([name, *(f"{scores[label]:.6g}" for label in self._columns), ""]))
+            self._write(csv_line([name, *(f"{scores[label]:.6g}" for label in self._columns), ""]))
         else:
             cells = [cell for label in result for cell in (label["label"], f"{label['score']:.6g}")]
             cells += [""] * (len(self._columns) - len(cells))  # for labels below a threshold
-            self._write(_csv_line([name, *cells, ""]))
+            self._write(csv_line([name, *cells, ""]))
 
     def _write(self, line: bytes) -> None:
         try:
@@ -290,18 +292,19 @@ def read_file(path: Path) -> tuple[bytes, list[Record]]:
             else:
                 found = ((row["file"], "error" in row) for row in map(json.loads, lines()))
             for name, failed in found:
-                if kind == ".csv" and not rows and name != "file":
+                if not isinstance(name, str) or (kind == ".csv" and not rows and name != "file"):
                     raise ValueError
                 rows.append(Record(name, path, start, end, failed))
                 start = end
-        except (csv.Error, ValueError, KeyError, TypeError):
+        except (csv.Error, ValueError, KeyError, TypeError, RecursionError):
             if not ended or kind != ".csv":  # else it was cut within a name of two lines
                 raise ValueError(f"{path} holds something else than fastast's results: give another file") from None
     header = rows.pop(0).raw if kind == ".csv" and rows else b""
     return header, rows
 
 
-def _csv_line(cells: Sequence[str]) -> bytes:
+def csv_line(cells: Sequence[str]) -> bytes:
+    """A row that any reader of csv reads back, whatever the names in it are."""
     line = io.StringIO()
     # Python's readers take a bare \r for the end of a row, and its writer leaves one bare where rows end in \n.
     quoted = any("\r" in cell for cell in cells)

@@ -18,6 +18,7 @@ from tqdm.auto import tqdm
 from transformers import ProgressCallback, Trainer, TrainerCallback
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
+from ..errors import heard_signals
 from .checkpoints import is_whole, newest_checkpoint
 from .inputs.streaming import ClipStream, steps_per_epoch
 
@@ -94,8 +95,7 @@ class Stopping(TrainerCallback):
             yield
             return
         self.number, self.saved, self.process = 0, time.monotonic(), os.getpid()
-        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        heard = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
+        heard = heard_signals("SIGINT", "SIGTERM", "SIGHUP")
         before = {number: signal.signal(number, self._hear) for number in heard}
         try:
             yield

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import yaml
 from transformers import HfArgumentParser
 
-from ..errors import PROGRAM, OneLineParser, did_you_mean, with_hyphens
+from ..errors import PROGRAM, OneLineParser, did_you_mean, one_line, with_hyphens
 from .checkpoints import newest_checkpoint, settings_of
 
 # A setting of transformers', the one of a recipe that is used instead of it, and how that is switched off.
@@ -161,7 +161,7 @@ def parse_with_recipe(parser: RecipeParser, argv: Sequence[str]) -> tuple[Any, .
         known = sorted({action.dest for action in parser._actions} - {"help", "help_all", "recipe"})
         for key in settings:
             if key not in known:
-                raise ValueError(f"{path}: there is no setting {key!r}{did_you_mean(key, known)}")
+                raise ValueError(f"{path}: there is no setting {key!r}{did_you_mean(str(key), known)}")
         # As the command line's, so that both are parsed and checked in the same way; later ones replace them.
         lists = {action.dest for action in parser._actions if action.nargs in ("+", "*")}
         for key, value in settings.items():
@@ -220,20 +220,31 @@ def find_recipe(name: str) -> Path:
     return path
 
 
-def read_recipe(path: Path) -> dict[str, Any]:
+def read_recipe(path: Path, extending: tuple[Path, ...] = ()) -> dict[str, Any]:
     """The settings in a yaml file; with those of the recipe that it `extends`, where it has none of its own.
 
+    Args:
+        path: The file.
+        extending: The recipes that extend it.
+
     Raises:
-        ValueError: It is no yaml mapping.
+        ValueError: It is no yaml mapping, or extends itself.
     """
     try:
         settings = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: no yaml ({' '.join(str(error).split())}): give lines of key: value") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: no UTF-8, or a date that is none
+        raise ValueError(f"{path}: no yaml ({one_line(error)}): give lines of key: value") from None
     if not isinstance(settings, dict):
         raise ValueError(f"{path}: holds a {type(settings).__name__}: give lines of key: value")
     base = settings.pop("extends", None)
-    return settings if base is None else read_recipe(find_recipe(base)) | settings
+    if base is None:
+        return settings
+    if not isinstance(base, str):
+        raise ValueError(f"{path}: extends is {base!r}: give the name or the file of one recipe")
+    extended, way = find_recipe(base), (*extending, path)
+    if extended.resolve() in [one.resolve() for one in way]:
+        raise ValueError(f"{path}: extends itself, by way of {extended}: leave that out")
+    return read_recipe(extended, way) | settings
 
 
 def check_replaced(recipe: dict[str, Any], argv: Sequence[str]) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import html
 import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from ..results_file import csv_line
 
 Result = dict[str, Any]  # of a recording: "file", "events" as [`Event`] has them, "seconds", perhaps "error"
 COLUMNS = ("file", "start", "end", "label", "score", "mean", "error")
@@ -34,10 +35,10 @@ def write_csv(path: Path, results: Iterable[Result]) -> None:
     """
     digits = {"start": ".3f", "end": ".3f", "score": ".6g", "mean": ".6g"}
     with path.open("w", buffering=1, newline="", encoding="utf-8", errors="surrogateescape") as file:
-        rows = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        rows.writeheader()
+        file.write(",".join(COLUMNS) + "\n")
         for row in _rows(results):
-            rows.writerow({name: format(value, digits.get(name, "")) for name, value in row.items()})
+            cells = [format(row.get(name, ""), digits.get(name, "") if name in row else "") for name in COLUMNS]
+            file.write(csv_line(cells).decode("utf-8", errors="surrogateescape"))
 
 
 def write_jsonl(path: Path, results: Iterable[Result]) -> None:
@@ -53,7 +54,10 @@ def write_parquet(path: Path, results: Iterable[Result]) -> None:
 
     numbers = ("start", "end", "score", "mean")
     schema = pa.schema([(name, pa.float64() if name in numbers else pa.string()) for name in COLUMNS])
-    parquet.write_table(pa.Table.from_pylist(list(_rows(results)), schema), path)
+    rows = list(_rows(results))
+    for row in rows:  # whose name may have bytes that are no text
+        row["file"] = row["file"].encode("utf-8", "backslashreplace").decode()
+    parquet.write_table(pa.Table.from_pylist(rows, schema), path)
 
 
 def write_audacity(path: Path, results: Iterable[Result]) -> None:
