@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN = .venv/bin
 AUDIO ?= tests/data/speech
 
-.PHONY: help demo test lint slow clean
+.PHONY: help demo test lint docs slow clean
 help:  ## show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -13,11 +13,16 @@ demo: .venv/ready  ## classify the bundled clips, or yours: make demo AUDIO=fold
 test: .venv/ready lint  ## lint, types and every test that needs no GPU, no network and no patience
 	$(BIN)/python -m pytest
 
-lint: .venv/ready  ## ruff, mypy and import-linter
+lint: .venv/ready  ## ruff, mypy, import-linter, spelling and links
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/codespell
+	$(BIN)/python docs/check_links.py
+
+docs: .venv/ready  ## build the site of the documentation, build/docs/site
+	$(BIN)/python docs/build_site.py
 
 slow: .venv/ready  ## the tests that take longer than a few seconds each
 	$(BIN)/python -m pytest -m slow

@@ -9,13 +9,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..plotting import BLUE, GREEN, ORANGE, styled
 from .candidates import COMPILED
 from .rows import Row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-COLOURS = ("tab:blue", "tab:orange", "tab:green")  # of the three schedules
+COLOURS = (BLUE, ORANGE, GREEN)  # of the three schedules
 
 
 def write_csv(rows: Sequence[Any], path: Path) -> None:
@@ -33,6 +34,7 @@ def to_json(rows: Sequence[Row]) -> str:
     return json.dumps([asdict(row) for row in rows], indent=2)
 
 
+@styled()
 def plot_speedups(rows: Sequence[Row], path: Path, of: str = "") -> None:
     """Draw measured speed-up against r, a panel per clip length, with the MAC ratio as the line to reach.
 
@@ -52,18 +54,18 @@ def plot_speedups(rows: Sequence[Row], path: Path, of: str = "") -> None:
     if not panels:
         raise ValueError("there is nothing to draw: no FastAST was measured")
     one = rows[0]
-    figure = Figure(figsize=(1.6 + 3.1 * len(panels), 4.2), dpi=150, layout="constrained")
+    figure = Figure(figsize=(1.6 + 3.1 * len(panels), 4.2), layout="constrained")
     all_axes = figure.subplots(1, len(panels), squeeze=False)[0]
     for axes, frames in zip(all_axes, panels, strict=True):
         here = [row for row in rows if row.frames == frames]
         _plot_panel(axes, here)
-        axes.set_title(f"{frames} frames, {here[0].tokens_in} tokens", fontsize=10)
+        axes.set_title(f"{frames} frames, {here[0].tokens_in} tokens")
         axes.set_xlabel("tokens merged in every layer, r")
     all_axes[0].set_ylabel(f"{of} speed-up over stock AST (sdpa)".strip())
-    figure.suptitle(f"{one.model}, {one.dtype}, batch {one.batch_size}\n{one.processor}", fontsize=10)
+    figure.suptitle(f"{one.model}, {one.dtype}, batch {one.batch_size}\n{one.processor}", fontsize="medium")
     handles, labels = all_axes[0].get_legend_handles_labels()
     columns = min(len(panels) + 1, 4)  # what the width holds
-    figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns)
     figure.savefig(path)
 
 
@@ -83,11 +85,9 @@ def _plot_panel(axes: Axes, rows: Sequence[Row]) -> None:
         r, which = [row.tome_r or 0 for row in points], f" ({schedule})" if len(schedules) > 1 else ""
         axes.plot(r, [row.mac_ratio for row in points], "--", color=colour, linewidth=1.2, label=f"MAC ratio{which}")
         measured = [row.speedup for row in points]
-        axes.plot(r, measured, "o-", color=colour, linewidth=1.8, markersize=5, label=f"FastAST, measured{which}")
+        axes.plot(r, measured, "o-", color=colour, label=f"FastAST, measured{which}")
     axes.set_xticks(sorted({row.tome_r for row in fast}))
     axes.set_ylim(bottom=0)
     axes.yaxis.set_major_formatter("{x:g}×")
     axes.margins(x=0.08)
-    axes.grid(axis="y", color="0.92", linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y")

@@ -12,14 +12,15 @@ import torch
 
 from ..model.feature_extraction_fastast import hop_samples, num_frames
 from ..onnx.runtime import is_onnx_file
+from ..plotting import BLUE, GREEN, ORANGE, PINK, RED, SKY, styled
 from ..tagging.tagger import Tagger
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, which the colour-blind can tell apart, in three shades.
-COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
+YELLOW = "#F0E442"  # Okabe and Ito's seventh, for areas alone: lines of it are too pale
+COLOURS = (ORANGE, SKY, GREEN, YELLOW, BLUE, RED, PINK)  # in three shades
 SHADES = (1.0, 0.6, 1.35)
 SHOWN_LAYERS = 3
 SHOWN_HERTZ = (200, 500, 1000, 2000, 4000, 8000, 16000)
@@ -125,6 +126,7 @@ def merge_clip(
     )
 
 
+@styled()
 def plot_merges(clip: MergedClip, title: str | None = None) -> Figure:
     """The spectrogram with its labels, and for each layer kept its patches coloured by the token they ended in.
 
@@ -141,25 +143,34 @@ def plot_merges(clip: MergedClip, title: str | None = None) -> Figure:
     from matplotlib.figure import Figure
 
     count = 1 + len(clip.maps)
-    figure = Figure(figsize=(7, 1.6 * count + 0.6), dpi=150, layout="constrained")
+    figure = Figure(figsize=(7, 1.6 * count + 0.6), layout="constrained")
     panels = figure.subplots(count, 1, sharex=True, squeeze=False)[:, 0]
     best = ", ".join(f"{label['label']} {label['score']:.2f}" for label in clip.labels[:3])
     heading = f"{title}: {best}" if title else best
     if clip.windows > 1:
         heading += f"\nlabels of the whole recording; its first {clip.seconds:.2f} s are shown"
     panels[0].set_title(heading, fontsize=9, parse_math=False)
-    _draw_spectrogram(panels[0], clip, "magma", 1.0)
-    _hide_padding(panels[0], clip)
-    for panel, (layer, token_of_patch) in zip(panels[1:], clip.maps.items(), strict=True):
-        left = len(np.unique(token_of_patch))
-        panel.set_title(
-            f"after layer {layer + 1}: {token_of_patch.size} patches in {left} token{'s' * (left > 1)}", fontsize=9
-        )
-        _draw_spectrogram(panel, clip, "gray", 0.9)
-        _draw_tokens(panel, clip, token_of_patch)
+    draw_spectrogram(panels[0], clip)
+    for panel, layer in zip(panels[1:], clip.maps, strict=True):
+        panel.set_title(draw_layer(panel, clip, layer), fontsize=9)
     legend = f"r = {clip.tome_r}: patches of one colour are one token, grey ones are tokens of their own"
     panels[-1].set_xlabel(f"seconds\n{legend}", fontsize=9)
     return figure
+
+
+def draw_spectrogram(axes: Axes, clip: MergedClip) -> None:
+    """Draw what the model got, with padding hatched."""
+    _draw_spectrogram(axes, clip, "magma", 1.0)
+    _hide_padding(axes, clip)
+
+
+def draw_layer(axes: Axes, clip: MergedClip, layer: int) -> str:
+    """Draw the patches after a layer, and say how many tokens they are in."""
+    token_of_patch = clip.maps[layer]
+    _draw_spectrogram(axes, clip, "gray", 0.9)
+    _draw_tokens(axes, clip, token_of_patch)
+    left = len(np.unique(token_of_patch))
+    return f"after layer {layer + 1}: {token_of_patch.size} patches in {left} token{'s' * (left > 1)}"
 
 
 def _draw_spectrogram(axes: Axes, clip: MergedClip, colours: str, alpha: float) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..plotting import styled
 from .paper import PAPER_TABLE_1, PAPER_TABLE_2, R_VALUES
 from .rows import SweepRow
 from .tables import SHOWN_METRICS
@@ -19,6 +20,7 @@ GREYS = (("0.15", "-"), ("0.45", "--"), ("0.65", "-."))  # of the paper's curves
 DODGE = 0.006  # of the panel's width, from one curve to the next: intervals do not lie over each other
 
 
+@styled()
 def plot_scores(rows: Sequence[SweepRow], path: Path, corpus: str, name: str) -> None:
     """Draw a panel for each metric, with 95 % intervals, and one of the paper's points where it has any.
 
@@ -38,18 +40,18 @@ def plot_scores(rows: Sequence[SweepRow], path: Path, corpus: str, name: str) ->
     metrics = list(dict.fromkeys(row.metric for row in rows))
     title, horizontal, vertical, curves = _of_the_paper(corpus, compared=len(metrics) > 1)
     count = len(metrics) + bool(curves)
-    figure = Figure(figsize=(max(6, 5 * count), 5), dpi=150, layout="constrained")
+    figure = Figure(figsize=(max(6, 5 * count), 5), layout="constrained")
     panels = figure.subplots(1, count, squeeze=False)[0]
     for panel, metric in zip(panels, metrics, strict=False):
         _draw(panel, [row for row in rows if row.metric == metric])
-        panel.set_title(f"measured here: {rows[0].clips} clips of {name}", fontsize=10, parse_math=False)
+        panel.set_title(f"measured here: {rows[0].clips} clips of {name}", parse_math=False)
         note = "bars: 95 % intervals"
         _finish(panel, f"{SHOWN_METRICS[metric]}, %", "MAC ratio: arithmetic of r = 0 over that of r", note)
     if curves:
         for (label, (x, y)), marker, (colour, line) in zip(curves.items(), MARKERS, GREYS, strict=False):
-            panels[-1].plot(x, y, color=colour, linestyle=line, marker=marker, markersize=5, label=label)
+            panels[-1].plot(x, y, color=colour, linestyle=line, marker=marker, label=label)
         _name_r(panels[-1], dict(zip(next(iter(curves.values()))[0], R_VALUES, strict=True)))
-        panels[-1].set_title(title, fontsize=10, parse_math=False)
+        panels[-1].set_title(title, parse_math=False)
         _finish(panels[-1], vertical, horizontal)
     figure.savefig(path)
 
@@ -71,7 +73,6 @@ def _draw(axes: Axes, rows: Sequence[SweepRow]) -> None:
             [[100 * (row.score - row.low) for row in points], [100 * (row.high - row.score) for row in points]],
             color=f"C{index}",
             marker=MARKERS[index % len(MARKERS)],
-            markersize=5,
             linestyle=LINES.get(schedule, "-."),
             errorevery=max(1, len(points) - 1),  # at the lowest and the highest r
             elinewidth=0.9,
@@ -110,14 +111,9 @@ def _finish(axes: Axes, vertical: str, horizontal: str, note: str | None = None)
     """Labels, and the legend below the panel, clear of all curves."""
     axes.set_ylabel(vertical)
     axes.set_xlabel(horizontal)
-    axes.grid(color="0.92", linewidth=0.8)
-    axes.set_axisbelow(True)
+    axes.grid()
     axes.margins(x=0.1, y=0.12)
-    axes.spines[["top", "right"]].set_visible(False)
-    legend = axes.legend(
-        loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2, handlelength=3, fontsize=8, title=note
-    )
+    legend = axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2, handlelength=3, title=note)
     legend.get_title().set_fontsize(8)
     for text in legend.get_texts():
         text.set_parse_math(False)  # a name may hold $
-    legend.set_frame_on(False)

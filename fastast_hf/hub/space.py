@@ -37,7 +37,7 @@ def space_files(repo_id: str) -> dict[str, bytes | Path]:
     page = (folder / PAGE).read_text(encoding="utf-8")
     files[PAGE] = page.replace("sdk: gradio\n", f"sdk: gradio\nmodels: [{repo_id}]\n", 1).encode()
     files["model.txt"] = f"{repo_id}\n".encode()
-    for module in sorted(PACKAGE.rglob("*.py")):
+    for module in sorted([*PACKAGE.rglob("*.py"), *PACKAGE.glob("*.mplstyle")]):
         name = module.relative_to(PACKAGE)
         if name.parts[0] not in _NOT_SHOWN:
             files[f"{PACKAGE.name}/{name.as_posix()}"] = module

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ..plotting import BLUE, styled
 from .measures import Reliability
 
 if TYPE_CHECKING:
@@ -17,9 +18,10 @@ if TYPE_CHECKING:
 
 MOST_SHOWN = 60  # classes: more would be too small to read
 MOST_COUNTED = 25  # classes up to which the counts are written into the picture
-INK, SHADE = "#1f5f8b", "Blues"
+INK, SHADE = BLUE, "Blues"
 
 
+@styled()
 def confusion_picture(counts: NDArray[np.int64], labels: Sequence[str], order: Sequence[int]) -> str:
     """A confusion matrix, each row coloured by its shares.
 
@@ -37,7 +39,7 @@ def confusion_picture(counts: NDArray[np.int64], labels: Sequence[str], order: S
     shares = drawn / np.maximum(drawn.sum(axis=1, keepdims=True), 1)
     names = [labels[index] for index in order]
     size = 2.2 + max(1.6, 0.32 * len(names)) if len(names) <= MOST_COUNTED else 2.2 + 0.17 * len(names)
-    figure = Figure(figsize=(size, size), dpi=120, layout="constrained")
+    figure = Figure(figsize=(size, size), layout="constrained")
     axes = figure.subplots()
     axes.imshow(shares, cmap=SHADE, vmin=0, vmax=1)
     small = 8 if len(names) <= MOST_COUNTED else 6
@@ -46,7 +48,7 @@ def confusion_picture(counts: NDArray[np.int64], labels: Sequence[str], order: S
     axes.set_xlabel("given")
     axes.set_ylabel("true")
     axes.tick_params(length=0)
-    axes.spines[:].set_color("0.8")
+    axes.spines[:].set(color="0.8", visible=True)
     if len(names) <= MOST_COUNTED:
         for (row, column), count in np.ndenumerate(drawn):
             if count:
@@ -55,6 +57,7 @@ def confusion_picture(counts: NDArray[np.int64], labels: Sequence[str], order: S
     return _inline(figure)
 
 
+@styled()
 def reliability_picture(of: Reliability) -> str:
     """A reliability diagram: the share that is right against the score, and how many decisions have that score.
 
@@ -63,22 +66,20 @@ def reliability_picture(of: Reliability) -> str:
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(4.4, 4.8), dpi=120, layout="constrained")
+    figure = Figure(figsize=(4.4, 4.8), layout="constrained")
     axes, below = figure.subplots(2, 1, height_ratios=(4, 1), sharex=True)
     axes.plot((0, 1), (0, 1), color="0.7", linestyle="--", label="score = share that is right")
     axes.plot(of.sure, of.right, color=INK, marker="o", label="measured")
     axes.set_ylabel("share that is right")
     axes.set_ylim(-0.02, 1.02)
-    axes.legend(frameon=False, fontsize=8, loc="lower right")
+    axes.legend(loc="lower right")
     below.bar(of.sure, of.counts, width=0.04, color=INK)
     below.set_yscale("log")
     below.set_ylim(0.7, 2 * of.counts.max())
     below.minorticks_off()
-    below.set_ylabel("how many", fontsize=8)
+    below.set_ylabel("how many")
     below.set_xlabel("score")
     below.set_xlim(-0.02, 1.02)
-    for panel in (axes, below):
-        panel.spines[["top", "right"]].set_visible(False)
     return _inline(figure)
 
 

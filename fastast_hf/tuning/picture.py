@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..plotting import BLUE, GREEN, ORANGE, PINK, styled
 from .runs import Candidate
 
-# Okabe and Ito's colours, which are told apart without red and green; the markers tell the same in grey.
-COLOURS = {"float32": "#0072B2", "bfloat16": "#E69F00", "float16": "#CC79A7", "int8": "#009E73"}
+COLOURS = {"float32": BLUE, "bfloat16": ORANGE, "float16": PINK, "int8": GREEN}
 MARKERS = {"unmerged": "s", "constant": "x", "search": "o"}
 NAMES = {"unmerged": "unmerged", "constant": "constant r", "search": "found by the search"}
 
 
+@styled()
 def plot_frontier(candidates: Sequence[Candidate], chosen: Candidate, path: Path, title: str) -> None:
     """Draw a point for each candidate, with 95 % intervals over the held-out clips; the choice has a ring.
 
@@ -27,7 +28,7 @@ def plot_frontier(candidates: Sequence[Candidate], chosen: Candidate, path: Path
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7.5, 5), dpi=150, layout="constrained")
+    figure = Figure(figsize=(7.5, 5), layout="constrained")
     axes = figure.subplots()
     # A KL divergence of 0 has no place on a logarithmic axis: it is drawn at the bottom.
     above_zero = [each.held_out.kl for each in candidates if each.held_out.kl > 0]
@@ -55,10 +56,8 @@ def plot_frontier(candidates: Sequence[Candidate], chosen: Candidate, path: Path
     axes.set_xlabel("speed-up over the unmerged model (float32, padded), measured")
     axes.set_ylabel("KL divergence of the scores, nats (held-out clips)")
     axes.xaxis.set_major_formatter("{x:g}×")
-    axes.grid(color="0.92", linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.set_title(title, fontsize=10)
+    axes.grid()
+    axes.set_title(title)
     for dtype in dict.fromkeys(each.dtype for each in candidates):
         axes.plot([], [], "s", color=COLOURS[dtype], label=dtype, linestyle="none")
     for found_by in dict.fromkeys(each.found_by for each in candidates):
@@ -66,5 +65,5 @@ def plot_frontier(candidates: Sequence[Candidate], chosen: Candidate, path: Path
     if both:
         axes.plot([], [], "o", color="0.3", markerfacecolor="white", label="padded (open)", linestyle="none")
     axes.plot([], [], "o", markersize=11, markerfacecolor="none", color="black", label="chosen", linestyle="none")
-    figure.legend(loc="outside right upper", frameon=False, fontsize=9)
+    figure.legend(loc="outside right upper")
     figure.savefig(path)

@@ -11,7 +11,7 @@ from fastast_hf.cli.main import main
 matplotlib = pytest.importorskip("matplotlib")
 CLIP = str(Path(__file__).parents[1] / "data" / "speech" / "yes_slt.wav")
 # By how the file starts.
-FORMATS = {"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<?xml"}
+FORMATS = {"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<?xml", "gif": b"GIF", "webp": b"RIFF"}
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -41,9 +41,18 @@ def test_layers_and_r_are_as_asked(
     assert "yes_slt.wav: yes 0." in drawn and all(words in drawn for words in said)
 
 
+def test_a_moving_picture_has_one_for_the_spectrogram_and_one_for_each_layer(tmp_path: Path) -> None:
+    from PIL import Image
+
+    for layers, frames in ((["--layers", "1", "6"], 3), ([], 13)):
+        picture = tmp_path / f"{frames}.gif"
+        assert main(["visualize", CLIP, "--r", "8", *layers, "-o", str(picture)]) == 0
+        assert Image.open(picture).n_frames == frames
+
+
 MISTAKES = [
-    ([CLIP, "-o", "merged.txt"], "--output is merged.txt: give a name that ends in .png, .pdf or .svg"),
-    ([CLIP, "-o", "merged"], "--output is merged: give a name that ends in .png, .pdf or .svg"),
+    ([CLIP, "-o", "merged.txt"], "--output is merged.txt: give a name that ends in .png, .pdf, .svg, .gif or .webp"),
+    ([CLIP, "-o", "merged"], "--output is merged: give a name that ends in .png, .pdf, .svg, .gif or .webp"),
     ([CLIP, "--layers", "0", "-o", "a.png"], "--layers is 0: the model has layers 1 to 12"),
     ([CLIP, "--layers", "4", "13", "-o", "a.png"], "--layers is 4 13: the model has layers 1 to 12"),
     ([CLIP, "--r", "-1", "-o", "a.png"], "--r is -1"),

@@ -42,8 +42,8 @@ def test_the_package_goes_with_it_and_no_weights() -> None:
     files = space_files("me/tiny")
     assert {"README.md", "app.py", "requirements.txt", "model.txt"} == {name for name in files if "/" not in name}
     shipped = {name for name in files if "/" in name}
-    assert {"fastast_hf/__init__.py", "fastast_hf/demo/app.py", "fastast_hf/distillation/teachers/cnn.py"} < shipped
-    assert all(name.startswith("fastast_hf/") and name.endswith(".py") for name in shipped)
+    assert {"fastast_hf/__init__.py", "fastast_hf/demo/app.py", "fastast_hf/plotting.mplstyle"} < shipped
+    assert all(name.startswith("fastast_hf/") and name.endswith((".py", ".mplstyle")) for name in shipped)
     sizes = (len(part) if isinstance(part, bytes) else part.stat().st_size for part in files.values())
     assert sum(sizes) < 2_000_000
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...plotting import styled
 from .events import Moment, clock
 
 if TYPE_CHECKING:
@@ -123,6 +124,7 @@ class Overview:
         """The highest scores (columns, labels) and the edges (columns + 1,) of their columns, in seconds."""
         return self._scores.array(), np.concatenate([[0.0], self._ends.array()[:, 0]])
 
+    @styled()
     def draw(
         self,
         labels: Sequence[str],
@@ -146,12 +148,12 @@ class Overview:
         scores, edges = self.scores()
         shown = likeliest(scores, bands, threshold)
         heights = ([3.0] if self.has_frames else []) + [0.32 * len(shown)]
-        figure = Figure(figsize=(12, sum(heights) + 1.0), dpi=130, layout="constrained")
+        figure = Figure(figsize=(10, sum(heights) + 1.0), layout="constrained")
         panels = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
         if self.has_frames:
             self._draw_spectrogram(panels[0], edges[-1])
-        panels[0].set_title(self.title, fontsize=10, parse_math=False)  # a name may hold $
-        panels[-1].set_xlabel("time (h:mm:ss)", fontsize=9)
+        panels[0].set_title(self.title, parse_math=False)  # a name may hold $
+        panels[-1].set_xlabel("time (h:mm:ss)")
         self._draw_bands(panels[-1], scores[:, shown], edges, [labels[index] for index in shown])
         if path is not None:
             figure.savefig(path)
@@ -161,11 +163,11 @@ class Overview:
         means, column = self.spectrogram()
         low, high = np.percentile(means, (5, 99.8))
         extent = (0, min(len(means) * column, seconds), -0.5, means.shape[1] - 0.5)
-        axes.imshow(means.T, aspect="auto", origin="lower", extent=extent, cmap="magma", vmin=low, vmax=high)
+        axes.imshow(means.T, aspect="auto", origin="lower", extent=extent, vmin=low, vmax=high)
         if self.mel_hertz is not None:
             ticks = [hertz for hertz in SHOWN_HERTZ if self.mel_hertz[0] <= hertz <= self.mel_hertz[-1]]
             bins = np.interp(ticks, self.mel_hertz, np.arange(len(self.mel_hertz)))
-            axes.set_yticks(bins, [f"{h // 1000} kHz" if h >= 1000 else f"{h} Hz" for h in ticks], fontsize=8)
+            axes.set_yticks(bins, [f"{h // 1000} kHz" if h >= 1000 else f"{h} Hz" for h in ticks])
 
     @staticmethod
     def _draw_bands(axes: Axes, scores: np.ndarray, edges: np.ndarray, names: Sequence[str]) -> None:
@@ -177,7 +179,7 @@ class Overview:
         axes.set_xlim(0, edges[-1])
         step = next((tick for tick in TICKS if edges[-1] / tick <= MOST_TICKS), TICKS[-1])
         ticks = np.arange(0, edges[-1] + step / 1000, step)
-        axes.set_xticks(ticks, [clock(tick, int(step < 1)) for tick in ticks], fontsize=8)
+        axes.set_xticks(ticks, [clock(tick, int(step < 1)) for tick in ticks])
         axes.figure.colorbar(mesh, ax=axes, label="score", pad=0.01, aspect=8)
 
 
