@@ -17,7 +17,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from fnmatch import fnmatch
 from pathlib import Path
 from posixpath import normpath, relpath
 
@@ -73,6 +72,15 @@ def on_site(text: str, source: str, place: str, places: dict[str, str]) -> str:
         return words if target is None else f"[{words}]({target})"
 
     return re.sub(r"(?<!!)\[([^\]]+)\]\(([^)\s]+)\)", rewritten, text)
+
+
+def with_examples(text: str) -> str:
+    """A page with the code of each script that a comment names: `<!-- examples/NAME.py -->`."""
+
+    def code(match: re.Match[str]) -> str:
+        return f"```python\n{(ROOT / match[1]).read_text(encoding='utf-8')}```"
+
+    return re.sub(r"^<!-- (examples/\w+\.py) -->$", code, text, flags=re.MULTILINE)
 
 
 def modules(room: str) -> list[str]:
@@ -148,10 +156,17 @@ def plain(text: str) -> str:
 
 
 def with_all_pages(settings: str, places: list[str]) -> str:
-    """The settings with a line of the navigation for each page that a pattern in it (`folder/*.md`) stands for."""
+    """The settings with a line of the navigation for each page that a pattern in it (`folder/*.md`) stands for.
+
+    Pages that are named by themselves are left out.
+    """
+    named = set(re.findall(r"^ +- (\S+\.md)$", settings, re.MULTILINE))
+    unnamed = [Path(place) for place in places if place not in named]
 
     def lines(match: re.Match[str]) -> str:
-        return "".join(f"{match[1]}{place}\n" for place in places if fnmatch(place, match[2]))
+        pattern = Path(match[2])
+        found = [page for page in unnamed if page.parent == pattern.parent and page.match(pattern.name)]
+        return "".join(f"{match[1]}{page.as_posix()}\n" for page in found)
 
     return re.sub(r"^( +- )(\S+\*\.md).*\n", lines, settings, flags=re.MULTILINE)
 
@@ -165,7 +180,8 @@ def gather(site: Path) -> list[str]:
     for source, place in places.items():
         if source != "README.md":
             text = (ROOT / source).read_text(encoding="utf-8")
-            texts[place] = on_site(re.sub(r"\A---\n.*?\n---\n", "", text, flags=re.DOTALL), source, place, places)
+            text = re.sub(r"\A---\n.*?\n---\n", "", text, flags=re.DOTALL)
+            texts[place] = with_examples(on_site(text, source, place, places))
     rooms = [one.name for one in pkgutil.iter_modules([str(ROOT / "fastast_hf")]) if not one.name.startswith("_")]
     texts |= {f"reference/rooms/{room}.md": room_page(room) for room in rooms if room not in ("scripts", "space")}
     for place, text in texts.items():

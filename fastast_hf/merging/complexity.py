@@ -10,7 +10,8 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from transformers import ASTConfig
 
@@ -18,6 +19,7 @@ from ..model.configuration_fastast import FastASTConfig
 from ..model.feature_extraction_fastast import num_frames as frames_of_samples
 from ..model.feature_extraction_fastast import window_samples
 from ..model.token_merging import NUM_PREFIX_TOKENS, capped_merges, merges_per_layer
+from ..showing import html_table
 
 SAMPLING_RATE = 16000
 
@@ -50,7 +52,7 @@ class LayerComplexity:
         return self.attention_macs + self.mlp_macs
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Complexity:
     """Cost of a model on one clip; see [`complexity`].
 
@@ -79,6 +81,28 @@ class Complexity:
     def speedup(self) -> float:
         """MACs of stock AST divided by this model's: the limit of what merging can gain."""
         return self.stock_macs / self.macs
+
+    def __repr__(self) -> str:
+        return (
+            f"Complexity({self.layers[0].tokens_in} tokens in, {self.tokens_out} left, {self.macs / 1e9:.4g} of "
+            f"{self.stock_macs / 1e9:.4g} GMACs, MAC ratio {self.speedup:.2f})"
+        )
+
+    def _repr_html_(self) -> str:
+        rows = [
+            [layer.index, layer.tokens_in, layer.tokens_merged, f"{layer.macs / 1e9:.4g}"] for layer in self.layers
+        ]
+        return html_table(repr(self), rows, ["layer", "tokens in", "merged", "GMACs"])
+
+    def to_pandas(self) -> Any:
+        """A DataFrame with a row for each layer: the fields of [`LayerComplexity`] and its MACs.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        import pandas as pd
+
+        return pd.DataFrame([{**asdict(layer), "macs": layer.macs} for layer in self.layers]).set_index("index")
 
 
 def complexity(

@@ -20,6 +20,7 @@ from ..loading.devices import usable_device
 from ..model.feature_extraction_fastast import FastASTFeatureExtractor, num_frames
 from ..model.modeling_fastast import FastASTForAudioClassification
 from ..onnx.runtime import OnnxModel, is_onnx_file
+from ..showing import html_table
 from .activation import activated, activation_of
 from .int8 import to_int8
 from .presets import INT8, PRESET_SCHEDULE, fast_dtype, merges_of_share, preset_named, resolved_dtype
@@ -96,6 +97,22 @@ class Scorer:
             f"{type(self).__name__}({name!r}, labels={self.model.config.num_labels}, r={r}, preset={self.preset!r}, "
             f"dtype={self.dtype_name!r}, device={str(self.device)!r})"
         )
+
+    def _repr_html_(self) -> str:
+        extractor, names = self.feature_extractor, self.label_names()
+        more = ", …" if len(names) > 5 else ""
+        rows: list[list[Any]] = [
+            ["labels", f"{len(names)}: {', '.join(names[:5])}{more}"],
+            [
+                "input",
+                f"{extractor.samples_of(extractor.max_length) / extractor.sampling_rate:g} s at "
+                f"{extractor.sampling_rate} Hz",
+            ],
+            ["merged in each layer", self.merges() if self._preset_merges() else self.model.config.tome_r],
+            ["scores", self.activation],
+            ["preset, dtype, device", f"{self.preset}, {self.dtype_name}, {self.device}"],
+        ]
+        return html_table(f"{type(self).__name__}: {self.model.config.name_or_path or 'model in memory'}", rows)
 
     def label_names(self) -> list[str]:
         """Names of the labels, in the order of scores."""

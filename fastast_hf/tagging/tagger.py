@@ -165,6 +165,36 @@ class Tagger(Scorer):
             workers=workers,
         )
 
+    def to_pandas(self, sources: Iterable[Any], **settings: Any) -> Any:
+        """Label any number of recordings, as a table.
+
+        Args:
+            sources: As of [`stream`].
+            settings: As of [`stream`]; errors are returned unless `on_error="raise"`.
+
+        Returns:
+            A DataFrame with a row for each label of each recording, best first: `file`, `label`, `score` and `error`.
+            A recording that can't be used has one row, with an error alone.
+
+        Raises:
+            ImportError: pandas is not installed.
+
+        Example:
+            >>> table = Tagger(top_k=2).to_pandas([([0.0, 0.5] * 8000, 16000), "gone.wav"])
+            >>> list(table.columns), len(table), table.error.notna().tolist()
+            (['file', 'label', 'score', 'error'], 3, [False, False, True])
+        """
+        import pandas as pd
+
+        sources, rows = list(sources), []
+        for source, labels in zip(sources, self.stream(sources, **{"on_error": "return", **settings}), strict=True):
+            name = name_of(source)
+            if isinstance(labels, Exception):
+                rows.append({"file": name, "error": str(labels)})
+            else:
+                rows += [{"file": name, **label} for label in labels]
+        return pd.DataFrame(rows, columns=["file", "label", "score", "error"])
+
     def windows(self, source: Any) -> Iterator[np.ndarray]:
         """Read a recording as windows of the model's input length, the last one ending with the recording.
 

@@ -19,6 +19,7 @@ from ..loading.checkpoint import load_classifier
 from ..loading.devices import half_precision, usable_device
 from ..model.feature_extraction_fastast import FastASTFeatureExtractor
 from ..model.modeling_fastast import FastASTForAudioClassification
+from ..showing import html_table
 from ..tagging.presets import INT8, has_int8
 from ..tagging.tagger import Tagger
 from .clips import gathered
@@ -26,7 +27,7 @@ from .records import Record
 from .runs import EXACT, Candidate, Run
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Tuned:
     """What [`tune`] found.
 
@@ -47,6 +48,42 @@ class Tuned:
     batch_size: int
     facts: dict[str, Any]
     interrupted: bool
+
+    def __repr__(self) -> str:
+        best = self.chosen
+        length = "native length" if best.native_length else "padded"
+        return (
+            f"Tuned({best.speedup:.2f} times as fast, {100 * best.held_out.kept:.0f} % of first labels kept on "
+            f"{best.held_out.clips} clips; merges={best.merges}, {best.dtype}, {length}, batch_size={self.batch_size})"
+        )
+
+    def _repr_html_(self) -> str:
+        rows = [
+            [
+                each.found_by,
+                each.dtype,
+                "native" if each.native_length else "padded",
+                f"{each.mac_ratio:.2f}",
+                f"{each.speedup:.2f}",
+                f"{100 * each.held_out.kept:.0f} %",
+                f"{each.held_out.kl:.2g}",
+                "chosen" if each == self.chosen else "",
+            ]
+            for each in self.candidates
+        ]
+        columns = ["merges", "dtype", "length", "MAC ratio", "speed-up", "labels kept", "KL", ""]
+        return html_table(repr(self), rows, columns)
+
+    def to_pandas(self) -> Any:
+        """A DataFrame with a row for each candidate; columns of what was held out begin with `held_out.`.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        import pandas as pd
+
+        table = pd.json_normalize([asdict(each) for each in self.candidates])
+        return table.assign(chosen=[each == self.chosen for each in self.candidates])
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write a checkpoint that merges as was found, and `tuning.json`."""

@@ -13,8 +13,9 @@ import torch
 
 from ...audio import AudioError, name_of, read_audio, windows
 from ...model.feature_extraction_fastast import HOP_SECONDS, frame_samples, num_frames
+from ...showing import html_table
 from ..pooling import pooled
-from .events import Event, Moment, find_events
+from .events import Event, Moment, clock, find_events
 from .overview import BANDS, LEAST_SCORE, Overview, overview_of
 from .shared_frames import SharedFrames
 
@@ -49,6 +50,19 @@ class Timeline:
 
     def __iter__(self) -> Iterator[Moment]:
         return iter(self.__dict__.get("_kept", self._moments))
+
+    def __repr__(self) -> str:
+        kept = self.__dict__.get("_kept")
+        if kept is None:
+            return f"Timeline({len(self.labels)} labels; windows are scored when they are asked for)"
+        end = clock(kept[-1].end, 1) if kept else "0"
+        return f"Timeline({len(kept)} windows over {end}, {len(self.labels)} labels)"
+
+    def _repr_html_(self) -> str:
+        """The likeliest labels where scores are kept; it never reads a recording by itself."""
+        best = self.top() if self.__dict__.get("_kept") else []
+        rows = [[row["label"], f"{row['score']:.3f}", clock(row["time"], 1)] for row in best]
+        return html_table(repr(self), rows, ["label", "highest score", "at"] if rows else [])
 
     @cached_property
     def _kept(self) -> list[Moment]:
