@@ -56,7 +56,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             where = (extractor.sampling_rate, kept, args.eval_batch_size, args.device)
             with args.main_process_first(desc="what the teacher says"):
                 corpus, likeliest, mean = labelled_by(teaching["teacher"], corpus, *where)
-            if model_settings.model is None:  # so that its first steps need not learn how rare each class is
+            if (model_settings.model or "timm/").startswith(
+                "timm/"
+            ):  # so that its first steps need not learn how rare each class is
                 model.classifier.dense.bias.data.copy_(torch.logit(mean, eps=1e-4))
         adapt(model, adaptation, trained_before=model_settings.model is not None)
         own = {"train_r": model_settings.train_r, "layer_decay": adaptation.layer_decay, **teaching}

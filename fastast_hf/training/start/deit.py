@@ -1,4 +1,4 @@
-"""Start a FastAST from a DeiT trained on ImageNet, as AST does (Gong et al. 2021, §2.2)."""
+"""Start a FastAST from a DeiT or ViT trained on pictures, as AST does (Gong et al. 2021, §2.2)."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ LAYER_MODULES = {
     "mlp.fc1": "mlp.fc1",
     "mlp.fc2": "mlp.fc2",
 }
+LAYER_SCALES = {"ls1": "attn.proj", "ls2": "mlp.fc2"}  # and the modules whose output they scale
 
 
 def fastast_from_deit(
@@ -36,7 +37,8 @@ def fastast_from_deit(
 
     Patch weights are summed over the image's channels and positions cut or interpolated to the spectrogram's grid;
     the ImageNet heads are dropped. A DeiT without a distillation token, or a ViT, gives a copy of its class token,
-    with the class token's position. The new model has weights of its own (float32, on the CPU), in eval mode.
+    with the class token's position. LayerScale (DINOv2, Oquab et al. 2024) is multiplied into the layers. The new
+    model has weights of its own (float32, on the CPU), in eval mode.
 
     Args:
         name_or_model: timm's name of a DeiT or plain ViT, `deit_base_distilled_patch16_384` for AST's own start, or
@@ -44,7 +46,9 @@ def fastast_from_deit(
         config: Everything but the sizes (hidden, heads, layers, MLP, patch) and the LayerNorms' epsilon, which are the
             DeiT's. AST's defaults if None: 128 mel bins, stride 10, 1024 frames.
         pretrained: Whether a model given by name has its ImageNet weights, which timm downloads, or random ones.
-        config_fields: Fields set on top of `config`: `max_length=512`, `num_labels=50`, `tome_r=20`.
+        config_fields: Fields set on top of `config`: `max_length=512`, `num_labels=50`, `tome_r=20`. A
+            `num_hidden_layers` takes the first layers alone, and the weights of patches of another `patch_size` are
+            resized as FlexiViT's are (Beyer et al. 2023, §3.4).
 
     Raises:
         ImportError: timm is not installed.
@@ -61,6 +65,8 @@ def fastast_from_deit(
     if reason := why_not_plain(deit):
         raise ValueError(f"{_WANTED}, but {name_of(name_or_model)} {reason}")
     sizes = deit_sizes(deit)
+    sizes["patch_size"] = config_fields.get("patch_size", sizes["patch_size"])
+    sizes["num_hidden_layers"] = min(config_fields.get("num_hidden_layers", len(deit.blocks)), len(deit.blocks))
     for field, size in sizes.items():
         if config_fields.get(field, size) != size:
             raise ValueError(
@@ -71,7 +77,7 @@ def fastast_from_deit(
     config = FastASTConfig(**fields) if config is None else FastASTConfig.from_ast(config, **fields)
 
     model = FastASTForAudioClassification(config)
-    model.audio_spectrogram_transformer.load_state_dict(_encoder_weights(deit, config.patch_grid))
+    model.audio_spectrogram_transformer.load_state_dict(_encoder_weights(deit, config))
     return model.eval()
 
 
@@ -114,7 +120,8 @@ def why_not_plain(deit: Any) -> str | None:
         plain |= {f"blocks.{index}.{module}.{kind}" for module in LAYER_MODULES for kind in ("weight", "bias")}
     if missing := sorted(plain - names):
         return f"has no {missing[0]}"
-    if extra := sorted(names - plain - {"dist_token"}):
+    scales = {f"blocks.{index}.{scale}.gamma" for index in range(len(deit.blocks)) for scale in LAYER_SCALES}
+    if extra := sorted(names - plain - scales - {"dist_token"}):
         return f"has {extra[0]}, for which AST has no place"
     # These have a DeiT's weights and compute something else with them.
     for block in deit.blocks:
@@ -163,17 +170,26 @@ def renamed(weights: Mapping[str, Tensor], depth: int) -> dict[str, Tensor]:
     return state
 
 
-def _encoder_weights(deit: Any, grid: tuple[int, int]) -> dict[str, Tensor]:
-    """The DeiT's weights under the names of AST's encoder, for spectrograms of `grid` patches."""
+def _encoder_weights(deit: Any, config: FastASTConfig) -> dict[str, Tensor]:
+    """The DeiT's weights under the names of AST's encoder."""
+    from timm.layers.patch_embed import resample_patch_embed
+
     weights = deit.state_dict()
-    state = renamed(weights, len(deit.blocks))
+    for key in [key for key in weights if key.endswith(".gamma")]:
+        layer, scale = key.removesuffix(".gamma").rsplit(".", 1)
+        for scaled in (f"{layer}.{LAYER_SCALES[scale]}.{kind}" for kind in ("weight", "bias")):
+            weights[scaled] = weights[key].view(-1, *[1] * (weights[scaled].dim() - 1)) * weights[scaled]
+    state = renamed(weights, config.num_hidden_layers)
     projection = "embeddings.patch_embeddings.projection.weight"
     # A grayscale picture has the same values in every channel, so that the sum sees it as the DeiT did.
-    state[projection] = state[projection].sum(dim=1, keepdim=True)
+    patches = state[projection].sum(dim=1, keepdim=True)
+    state[projection] = resample_patch_embed(patches, [config.patch_size, config.patch_size])
     positions = weights["pos_embed"]
     if "dist_token" not in weights:
         positions = torch.cat([positions[:, :1], positions], dim=1)
     state["embeddings.cls_token"] = weights["cls_token"]
     state["embeddings.distillation_token"] = weights.get("dist_token", weights["cls_token"])
-    state["embeddings.position_embeddings"] = resize_position_embeddings(positions, deit.patch_embed.grid_size, grid)
+    state["embeddings.position_embeddings"] = resize_position_embeddings(
+        positions, deit.patch_embed.grid_size, config.patch_grid
+    )
     return state

@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 _SIZES = {"hidden_size": 192, "layers": 12, "heads": 3, "stride": 10, "mel_bins": 128}  # of a model from nothing
+PATCH = 16  # AST's, in frames and mel bins
 
 
 @dataclass
@@ -48,7 +49,9 @@ class ModelArguments:
     )
     train_r: list[int] = field(default_factory=list, metadata={"help": "draw r from these at each step"})
     hidden_size: int | None = field(default=None, metadata={"help": "width of a new model (default: 192)"})
-    layers: int | None = field(default=None, metadata={"help": "layers of a new model (default: 12)"})
+    layers: int | None = field(
+        default=None, metadata={"help": "layers of a new model (default: 12), or of timm/NAME the first ones"}
+    )
     heads: int | None = field(default=None, metadata={"help": "attention heads of a new model (default: 3)"})
     stride: int | None = field(
         default=None, metadata={"help": "frames from one patch to the next in a new model (default: 10)"}
@@ -123,7 +126,16 @@ def build_model(
         from .deit import fastast_from_deit
 
         name = settings.model.removeprefix("timm/")
-        model = fastast_from_deit(name, problem_type=problem, **settings.merging, **labels, **length)
+        given: dict[str, Any] = {
+            "num_hidden_layers": settings.layers,
+            "num_mel_bins": settings.mel_bins,
+            "frequency_stride": settings.stride,
+            "time_stride": settings.stride,
+        }
+        sizes = {name: size for name, size in given.items() if size is not None}
+        model = fastast_from_deit(
+            name, problem_type=problem, patch_size=PATCH, **settings.merging, **labels, **length, **sizes
+        )
         refuse_contradictions(settings, settings.model, _sizes(model.config))
         return model, corpus
     with weights_readable(settings.model):

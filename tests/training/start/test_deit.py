@@ -39,7 +39,6 @@ REFUSED = [
     (PLAIN, {"class_token": False, "global_pool": "avg"}, "has no cls_token"),
     (PLAIN, {"qkv_bias": False}, "has no blocks.0.attn.qkv.bias"),
     (PLAIN, {"final_norm": False}, "has no norm.bias"),
-    (PLAIN, {"init_values": 0.1}, "has blocks.0.ls1.gamma, for which AST has no place"),
     (PLAIN, {"reg_tokens": 2}, "has reg_token, for which AST has no place"),
     (PLAIN, {"no_embed_class": True}, "has no position for its class token"),
     (PLAIN, {"act_layer": "quick_gelu"}, "has the activation QuickGELU"),
@@ -81,7 +80,14 @@ def gray_picture(spectrogram: Tensor, channels: int = 3) -> Tensor:
 
 @pytest.mark.parametrize(
     "arguments",
-    [{}, {"in_chans": 1}, {"depth": 3, "num_heads": 4, "mlp_ratio": 2.0}, {"patch_size": 8}, {"num_classes": 0}],
+    [
+        {},
+        {"in_chans": 1},
+        {"depth": 3, "num_heads": 4, "mlp_ratio": 2.0},
+        {"patch_size": 8},
+        {"num_classes": 0},
+        {"init_values": 0.1},
+    ],
     ids=str,
 )
 def test_a_gray_picture_gives_the_tokens_of_the_deit(
@@ -93,6 +99,25 @@ def test_a_gray_picture_gives_the_tokens_of_the_deit(
     with torch.no_grad():
         expected = deit.forward_features(gray_picture(clip, arguments.get("in_chans", 3)))
     torch.testing.assert_close(last_tokens(model, clip), expected, rtol=0, atol=1e-5)
+
+
+def test_the_first_layers_alone_are_those_of_a_shallower_deit(spectrogram: Callable[..., Tensor]) -> None:
+    deit, clip = make_deit(depth=3, init_values=0.5), spectrogram(frames=96, mel_bins=64)
+    model = fastast_from_deit(deit, num_hidden_layers=2, **SAME_GRID)
+    deit.blocks = deit.blocks[:2]
+    with torch.no_grad():
+        expected = deit.forward_features(gray_picture(clip))
+    torch.testing.assert_close(last_tokens(model, clip), expected, rtol=0, atol=1e-5)
+
+
+def test_patches_of_another_size_see_a_resized_picture_alike() -> None:
+    deit = make_deit(patch_size=8)
+    patches = embeddings(fastast_from_deit(deit, patch_size=16, **SAME_GRID)).patch_embeddings.projection
+    small = torch.randn(1, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():  # what FlexiViT's resizing keeps: an upsampled patch gives what the patch gave
+        large = F.interpolate(small, (16, 16), mode="bicubic", antialias=True)
+        expected = deit.patch_embed.proj(small.expand(-1, 3, -1, -1))
+        torch.testing.assert_close(patches(large), expected, rtol=0, atol=1e-3)
 
 
 def test_without_a_distillation_token_the_class_token_is_copied(spectrogram: Callable[..., Tensor]) -> None:
@@ -203,7 +228,6 @@ def test_what_ast_cannot_compute_is_refused(name: str, arguments: dict[str, Any]
         ("resnet18", "timm has none called 'resnet18'"),
         ("timm/deit_tiny_patch16_224.fb_in1k", "timm has none called 'timm/"),
         (f"{PLAIN}.nonsense", "can't make 'deit_tiny_patch16_224.nonsense' (Invalid pretrained tag"),
-        ("deit3_small_patch16_224", "'deit3_small_patch16_224' has blocks.0.ls1.gamma"),
     ],
 )
 def test_an_unfit_name_is_one_line_that_says_what_is_wanted(name: str, reason: str) -> None:
@@ -222,7 +246,7 @@ def test_a_model_that_is_not_timms_is_refused() -> None:
     ("fields", "message"),
     [
         ({"hidden_size": 768}, "hidden_size=768 contradicts the VisionTransformerDistilled given, which has 48"),
-        ({"patch_size": 8}, "patch_size=8 contradicts"),
+        ({"num_hidden_layers": 13}, "num_hidden_layers=13 contradicts"),
         ({"max_length": 10}, "a clip of 10 frames is shorter than one patch of 16"),
     ],
 )
