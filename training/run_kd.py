@@ -55,11 +55,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             kept = Path(distillation.teacher_scores or args.output_dir)
             where = (extractor.sampling_rate, kept, args.eval_batch_size, args.device)
             with args.main_process_first(desc="what the teacher says"):
-                corpus, likeliest, mean = labelled_by(teaching["teacher"], corpus, *where)
-            if (model_settings.model or "timm/").startswith(
-                "timm/"
-            ):  # so that its first steps need not learn how rare each class is
-                model.classifier.dense.bias.data.copy_(torch.logit(mean, eps=1e-4))
+                corpus, likeliest, spread = labelled_by(teaching["teacher"], corpus, *where)
+            if distillation.distance == "mse":
+                teaching["deviation"] = spread.deviation
+            if (model_settings.model or "timm/").startswith("timm/"):  # its first steps need not learn each class' mean
+                means = spread.logit if distillation.distance == "mse" else torch.logit(spread.probability, eps=1e-4)
+                model.classifier.dense.bias.data.copy_(means)
         adapt(model, adaptation, trained_before=model_settings.model is not None)
         own = {"train_r": model_settings.train_r, "layer_decay": adaptation.layer_decay, **teaching}
         trainer = build_trainer(model, extractor, corpus, *shared, trainer_class=CMKDTrainer, **own)

@@ -28,6 +28,8 @@ from .teachers.teacher import Teacher, teacher_probabilities
 
 logger = logging.getLogger(__name__)
 
+DISTANCES = ("kl", "mse")
+
 
 def cmkd_loss(
     student_logits: Tensor,
@@ -121,6 +123,10 @@ class DistillationArguments:
     )
     lam: float = field(default=0.1, metadata={"help": "λ: share of the true labels in the loss"})
     tau: float = field(default=1.0, metadata={"help": "τ: temperature of the teacher"})
+    distance: str = field(
+        default="kl",
+        metadata={"help": "between student and teacher: kl (the paper's), or mse, of their logits"},
+    )
     teacher_dtype: str = field(default="float32", metadata={"help": "float32, bfloat16 or float16"})
     cache_teacher: bool = field(
         default=False,
@@ -135,6 +141,10 @@ class DistillationArguments:
     def __post_init__(self) -> None:
         if self.teacher_dtype not in DTYPES:
             raise ValueError(f"teacher_dtype is {self.teacher_dtype!r}: choose one of {', '.join(DTYPES)}")
+        if self.distance not in DISTANCES:
+            raise ValueError(f"distance is {self.distance!r}: choose one of {', '.join(DISTANCES)}")
+        if self.distance == "mse" and (self.tau != 1 or self.cache_teacher):
+            raise ValueError("distance mse compares the logits themselves: leave out --tau and --cache-teacher")
 
     def own_labels(self) -> list[str] | None:
         """What a released file knows, in its order; None of a checkpoint, which names its labels.
@@ -172,7 +182,13 @@ def build_distillation(
     checkpoint = teacher_of(settings.teacher, fold)
     teacher = Teacher.from_pretrained(checkpoint, label_names(corpus), args.device, dtype, settings.own_labels())
     kept = Path(args.output_dir) / "teacher_logits.safetensors" if settings.cache_teacher else None
-    return {"teacher": teacher, "lam": settings.lam, "tau": settings.tau, "cache_file": kept}
+    return {
+        "teacher": teacher,
+        "lam": settings.lam,
+        "tau": settings.tau,
+        "distance": settings.distance,
+        "cache_file": kept,
+    }
 
 
 def teacher_of(teacher: str, fold: int | None) -> str:
@@ -222,6 +238,9 @@ class CMKDTrainer(FastASTTrainer):
             probabilities`, as [`ScorerTeacher`] describes it.
         lam: λ of equation 1.
         tau: τ of the same.
+        distance: Loss_d of equation 1: `"kl"`, or `"mse"`, the squared error of the student's logits, averaged over
+            classes, which tells of what a sound is not, too (Ba & Caruana 2014, §2.2).
+        deviation: (classes,) of the teacher's logits, by which `"mse"` divides each class' error; None for 1.
         cache_file: Have the teacher hear each training clip once, as it is, and keep its logits here: cheaper, and no
             consistent teaching.
         kwargs: [`FastASTTrainer`]'s.
@@ -237,6 +256,8 @@ class CMKDTrainer(FastASTTrainer):
         teacher: Any,
         lam: float = 0.1,
         tau: float = 1.0,
+        distance: str = "kl",
+        deviation: Tensor | None = None,
         cache_file: Path | None = None,
         **kwargs: Any,
     ) -> None:
@@ -253,7 +274,7 @@ class CMKDTrainer(FastASTTrainer):
         super().__init__(*args, extractor=extractor, **kwargs)
         if cache_file is not None and self.augment.overlay:
             raise ValueError("a teacher that heard the clips as they are knows no overlay: leave out --cache-teacher")
-        self.teacher, self.lam, self.tau = teacher, lam, tau
+        self.teacher, self.lam, self.tau, self.distance, self.deviation = teacher, lam, tau, distance, deviation
         self.cache: LogitCache | None = None
         if cache_file is not None:
             clips = self.train_dataset
@@ -286,6 +307,12 @@ class CMKDTrainer(FastASTTrainer):
             probabilities = teacher_probabilities(teacher_logits, self.loss, self.tau)
         weights = self.weights_in_training(logits)
         losses = cmkd_losses(logits, probabilities, view.targets, loss=self.loss, lam=self.lam, class_weights=weights)
+        if self.distance == "mse":
+            errors = logits.float() - teacher_logits
+            if self.deviation is not None:
+                errors = errors / self.deviation.to(errors.device)
+            distilled = errors.square().mean(dim=1)
+            losses = CMKDLosses(self.lam * losses.truth + (1 - self.lam) * distilled, losses.truth, distilled)
         agree = (logits.argmax(dim=1) == probabilities.argmax(dim=1)).sum()
         sums = torch.stack([losses.truth.detach().sum(), losses.distilled.detach().sum(), agree])
         self._sums = self._sums.to(sums.device) + F.pad(sums, (0, 1), value=len(logits))
@@ -304,5 +331,11 @@ class CMKDTrainer(FastASTTrainer):
     def run_settings(self) -> dict[str, Any]:
         """[`FastASTTrainer`]'s, and who teaches."""
         teacher = self.teacher.fingerprint()[:16]
-        teaching = {"teacher": teacher, "lam": self.lam, "tau": self.tau, "cache_teacher": self.cache is not None}
+        teaching = {
+            "teacher": teacher,
+            "lam": self.lam,
+            "tau": self.tau,
+            "distance": self.distance,
+            "cache_teacher": self.cache is not None,
+        }
         return super().run_settings() | teaching

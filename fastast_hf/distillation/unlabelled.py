@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -25,9 +25,17 @@ logger = logging.getLogger(__name__)
 DRAWN, TESTED = 0.1, 0.3
 
 
+class Spread(NamedTuple):
+    """What a teacher says of a corpus' training clips, by class (classes,): to begin a student's head with."""
+
+    probability: Tensor  # its mean
+    logit: Tensor  # its mean
+    deviation: Tensor  # the logit's standard deviation
+
+
 def labelled_by(
     teacher: Teacher, corpus: Corpus, sampling_rate: int, folder: Path, batch_size: int, device: torch.device
-) -> tuple[Corpus, Tensor, Tensor]:
+) -> tuple[Corpus, Tensor, Spread]:
     """Have a teacher hear every clip once, as it is.
 
     Args:
@@ -39,29 +47,28 @@ def labelled_by(
         device: Where to compute.
 
     Returns:
-        The corpus with labels, the teacher's likeliest label (clips,) of each test clip, and its mean probability
-        (classes,) over the training clips.
+        The corpus with labels, the teacher's likeliest label (clips,) of each test clip, and the spread of
+        its logits over the training clips.
     """
     names, splits = label_names(corpus), {}
-    likeliest, mean = torch.empty(0, dtype=torch.long), torch.empty(0)
+    likeliest, spread = torch.empty(0, dtype=torch.long), Spread(*[torch.empty(0)] * 3)
     front_end = FastASTFeatureExtractor(sampling_rate=sampling_rate)
     for split, rows in corpus.items():
         clips = ClipDataset(rows, len(names), sampling_rate, front_end.samples_of(front_end.max_length))
         file = folder / f"teacher_{split}.safetensors"
         logger.info("what the teacher says of %d clips of %s is kept in %s", len(clips), split, file)
-        scores = teacher_probabilities(
-            LogitCache.of(teacher, clips, front_end, file, batch_size, device).logits, "bce"
-        )
+        logits = LogitCache.of(teacher, clips, front_end, file, batch_size, device).logits.float()
+        scores = teacher_probabilities(logits, "bce")
         least = DRAWN if split == "train" else TESTED
         labels = [row.nonzero().flatten().tolist() for row in scores >= least]
         if split == "train":  # what is like nothing is drawn by what it is likest to
             labels = [own or [top] for own, top in zip(labels, scores.argmax(dim=1).tolist(), strict=True)]
-            mean = scores.mean(dim=0)
+            spread = Spread(scores.mean(dim=0), logits.mean(dim=0), logits.std(dim=0))
         else:
             likeliest = scores.argmax(dim=1)
         column = label_feature(names, multi_label=True)
         splits[split] = rows.remove_columns("labels").add_column("labels", labels, feature=column)
-    return Corpus(splits, corpus.missing), likeliest, mean
+    return Corpus(splits, corpus.missing), likeliest, spread
 
 
 def with_agreement(

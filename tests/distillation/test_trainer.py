@@ -302,6 +302,26 @@ def test_kept_logits_are_the_teachers_on_clean_clips_and_are_computed_once(
     make_trainer(teaching={"cache_file": file}).train()
 
 
+def test_logits_are_compared_by_each_class_own_deviation(make_trainer: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    deviation = torch.tensor([0.5, 2.0])
+    teaching = {"lam": 0.3, "distance": "mse", "deviation": deviation}
+    trainer, seen = make_trainer(loss="bce", teaching=teaching), []
+    monkeypatch.setattr(trainer, "losses", lambda *args: seen.append(args) or CMKDTrainer.losses(trainer, *args))
+    trainer.model.train()
+    computed = trainer.compute_loss(trainer.model, next(iter(trainer.get_train_dataloader())))
+    ((logits, view, features),) = seen
+    taught = trainer.teacher.logits(view, trainer.extractor, features)
+    truth = F.binary_cross_entropy_with_logits(logits, view.targets)
+    errors = [(logits[:, k] - taught[:, k]) / deviation[k] for k in range(2)]
+    torch.testing.assert_close(computed, 0.3 * truth + 0.7 * torch.stack(errors).square().mean())
+
+
+def test_distances_that_can_not_be_had_are_refused() -> None:
+    for settings in ({"distance": "l1"}, {"distance": "mse", "tau": 2.0}, {"distance": "mse", "cache_teacher": True}):
+        with pytest.raises(ValueError, match="distance"):
+            DistillationArguments(**settings)  # type: ignore[arg-type]
+
+
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"lam": 1.5}, "lam is 1.5"),
     ({"lam": -0.1}, "lam is -0.1"),

@@ -40,11 +40,12 @@ def test_training_clips_have_faint_labels_or_the_likeliest_and_test_clips_clear_
     corpus: Any = load_corpus("unlabelled", tmp_path, labels=["Dog", "Rain", "Bell"])
     teacher: Any = ByPitch()
     where = (16000, tmp_path / "scores", 2, torch.device("cpu"))
-    labelled, likeliest, mean = labelled_by(teacher, corpus, *where)
+    labelled, likeliest, spread = labelled_by(teacher, corpus, *where)
     assert labelled["train"]["labels"][:] == [[0, 1], [1], [1]]  # 0.5 and 0.27; 0.18; nothing
     assert labelled["test"]["labels"][:] == [[0], [], []]
     assert likeliest.tolist() == [0, 1, 1]
-    torch.testing.assert_close(mean, torch.tensor(list(LOGITS.values())).sigmoid().mean(dim=0))
+    logits = torch.tensor(list(LOGITS.values()))
+    torch.testing.assert_close(spread, (logits.sigmoid().mean(dim=0), logits.mean(dim=0), logits.std(dim=0)))
     assert labelled["train"]["start"][:] == [0.0, 0.0, 0.0]
     calls = teacher.calls
     again, *_ = labelled_by(teacher, corpus, *where)
