@@ -16,6 +16,7 @@ import torch
 from transformers import TrainingArguments
 
 from fastast_hf.corpora import Corpus, StreamingCorpus
+from fastast_hf.distillation.teachers.itself import SelfTeacher
 from fastast_hf.distillation.trainer import CMKDTrainer, DistillationArguments, build_distillation, check_teachers
 from fastast_hf.distillation.unlabelled import labelled_by, with_agreement
 from fastast_hf.errors import one_line_errors
@@ -42,14 +43,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise ValueError(f"lam is {distillation.lam}, and unlabelled sound has no ground truth: give --lam 0")
         if corpus_settings.streaming:
             raise ValueError("a stream can't be labelled by its teacher beforehand: leave out --streaming")
-        corpus_settings.teacher_knows = distillation.knows() if distillation.teacher else None
+        corpus_settings.teacher_knows = distillation.knows(model_settings.model) if distillation.teacher else None
     check_teachers(distillation, corpus_settings, extractor_of(model_settings))
 
     def build(corpus: Corpus | StreamingCorpus, fold: int | None) -> FastASTTrainer:
         model, corpus = build_model(model_settings, corpus)
         teaching = build_distillation(distillation, corpus, fold, args)  # first, for the next may take minutes
-        teaching["teacher"].check_rate(extractor_of(model_settings).sampling_rate)
+        if teaching["teacher"] is not None:
+            teaching["teacher"].check_rate(extractor_of(model_settings).sampling_rate)
         extractor = build_extractor(model_settings, model, corpus)
+        if teaching["teacher"] is None:
+            teaching["teacher"] = SelfTeacher(model.to(args.device), extractor)
         shared = (corpus_settings, learning, augment, schedule, args)
         if unlabelled:
             kept = Path(distillation.teacher_scores or args.output_dir)
@@ -58,7 +62,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                 corpus, likeliest, spread = labelled_by(teaching["teacher"], corpus, *where)
             if distillation.distance == "mse":
                 teaching["deviation"] = spread.deviation
-            if (model_settings.model or "timm/").startswith("timm/"):  # its first steps need not learn each class' mean
+            if (model_settings.model or "timm/").startswith(
+                "timm/"
+            ):  # its first steps need not learn each class' mean
                 means = spread.logit if distillation.distance == "mse" else torch.logit(spread.probability, eps=1e-4)
                 model.classifier.dense.bias.data.copy_(means)
         adapt(model, adaptation, trained_before=model_settings.model is not None)

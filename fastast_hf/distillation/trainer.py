@@ -21,6 +21,7 @@ from ..training.inputs.batches import clip_seconds
 from ..training.inputs.views import View
 from ..training.results import check_fold
 from ..training.trainer import FastASTTrainer, clip_losses
+from .teachers.itself import SelfTeacher
 from .teachers.logit_cache import LogitCache
 from .teachers.released import is_released
 from .teachers.scorer import ScorerTeacher
@@ -29,6 +30,7 @@ from .teachers.teacher import Teacher, teacher_probabilities
 logger = logging.getLogger(__name__)
 
 DISTANCES = ("kl", "mse")
+SELF = "self"  # a teacher's name
 
 
 def cmkd_loss(
@@ -116,7 +118,10 @@ class DistillationArguments:
 
     teacher: str = field(
         default="",
-        metadata={"help": "folder or Hub id of an audio classifier (of fold-1 …: one for each), or a released .pt"},
+        metadata={
+            "help": "folder or Hub id of an audio classifier (of fold-1 …: one for each), or a released .pt; "
+            "self: the student itself without merging"
+        },
     )
     teacher_labels: str | None = field(
         default=None, metadata={"help": "what a released .pt knows: AudioSet's class_labels_indices.csv"}
@@ -143,6 +148,8 @@ class DistillationArguments:
             raise ValueError(f"teacher_dtype is {self.teacher_dtype!r}: choose one of {', '.join(DTYPES)}")
         if self.distance not in DISTANCES:
             raise ValueError(f"distance is {self.distance!r}: choose one of {', '.join(DISTANCES)}")
+        if self.teacher == SELF and self.cache_teacher:
+            raise ValueError("teacher self learns all the time: leave out --cache-teacher")
         if self.distance == "mse" and (self.tau != 1 or self.cache_teacher):
             raise ValueError("distance mse compares the logits themselves: leave out --tau and --cache-teacher")
 
@@ -160,15 +167,17 @@ class DistillationArguments:
             )
         return read_labels(Path(self.teacher_labels))[0]
 
-    def knows(self) -> list[str] | None:
-        """The labels that the teacher tells apart, in its order."""
+    def knows(self, student: str | None) -> list[str] | None:
+        """The labels that the teacher tells apart, in its order; the student's of one that teaches itself."""
+        if self.teacher == SELF:
+            return known_labels(student) if student else None
         return self.own_labels() or known_labels(self.teacher)
 
 
 def build_distillation(
     settings: DistillationArguments, corpus: Corpus | StreamingCorpus, fold: int | None, args: TrainingArguments
 ) -> dict[str, Any]:
-    """What [`CMKDTrainer`] takes beside what every trainer does.
+    """What [`CMKDTrainer`] takes beside what every trainer does; the teacher is None for a student that is its own.
 
     Raises:
         ValueError: No teacher, one that does not fit the corpus, or a wrong setting.
@@ -178,9 +187,11 @@ def build_distillation(
         raise ValueError("no teacher: give --teacher, a folder or Hub id of an audio classifier")
     if settings.cache_teacher and isinstance(corpus, StreamingCorpus):
         raise ValueError("a stream's clips have no numbers to keep a teacher's logits by: leave out --cache-teacher")
-    dtype = DTYPES[settings.teacher_dtype]
-    checkpoint = teacher_of(settings.teacher, fold)
-    teacher = Teacher.from_pretrained(checkpoint, label_names(corpus), args.device, dtype, settings.own_labels())
+    teacher = None
+    if settings.teacher != SELF:
+        dtype, names = DTYPES[settings.teacher_dtype], label_names(corpus)
+        checkpoint = teacher_of(settings.teacher, fold)
+        teacher = Teacher.from_pretrained(checkpoint, names, args.device, dtype, settings.own_labels())
     kept = Path(args.output_dir) / "teacher_logits.safetensors" if settings.cache_teacher else None
     return {
         "teacher": teacher,
@@ -218,7 +229,7 @@ def check_teachers(
         OSError: One is missing.
     """
     folds = corpus_settings.folds()
-    if len(folds) == 1 or not settings.teacher:
+    if len(folds) == 1 or settings.teacher in ("", SELF):
         return
     names = label_names(corpus_settings.load(folds[0]))
     for checkpoint in dict.fromkeys(teacher_of(settings.teacher, fold) for fold in folds):
@@ -265,7 +276,7 @@ class CMKDTrainer(FastASTTrainer):
             raise ValueError(f"lam is {lam}: give the share of the ground truth, 0 to 1")
         if tau <= 0:
             raise ValueError(f"tau is {tau}: give a temperature above 0")
-        if not isinstance(teacher, Teacher):
+        if not isinstance(teacher, (Teacher, SelfTeacher)):
             teacher = ScorerTeacher(teacher, kwargs.get("loss", "cross_entropy"))
         if cache_file is None:
             teacher.check_hearing(extractor)

@@ -17,6 +17,7 @@ from transformers import TrainingArguments
 from fastast_hf import FastASTConfig, FastASTFeatureExtractor, FastASTForAudioClassification
 from fastast_hf.corpora import load_corpus
 from fastast_hf.distillation.teachers.cnn import CNNConfig, CNNForAudioClassification
+from fastast_hf.distillation.teachers.itself import SelfTeacher
 from fastast_hf.distillation.teachers.logit_cache import LogitCache
 from fastast_hf.distillation.teachers.teacher import Teacher
 from fastast_hf.distillation.trainer import CMKDTrainer, DistillationArguments, build_distillation, cmkd_loss
@@ -314,6 +315,25 @@ def test_logits_are_compared_by_each_class_own_deviation(make_trainer: Make, mon
     truth = F.binary_cross_entropy_with_logits(logits, view.targets)
     errors = [(logits[:, k] - taught[:, k]) / deviation[k] for k in range(2)]
     torch.testing.assert_close(computed, 0.3 * truth + 0.7 * torch.stack(errors).square().mean())
+
+
+def test_a_student_that_teaches_itself_learns_from_its_own_scores_without_merging(
+    make_trainer: Make, make_student: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    student, extractor = (
+        make_student(initializer_range=0.3),
+        FastASTFeatureExtractor(max_length=64, mean=-5.0, std=4.0),
+    )
+    trainer = make_trainer(model=student, teaching={"teacher": SelfTeacher(student, extractor), "lam": 0.0})
+    seen: list[Any] = []
+    monkeypatch.setattr(trainer, "losses", lambda *args: seen.append(args) or CMKDTrainer.losses(trainer, *args))
+    computed = trainer.compute_loss(trainer.model.train(), next(iter(trainer.get_train_dataloader())))
+    ((logits, view, features),) = seen
+    whole = student.eval()(features, tome_r=0).logits
+    assert (logits - whole).abs().max() > 1e-4  # of a student that merges
+    torch.testing.assert_close(computed, cmkd_loss(logits, whole, view.targets, lam=0.0))
+    trainer.train()
+    assert not torch.equal(whole, student.eval()(features, tome_r=0).logits)
 
 
 def test_distances_that_can_not_be_had_are_refused() -> None:
