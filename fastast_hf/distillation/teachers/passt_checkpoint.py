@@ -11,7 +11,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...loading.pickled_weights import read_weights
-from ...training.start.deit import LAYER_MODULES, MODULES, create_deit, deit_sizes, name_of, why_not_plain
+from ...training.start.deit import (
+    LAYER_MODULES,
+    MODULES,
+    create_deit,
+    deit_sizes,
+    name_of,
+    why_not_plain,
+    without_layer_scales,
+)
 from .passt import PasstConfig, PasstForAudioClassification
 
 MEL_BINS, HEAD_WIDTH = 128, 64  # of all released checkpoints
@@ -104,7 +112,7 @@ def passt_from_deit(
     config = PasstConfig(**{"layer_norm_eps": deit.norm.eps, **config_fields, **sizes})
     model = PasstForAudioClassification(config)
 
-    weights = {key: weight.detach().float() for key, weight in deit.state_dict().items()}
+    weights = without_layer_scales(deit.state_dict())
     positions = weights.pop("pos_embed")
     if "dist_token" not in weights:
         weights["dist_token"] = weights["cls_token"]

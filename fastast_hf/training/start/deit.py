@@ -170,15 +170,22 @@ def renamed(weights: Mapping[str, Tensor], depth: int) -> dict[str, Tensor]:
     return state
 
 
+def without_layer_scales(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A timm model's weights, with each LayerScale (Touvron et al. 2021) in the weights whose output it scales."""
+    plain = {key: weight.detach().float() for key, weight in weights.items()}
+    for key in [key for key in plain if key.endswith(".gamma")]:
+        gamma = plain.pop(key)
+        layer, scale = key.removesuffix(".gamma").rsplit(".", 1)
+        for scaled in (f"{layer}.{LAYER_SCALES[scale]}.{kind}" for kind in ("weight", "bias")):
+            plain[scaled] = gamma.view(-1, *[1] * (plain[scaled].dim() - 1)) * plain[scaled]
+    return plain
+
+
 def _encoder_weights(deit: Any, config: FastASTConfig) -> dict[str, Tensor]:
     """The DeiT's weights under the names of AST's encoder."""
     from timm.layers.patch_embed import resample_patch_embed
 
-    weights = deit.state_dict()
-    for key in [key for key in weights if key.endswith(".gamma")]:
-        layer, scale = key.removesuffix(".gamma").rsplit(".", 1)
-        for scaled in (f"{layer}.{LAYER_SCALES[scale]}.{kind}" for kind in ("weight", "bias")):
-            weights[scaled] = weights[key].view(-1, *[1] * (weights[scaled].dim() - 1)) * weights[scaled]
+    weights = without_layer_scales(deit.state_dict())
     state = renamed(weights, config.num_hidden_layers)
     projection = "embeddings.patch_embeddings.projection.weight"
     # A grayscale picture has the same values in every channel, so that the sum sees it as the DeiT did.
