@@ -32,7 +32,7 @@ ELSEWHERE = {
     "README.md": "index.md",  # for links to it: docs/index.md is the page
 }
 LAUNCHED = {"train": "run_finetune", "distill": "run_kd"}
-WIDTH = "100"  # of the help texts, in characters
+WIDTH = "90"  # of the help texts, in characters
 
 
 def pages() -> dict[str, str]:

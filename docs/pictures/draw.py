@@ -15,7 +15,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fastast_hf.plotting import BLUE, SKY, styled
+from fastast_hf.plotting import BLUE, styled
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -27,6 +27,7 @@ ACCURACIES = {
 }
 WAYS = ("constant", "decreasing", "increasing", "hill climbing")
 MARKERS = "os^D"
+PALE = "#cfe6f5"  # the same on a light and on a dark page
 
 
 @styled()
@@ -80,8 +81,8 @@ def draw_floors(path: Path) -> None:
     for height, rooms in enumerate(reversed(floors)):
         width = 1 / len(rooms)
         for place, room in enumerate(rooms):
-            colour = BLUE if room == "model" else SKY
-            axes.barh(height, width - 0.01, 0.82, place * width, color=colour, alpha=1 if room == "model" else 0.35)
+            colour = BLUE if room == "model" else PALE
+            axes.barh(height, width - 0.01, 0.82, place * width, color=colour)
             ink = "white" if room == "model" else "0.1"
             axes.text((place + 0.5) * width, height, room, ha="center", va="center", color=ink)
     axes.set_axis_off()
