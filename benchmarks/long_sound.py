@@ -1,12 +1,14 @@
 """Time recordings and live sound on the CPU: stock AST on windows, the Tagger's timeline, and live streams.
 
-    python benchmarks/long_sound.py              # about 4 minutes on two cores
+    python benchmarks/long_sound.py              # about 5 minutes on two cores
+    python benchmarks/long_sound.py --whole 3600 # and a whole hour by preset fast: 5 minutes more
 
 Hours of recording per minute of computing, AST-base with random weights: transformers' pipeline on windows one by one,
 and `Tagger.timeline` with each preset, at a hop of a whole window and of a quarter. Each way scores a few windows a
 round, which stand for a recording of any length: a window more is a hop of recording more. The pipeline takes as long
 whatever the hop, and is timed once. Rounds are interleaved, and a speed-up is the median of the ratios to the pipeline
-within a round.
+within a round. A whole recording is streamed, scored in the tagger's own batches, and timed once; its speed-up is over
+the pipeline's windows of the rounds before.
 
 Live: sound comes in as fast as it sounds, in blocks of 20 ms at 48 kHz, and windows of 1 s are scored every 0.1 s by
 AST-base and by the bundled checkpoints. Above a real-time factor of 1, hops are skipped.
@@ -108,6 +110,16 @@ def all_of(tagger: Tagger, sound: np.ndarray, window: float, hop: float) -> list
     return list(tagger.timeline((sound, RATE), window, hop))
 
 
+def measure_whole(model: FastASTForAudioClassification, stock: Row, seconds: int) -> Row:
+    """Time preset `fast` on a whole recording, in the windows that the pipeline had."""
+    second = noise(1, RATE)
+    timeline = tagger_of(model, "fast").timeline(((second for _ in range(seconds)), RATE), stock.window)
+    taken, _ = timed(lambda: sum(1 for _ in timeline), CPU)
+    hours = seconds / 3600 / (taken / 60)
+    way = f"timeline, fast, {seconds} s"
+    return Row(way, stock.window, stock.hop, hours, hours / stock.hours_per_minute)
+
+
 def measure_live(name: str, model: Any, preset: str, seconds: float) -> LiveRow:
     """Listen for some seconds, after a first window that does not count."""
     tagger = tagger_of(model, preset)
@@ -151,10 +163,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print, and write as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--window", type=float, nargs="+", default=[2.0, 10.24], metavar="S", help="(default: 2 10.24)"
+        "--window", type=float, nargs="+", default=[2.0, 5.0, 10.24], metavar="S", help="(default: 2 5 10.24)"
     )
     parser.add_argument("--windows", type=int, default=3, metavar="N", help="in a round (default: 3)")
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="after a warm-up (default: 3)")
+    parser.add_argument(
+        "--whole", type=int, metavar="S", help="also time preset fast on a recording of so many seconds"
+    )
     parser.add_argument("--live-seconds", type=int, default=8, metavar="S", help="of each model (default: 8)")
     parser.add_argument("--threads", type=int, metavar="N", help="of torch (default: its choice)")
     parser.add_argument("--output", type=Path, default=RESULTS, metavar="DIR")
@@ -162,7 +177,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     threads = {} if args.threads is None else {"threads": args.threads}
     try:
         counts = {"windows": args.windows, "rounds": args.rounds, "live-seconds": args.live_seconds}
-        check_at_least(1, **counts, **threads)
+        check_at_least(1, **counts, **({} if args.whole is None else {"whole": args.whole}), **threads)
     except ValueError as error:
         parser.error(str(error))
     if not all(0.025 <= window <= 60 for window in args.window):
@@ -171,6 +186,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         torch.set_num_threads(args.threads)
     model = random_ast()
     rows = [row for window in args.window for row in measure(model, window, args.windows, args.rounds)]
+    if args.whole:
+        of_pipeline = [row for row in rows if row.way == STOCK and row.hop > row.window / 2]
+        rows += [measure_whole(model, row, args.whole) for row in of_pipeline]
     print(table(rows), end="\n\n", flush=True)
     write_rows(args.output / "recordings.json", rows, windows=args.windows, rounds=args.rounds)
     models = [("ast-base-random", model), *((name, name) for name in BUNDLED)]

@@ -9,6 +9,7 @@ import signal
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -135,17 +136,28 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[LocalHub]:
 
 
 @pytest.fixture
-def browser() -> Iterator[Any]:
-    """A headless Chromium, where one is installed."""
+def open_browser() -> Iterator[Callable[..., Any]]:
+    """Opens a headless Chromium, where one is installed, with more arguments."""
     selenium = pytest.importorskip("selenium.webdriver")
     if not (shutil.which("chromium") and shutil.which("chromedriver")):
         pytest.skip("needs chromium and chromedriver")
     from selenium.webdriver.chrome.service import Service
 
-    options = selenium.ChromeOptions()
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1280,1250"):
-        options.add_argument(argument)
-    options.binary_location = shutil.which("chromium") or ""
-    opened = selenium.Chrome(options=options, service=Service(shutil.which("chromedriver")))
-    yield opened
-    opened.quit()
+    with ExitStack() as stack:
+
+        def opened(*arguments: str) -> Any:
+            options = selenium.ChromeOptions()
+            for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1280,1250", *arguments):
+                options.add_argument(argument)
+            options.binary_location = shutil.which("chromium") or ""
+            driver = selenium.Chrome(options=options, service=Service(shutil.which("chromedriver")))
+            stack.callback(driver.quit)
+            return driver
+
+        yield opened
+
+
+@pytest.fixture
+def browser(open_browser: Callable[..., Any]) -> Any:
+    """A headless Chromium."""
+    return open_browser()

@@ -26,14 +26,14 @@ def long_sound(monkeypatch: pytest.MonkeyPatch, make_fastast: Callable[..., Any]
 def test_every_way_has_a_row_at_both_hops_and_every_preset_one_for_live_sound(
     long_sound: ModuleType, tmp_path: Path
 ) -> None:
-    long_sound.main(
-        ["--window", "0.5", "9", "--windows", "2", "--rounds", "1", "--live-seconds", "1", "--output", str(tmp_path)]
-    )
+    settings = ["--window", "0.5", "9", "--windows", "2", "--rounds", "1", "--live-seconds", "1", "--whole", "20"]
+    long_sound.main([*settings, "--output", str(tmp_path)])
     recordings = json.loads((tmp_path / "recordings.json").read_text())
     assert (recordings["windows"], recordings["rounds"]) == (2, 1)
     ways = [long_sound.STOCK, *(f"timeline, {preset}" for preset in ("exact", "balanced", "fast"))]
     longest = (400 + 127 * 160) / 16000  # a window of 9 s is more than the model takes
     expected = [(way, window, hop) for window in (0.5, longest) for hop in (window, window / 4) for way in ways]
+    expected += [("timeline, fast, 20 s", window, window) for window in (0.5, longest)]
     assert [row["way"] for row in recordings["rows"]] == [way for way, _, _ in expected]
     for row, (way, window, hop) in zip(recordings["rows"], expected, strict=True):
         assert (row["window"], row["hop"]) == pytest.approx((window, hop), abs=1e-3)
@@ -52,6 +52,7 @@ def test_every_way_has_a_row_at_both_hops_and_every_preset_one_for_live_sound(
         (["--rounds", "0"], "rounds is 0: give 1 or more"),
         (["--windows", "0"], "windows is 0: give 1 or more"),
         (["--live-seconds", "0"], "live-seconds is 0: give 1 or more"),
+        (["--whole", "0"], "whole is 0: give 1 or more"),
         (["--threads", "0"], "threads is 0: give 1 or more"),
         (["--window", "0"], "window is in seconds: give 0.025 to 60"),
     ],

@@ -128,20 +128,60 @@ def test_a_command_is_run_for_each_event_and_a_label_can_not_become_part_of_it(
     assert code == 2 and "give a program that can be run" in said
 
 
-def test_what_was_found_stands_when_the_microphone_is_unplugged(
+UNPLUGGED = "USB: no sound comes any more; plug the microphone in again"
+
+
+@pytest.mark.parametrize(
+    ("error", "said", "code"), [(AudioError(UNPLUGGED), UNPLUGGED, 2), (KeyboardInterrupt(), "stopped", 130)]
+)
+def test_what_was_found_stands_when_the_microphone_is_unplugged_or_ctrl_c_comes(
+    error: BaseException,
+    said: str,
+    code: int,
+    run: Listen,
+    recording: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken_off() -> Iterator[np.ndarray]:
+        yield np.concatenate(list(read_audio(recording)))[:50_000]
+        raise error
+
+    monkeypatch.setattr(listen, "source_of", lambda *_: listen.Source("USB", 16000, broken_off(), True))
+    ended, printed, last = run("--events", "-o", tmp_path / "found.csv")
+    assert ended == code and '"label": "yes"' in printed and "yes" in (tmp_path / "found.csv").read_text()
+    assert last.startswith(f"fastast listen: {said}; heard 0:00:03.1:") and len(last.splitlines()) == 1
+
+
+def test_a_file_that_is_followed_ends_when_it_is_removed(
+    run: Listen, recording: Path, offline: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grows = tmp_path / "grows.wav"
+    grows.write_bytes(recording.read_bytes())
+    source_of = listen.source_of
+
+    def opened(*arguments: Any) -> listen.Source:
+        source = source_of(*arguments)
+        grows.unlink()
+        return source
+
+    monkeypatch.setattr(listen, "source_of", opened)
+    code, printed, said = run(grows, "--follow", "--events")
+    assert code == 0 and len(printed.splitlines()) == len(events_of(offline))
+    assert said.splitlines()[-1].startswith(f"fastast listen: {grows} ended; heard 0:00:04.0: 7 windows")
+
+
+def test_what_was_found_stands_when_nobody_reads_the_output_any_more(
     run: Listen, recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def unplugged() -> Iterator[np.ndarray]:
-        yield np.concatenate(list(read_audio(recording)))[:50_000]
-        raise AudioError("USB: no sound comes any more; plug the microphone in again")
-
-    monkeypatch.setattr(listen, "source_of", lambda *_: listen.Source("USB", 16000, unplugged(), True))
-    code, printed, said = run("--events", "-o", tmp_path / "found.csv")
-    assert code == 2 and '"label": "yes"' in printed and "yes" in (tmp_path / "found.csv").read_text()
-    assert said.startswith(
-        "fastast listen: USB: no sound comes any more; plug the microphone in again; heard 0:00:03.1:"
-    )
-    assert len(said.splitlines()) == 1
+    reading, writing = os.pipe()
+    os.close(reading)
+    with monkeypatch.context() as patch, os.fdopen(writing, "w") as stdout:
+        patch.setattr(sys, "stdout", stdout)
+        code, _, said = run(recording, "--full-speed", "--events", "-o", tmp_path / "found.csv")
+    assert code == 0 and len((tmp_path / "found.csv").read_text().splitlines()) >= 2
+    (line,) = said.splitlines()
+    assert line.startswith("fastast listen: nobody reads the output any more; heard 0:00:0")
 
 
 @pytest.mark.parametrize(

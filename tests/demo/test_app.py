@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 from transformers import ASTForAudioClassification
 
 from fastast_hf import AudioError, FastASTFeatureExtractor, Tagger, load_audio
@@ -250,3 +251,45 @@ def test_on_a_phone_nothing_overlaps_or_sticks_out(browser: Any) -> None:
         )
         faults = browser.execute_script(FAULTS)
         assert any("overlap: " in fault for fault in faults) and any("sticks out: " in fault for fault in faults)
+
+
+@pytest.mark.slow
+def test_the_live_tab_follows_a_microphone(open_browser: Callable[..., Any], tmp_path: Path) -> None:
+    """The browser's microphone is a file that says yes and stop in turn."""
+    pytest.importorskip("gradio")
+    spoken = [load_audio(CLIP.with_name(f"{word}_slt.wav")) for word in ("yes", "stop")]
+    silence = np.zeros(16000, np.float32)
+    soundfile.write(
+        tmp_path / "sound.wav", np.concatenate([part for word in spoken for part in (word, silence)]), 16000
+    )
+    browser = open_browser(
+        "--use-fake-ui-for-media-stream",  # which asks nobody whether the page may listen
+        "--use-fake-device-for-media-stream",
+        f"--use-file-for-fake-audio-capture={tmp_path / 'sound.wav'}",
+    )
+
+    def shown(css: str) -> list[Any]:
+        return [found for found in browser.find_elements("css selector", css) if found.is_displayed()]
+
+    def text(css: str) -> str:
+        return "".join(found.text for found in shown(css))
+
+    heard = set()
+
+    def listened() -> set[str]:
+        heard.update(re.findall(r"^(?:Now\n)?(\w+)\n", text("#live")))  # the likeliest label
+        return heard
+
+    with served() as address:
+        browser.get(address)
+        tabs = wait_for(lambda: {tab.text: tab for tab in shown("button[role=tab]")}, lambda tabs: "Live" in tabs)
+        tabs["Live"].click()
+        assert "Press Record" in wait_for(lambda: text("#live-line"), bool)
+        wait_for(lambda: shown("button.record-button"), bool)[0].click()
+        wait_for(listened, lambda words: {"yes", "stop"} <= words, 180)
+        line = r"(\d+):(\d\d):(\d\d) · latency \d+ ms · real-time factor [\d.]+"
+        first = wait_for(lambda: re.fullmatch(line, text("#live-line")), bool)
+        wait_for(lambda: re.fullmatch(line, text("#live-line")), lambda later: later and later[0] != first[0])
+        shown(".mic-wrap button")[0].click()
+        wait_for(lambda: shown("button.record-button"), bool)
+        assert not text("[data-testid=toast-body]")  # which would say an error
