@@ -141,7 +141,7 @@ def served() -> Iterator[str]:
         page.wait(30)
 
 
-def wait_for(read: Callable[[], Any], wanted: Callable[[Any], bool], seconds: float = 60) -> Any:
+def wait_for(read: Callable[[], Any], wanted: Callable[[Any], bool], seconds: float = 120) -> Any:
     end = monotonic() + seconds
     while not wanted(value := read()):
         assert monotonic() < end, f"still {value!r}"
