@@ -44,6 +44,10 @@ def load_classifier(model: str | os.PathLike[str]) -> FastASTForAudioClassificat
             raise
         # Off line, transformers does not name it.
         raise OSError(f"{model}: no such folder here, and from the Hub: {error}") from error
+    except (AttributeError, IndexError, KeyError, TypeError) as error:  # which transformers makes of a wrong field
+        raise ValueError(
+            f"the config.json of {model} is wrong ({one_line(error)}): fetch it again from where it comes from"
+        ) from error
     check_weights(model, loaded, info)
     return loaded
 
@@ -145,7 +149,7 @@ def front_end_of(config: ASTConfig, checkpoint: str | os.PathLike[str] | None = 
     try:
         saved = FastASTFeatureExtractor.from_pretrained(place)
         stored_length: Any = FastASTConfig.get_config_dict(place)[0].get("max_length", FastASTConfig.max_length)
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         lacks = _lacks_front_end(place)
         if checkpoint is None and lacks:
             return new

@@ -35,11 +35,11 @@ def tensors_by_file(folder: Path) -> dict[Path, list[str]]:
         raise FileNotFoundError(f"{folder} has no safetensors weights: save the model with save_pretrained")
     try:
         places = json.loads(index.read_text(encoding="utf-8"))["weight_map"].items()
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        found: dict[Path, list[str]] = defaultdict(list)
+        for name, place in places:
+            found[folder / Path(place).name].append(name)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{index} is no index of weights ({error!r}): save the model anew") from error
-    found: dict[Path, list[str]] = defaultdict(list)
-    for name, place in places:
-        found[folder / Path(place).name].append(name)
     for file, names in found.items():
         if not file.is_file():
             raise FileNotFoundError(f"{index} names {file.name}, which is not there: save the model anew")

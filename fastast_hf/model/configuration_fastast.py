@@ -188,7 +188,7 @@ class FastASTConfig(ASTConfig):
         try:
             config, kwargs = super().get_config_dict(checkpoint, **kwargs)
             model_type = config.get("model_type")
-        except (AttributeError, TypeError) as error:
+        except (AttributeError, TypeError, RecursionError) as error:
             raise ValueError(f"the config.json of {checkpoint} is wrong: it holds no JSON object") from error
         if model_type not in (cls.model_type, ASTConfig.model_type):
             kind = "is no checkpoint of a known kind" if model_type is None else f"is a {model_type!r} checkpoint"
@@ -236,7 +236,13 @@ def adapted_checkpoint(checkpoint: Any) -> Any:
     adapter = Path(checkpoint) / "adapter_config.json"
     if not adapter.is_file() or (Path(checkpoint) / "config.json").is_file():
         return checkpoint
-    return json.loads(adapter.read_text(encoding="utf-8")).get("base_model_name_or_path") or checkpoint
+    try:
+        base = json.loads(adapter.read_text(encoding="utf-8")).get("base_model_name_or_path") or checkpoint
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{adapter} holds no JSON object: save the adapter anew") from error
+    if not isinstance(base, (str, os.PathLike)):
+        raise ValueError(f"{adapter}: base_model_name_or_path is {base!r}: give the base model's folder or id")
+    return base
 
 
 # Saved checkpoints carry this code, and so load with `trust_remote_code=True` without the package.

@@ -18,6 +18,7 @@ from ..model.feature_extraction_fastast import FastASTFeatureExtractor
 from ..model.modeling_fastast import FastASTClassifierOutput, FastASTPreTrainedModel
 
 SUFFIX = ".onnx"
+_LEFT_ALONE: list[Any] = []  # sessions of the process that this one was forked from: their end waits for threads, too
 CONFIG_KEY, FEATURE_EXTRACTOR_KEY = "fastast_config", "fastast_feature_extractor"
 
 
@@ -72,23 +73,8 @@ class OnnxModel(nn.Module):
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         super().__init__()
-        runtime = needs("onnxruntime")
         self.path = Path(path)
-        if not self.path.is_file():
-            raise OSError(f"{path} does not exist: give a file that `fastast export` made, or a checkpoint")
-        options = runtime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
-        options.log_severity_level = 4  # its errors are raised as well
-        # Its threads would wait for more by spinning, and slow down the front end, which has the next turn.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        # Without it, CPUs that lack VNNI may overflow in the sums of int8 products, silently.
-        options.add_session_config_entry("session.x64quantprecision", "1")
-        try:
-            self.session = runtime.InferenceSession(self.path, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # the runtime's own classes, which have no base of theirs
-            raise ValueError(
-                f"{path} can't be read (damaged, or no ONNX file?): make it again with `fastast export`"
-            ) from error
+        self.session, self._process = self._session(), os.getpid()
         stored = self.session.get_modelmeta().custom_metadata_map
         try:
             self.config = FastASTConfig.from_dict(json.loads(stored[CONFIG_KEY]))
@@ -110,6 +96,27 @@ class OnnxModel(nn.Module):
                     f"{path} contradicts itself: the shape of {name} is {graph.get(name)} in the graph and {said} in "
                     "the settings beside it; make it again with `fastast export`"
                 )
+
+    def __reduce__(self) -> tuple[type[OnnxModel], tuple[Path]]:
+        return type(self), (self.path.absolute(),)  # in another process or a copy, the runtime begins anew
+
+    def _session(self) -> Any:
+        runtime = needs("onnxruntime")
+        if not self.path.is_file():
+            raise OSError(f"{self.path} does not exist: give a file that `fastast export` made, or a checkpoint")
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        options.log_severity_level = 4  # its errors are raised as well
+        # Its threads would wait for more by spinning, and slow down the front end, which has the next turn.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # Without it, CPUs that lack VNNI may overflow in the sums of int8 products, silently.
+        options.add_session_config_entry("session.x64quantprecision", "1")
+        try:
+            return runtime.InferenceSession(self.path, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # the runtime's own classes, which have no base of theirs
+            raise ValueError(
+                f"{self.path} can't be read (damaged, or no ONNX file?): make it again with `fastast export`"
+            ) from error
 
     def forward(self, input_values: Tensor, attention_mask: Tensor | None = None) -> FastASTClassifierOutput:
         """Classify log-mel spectrograms.
@@ -133,6 +140,9 @@ class OnnxModel(nn.Module):
         names = [own.name for own in self.session.get_inputs()]
         if sorted(inputs) != sorted(names):
             raise ValueError(f"{self.path} takes {' and '.join(names)}; it was given {' and '.join(inputs)}")
+        if self._process != os.getpid():  # forked, without the threads of the runtime, for which it would wait
+            _LEFT_ALONE.append(self.session)
+            self.session, self._process = self._session(), os.getpid()
         try:
             (logits,) = self.session.run(["logits"], inputs)
         except Exception as error:

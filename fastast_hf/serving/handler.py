@@ -250,7 +250,8 @@ def _blocks(
         done += len(block)
         if done > most:
             raise too_long
-        mono = block.mean(axis=1)
+        with np.errstate(invalid="ignore", over="ignore"):  # which is told below
+            mono = block.mean(axis=1)
         if not np.isfinite(mono).all():
             raise ValueError("inputs holds samples that are no numbers: give a sound")
         yield mono if stream is None else stream.resample_chunk(mono)

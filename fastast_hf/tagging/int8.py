@@ -54,8 +54,7 @@ def to_int8(model: FastASTForAudioClassification) -> FastASTForAudioClassificati
         ...     to_int8(model)(torch.zeros(1, 64, 128), tome_r=8).logits.shape
         torch.Size([1, 2])
     """
-    if not int8_works():
-        raise ValueError("int8 needs an x86 processor with VNNI: choose float32 or bfloat16 here")
+    check_works()
     encoder = model.audio_spectrogram_transformer
     if any(isinstance(layer, Int8Layer) for layer in encoder.layers):
         raise ValueError(f"int8 was asked of a model that is in int8 already: {ORIGINAL}")
@@ -94,6 +93,13 @@ class Int8Linear:
     def __deepcopy__(self, memo: dict[int, Any]) -> Int8Linear:
         return self  # oneDNN's layout of the weights can't be copied, and need not be: it never changes
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "weight": self.weight.to_dense().t().contiguous()}  # its layout can't be pickled
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        check_works()
+        vars(self).update(state, weight=torch.ops.onednn.qlinear_prepack(state["weight"], None))
+
     def __call__(self, inputs: Quantized, residual: Tensor | None = None) -> Tensor:
         """Quantised (..., in) to float32 (..., out), with `residual` (..., out) added."""
         output: Any = (None, 1.0, 0, torch.float32, "none", [], "")
@@ -122,7 +128,7 @@ class Int8Layer(FastASTLayer):
         self.output = Int8Linear(attention.o_proj)
         self.expand, self.contract = Int8Linear(layer.mlp.fc1), Int8Linear(layer.mlp.fc2)
         exact_gelu = attention.config.hidden_act == "gelu"
-        self.activation_fn = torch.ops.aten.gelu_ if exact_gelu else layer.mlp.activation_fn
+        self.activation_fn = gelu_ if exact_gelu else layer.mlp.activation_fn
         self.requires_grad_(False).eval()
 
     @torch.no_grad()
@@ -156,6 +162,17 @@ def quantized(inputs: Tensor) -> Quantized:
     # int_repr() would copy them.
     integers = torch.empty(0, dtype=torch.uint8).set_(whole.untyped_storage(), 0, whole.shape, whole.stride())
     return Quantized(integers, largest)
+
+
+def gelu_(inputs: Tensor) -> Tensor:
+    """GELU in place; unlike torch's own operator, it can be pickled."""
+    return torch.ops.aten.gelu_(inputs)
+
+
+def check_works() -> None:
+    """Raise a ValueError where there is no int8."""
+    if not int8_works():
+        raise ValueError("int8 needs an x86 processor with VNNI: choose float32 or bfloat16 here")
 
 
 @cache

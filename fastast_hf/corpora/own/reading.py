@@ -80,7 +80,7 @@ def _rows(file: Path) -> Iterator[Row]:
 def _object(where: str, line: str) -> dict[str, Any]:
     try:
         return dict(json.loads(line).items())
-    except (ValueError, AttributeError) as error:
+    except (ValueError, AttributeError, RecursionError) as error:
         raise CorpusError(f"{where}: no JSON object ({error}); mend the line") from None
 
 
@@ -136,7 +136,7 @@ def header(file: Path) -> list[str]:
                 return list(json.loads(opened.readline()))
         with file.open(encoding="utf-8-sig", newline="") as opened:
             return next(csv.reader([opened.readline()], delimiter=_delimiter(file)), [])
-    except (OSError, ValueError, csv.Error, pyarrow.ArrowException):
+    except (OSError, ValueError, TypeError, RecursionError, csv.Error, pyarrow.ArrowException):
         return []
 
 
