@@ -5,6 +5,7 @@ import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from docs_tools import build_site
@@ -66,3 +67,20 @@ def test_pages_need_no_network(site: Path) -> None:
     for page in (site / "site").rglob("*.html"):
         found = [match[0] for match in fetched.finditer(page.read_text(encoding="utf-8"))]
         assert [tag for tag in found if 'rel="canonical"' not in tag] == [], page
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [390, 1280])
+def test_no_page_is_wider_than_the_screen_and_every_picture_is_there(site: Path, browser: Any, width: int) -> None:
+    screen = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+    faults = """
+        const wide = document.documentElement.scrollWidth > window.innerWidth ? ["too wide"] : [];
+        const missing = [...document.images].filter(image => image.complete && !image.naturalWidth).map(i => i.src);
+        return [...wide, ...missing];
+    """
+    pages = [page for page in (site / "site").rglob("*.html") if page.name != "404.html"]  # links from the root
+    assert len(pages) > 40
+    for page in pages:
+        browser.get(page.as_uri())
+        assert browser.execute_script(faults) == [], page
