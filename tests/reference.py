@@ -126,17 +126,20 @@ class Output:
 class ReferenceAST:
     """An `ASTForAudioClassification` of given weights with merging in every layer, for one clip at a time."""
 
-    def __init__(self, state: dict[str, np.ndarray], heads: int, patch: int, stride: tuple[int, int]) -> None:
+    def __init__(
+        self, state: dict[str, np.ndarray], heads: int, patch: int, stride: tuple[int, int], metric: str
+    ) -> None:
         prefix = "audio_spectrogram_transformer."
         self.weights = {name.removeprefix(prefix): np.asarray(value, np.float64) for name, value in state.items()}
-        self.heads, self.patch, self.stride = heads, patch, stride
+        self.heads, self.patch, self.stride, self.metric = heads, patch, stride, metric
 
     @classmethod
     def of(cls, model: Any) -> ReferenceAST:
         """The reference with the weights of a model."""
         config = model.config
         state = {name: value.double().numpy() for name, value in model.state_dict().items()}
-        return cls(state, config.num_attention_heads, config.patch_size, (config.frequency_stride, config.time_stride))
+        strides = (config.frequency_stride, config.time_stride)
+        return cls(state, config.num_attention_heads, config.patch_size, strides, config.tome_metric)
 
     def __call__(
         self,
@@ -184,6 +187,8 @@ class ReferenceAST:
         ]
 
         metric = sum(key[:, h] for h in heads) / self.heads
+        if self.metric == "hidden_states":
+            metric = np.stack([token.value for token in attended])
         merged = merge(attended, choose_pairs(metric, attended, allowed_merges(len(attended), r)))
         return [Token(token.value + self._mlp(name, token.value), token.size, token.members) for token in merged]
 

@@ -225,6 +225,7 @@ def _layers(config: FastASTConfig, num_tokens: int, merges: Sequence[int]) -> tu
     hidden, intermediate = config.hidden_size, config.intermediate_size
     head_dim = getattr(config, "head_dim", hidden // config.num_attention_heads)  # as ASTAttention has it
     width = config.num_attention_heads * head_dim
+    compared = head_dim if config.tome_metric == "keys" else hidden
     layers = []
     for index, asked in enumerate(merges):
         merged = capped_merges(num_tokens, asked)
@@ -236,7 +237,7 @@ def _layers(config: FastASTConfig, num_tokens: int, merges: Sequence[int]) -> tu
                 tokens_merged=merged,
                 attention_macs=4 * num_tokens * hidden * width + 2 * num_tokens**2 * width,
                 mlp_macs=2 * (num_tokens - merged) * hidden * intermediate,
-                matching_macs=even * odd * head_dim if merged else 0,
+                matching_macs=even * odd * compared if merged else 0,
                 activations=num_tokens * (4 * width + hidden)
                 + config.num_attention_heads * num_tokens**2
                 + (num_tokens - merged) * (intermediate + hidden),

@@ -50,6 +50,8 @@ class FastASTConfig(ASTConfig):
             (from 2 r in the first layer to 0 in the last) or `"increasing"` (the reverse).
         tome_proportional_attention: Whether a merged token counts in attention as many times as it has patches,
             by adding log(size) to its key scores (ToMe, Bolya et al. 2023, eq. 1).
+        tome_metric: What the likeness of two tokens is measured on: `"keys"` (ToMe, §3), or `"hidden_states"`, the
+            tokens after attention, which keeps the scores of our small models closer (`docs/tuning.md`).
         window_pool: `"mean"`, `"max"` or `"top3"` (the mean of the three highest): what is made of the scores
             of a long recording's windows. The model itself does not read it.
         thresholds: The score that gives a label, one for each in their order, where clips have any number of labels.
@@ -73,6 +75,7 @@ class FastASTConfig(ASTConfig):
     tome_r: int | list[int] = 0
     tome_schedule: str = "constant"
     tome_proportional_attention: bool = True
+    tome_metric: str = "keys"
     window_pool: str = "mean"
     thresholds: list[float] | None = None
     thresholds_split: str | None = None
@@ -131,7 +134,9 @@ class FastASTConfig(ASTConfig):
             raise ValueError(f"window_pool is {self.window_pool!r}: give mean, max or top3")
 
     def validate_token_merging(self) -> None:
-        """Check `tome_r` and `tome_schedule` against the number of layers (called when a config is built)."""
+        """Check `tome_r` and `tome_schedule` against the layers, and the metric (called when a config is built)."""
+        if self.tome_metric not in ("keys", "hidden_states"):
+            raise ValueError(f"tome_metric is {self.tome_metric!r}: give keys or hidden_states")
         merges_per_layer(self.tome_r, self.num_hidden_layers, self.tome_schedule)
 
     def merges_per_layer(self, tome_r: int | Sequence[int] | None = None) -> list[int]:

@@ -133,7 +133,8 @@ class FastASTLayer(ASTLayer):
 
         assignment = None
         if r > 0:
-            plan = match_tokens(keys.sum(dim=1), r, token_size if padded else None)
+            by_keys = self.attention.config.tome_metric == "keys"
+            plan = match_tokens(keys.sum(dim=1) if by_keys else hidden_states, r, token_size if padded else None)
             if token_size is None:
                 token_size = torch.ones(hidden_states.shape[:2], dtype=torch.float32, device=hidden_states.device)
             hidden_states, token_size = merge_tokens(hidden_states, token_size, plan)

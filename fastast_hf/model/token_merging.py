@@ -97,7 +97,7 @@ def match_tokens(metric: Tensor, r: int, token_size: Tensor | None = None) -> Me
 
     Args:
         metric: (B, N, D) what similarity is measured on: the keys' mean over the heads, or, the same to a cosine,
-            their sum.
+            their sum; or the tokens themselves.
         r: How many tokens to merge away: at least 1, at most `capped_merges(N, r)`.
         token_size: (B, N) patches in each token. A token of size 0 is padding: it is merged away first, and real
             tokens turn to it only when nothing else is left.

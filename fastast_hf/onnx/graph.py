@@ -134,7 +134,9 @@ class _Writer:
         if last:
             self.tokens = NUM_PREFIX_TOKENS
         elif r > 0:
-            hidden_states, size = self.merge(hidden_states, size, keys, r)
+            by_keys = self.config.tome_metric == "keys"
+            metric = add("ReduceMean", keys, add.ints(2), keepdims=0) if by_keys else hidden_states
+            hidden_states, size = self.merge(hidden_states, size, metric, r)
         linear, (act, how) = layer.mlp.fc1, ACTIVATIONS[self.config.hidden_act]
         inner = add.linear(
             add.layernorm(hidden_states, layer.layernorm_after), self.tokens, linear.weight, linear.bias
@@ -176,12 +178,12 @@ class _Writer:
         together = self.add.linear(data, self.tokens, torch.cat(weights), bias)
         return self.add("Split", together, axis=2, num_outputs=len(weights), outputs=len(weights))
 
-    def merge(self, hidden_states: str, size: str | None, keys: str, r: int) -> tuple[str, str]:
+    def merge(self, hidden_states: str, size: str | None, metric: str, r: int) -> tuple[str, str]:
         """`match_tokens` and `merge_tokens`: r of the N tokens and their sizes (B, N) go into others."""
         add = self.add
         if size is None:
             size = self.per_clip(add.constant(np.ones((1, self.tokens))), self.tokens)
-        stay, merged, target = self.match(keys, size, r)
+        stay, merged, target = self.match(metric, size, r)
         odd, odd_size = add.slice(hidden_states, 3, step=2), add.slice(size, 3, step=2)
         odds = (self.tokens - NUM_PREFIX_TOKENS) // 2
         # (B, odd tokens, r): 1 where a token is merged into another one.
@@ -199,10 +201,9 @@ class _Writer:
         size = add("Concat", add("GatherElements", size, stay, axis=1), odd_size, axis=1)
         return add("Concat", add.rows(hidden_states, stay), odd, axis=1), size
 
-    def match(self, keys: str, size: str, r: int) -> tuple[str, str, str]:
+    def match(self, metric: str, size: str, r: int) -> tuple[str, str, str]:
         """Tokens that stay before the odd ones, tokens merged away, and the odd token each of these goes into."""
         add = self.add
-        metric = add("ReduceMean", keys, add.ints(2), keepdims=0)
         norm = add("Max", add("ReduceL2", metric, add.ints(2)), add.constant(np.finfo(np.float32).tiny))
         metric = add("Div", metric, norm)
         padding = add("Equal", size, add.constant(0)) if self.padded else None

@@ -71,9 +71,11 @@ def test_macs_are_half_the_flops_counted_in_stock_ast(strides: dict[str, int]) -
 
 
 @pytest.mark.parametrize("tome_r", MERGES)
-@pytest.mark.parametrize("frames", [60, 75])
-def test_macs_with_matching_are_half_the_flops_counted_in_fastast(frames: int, tome_r: int | list[int]) -> None:
-    config = FastASTConfig(**TINY, tome_r=tome_r)
+@pytest.mark.parametrize(("frames", "metric"), [(60, "keys"), (75, "keys"), (60, "hidden_states")])
+def test_macs_with_matching_are_half_the_flops_counted_in_fastast(
+    frames: int, metric: str, tome_r: int | list[int]
+) -> None:
+    config = FastASTConfig(**TINY, tome_r=tome_r, tome_metric=metric)
     model = FastASTForAudioClassification._from_config(config, attn_implementation="eager")
     cost = complexity(config, num_frames=frames)
     matching = sum(layer.matching_macs for layer in cost.layers)

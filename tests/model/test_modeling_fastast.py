@@ -84,11 +84,11 @@ def test_r_0_is_stock_ast_bit_for_bit_at_full_depth(
 
 
 @pytest.mark.parametrize("merges", MERGES)
-@pytest.mark.parametrize("proportional", [True, False])
+@pytest.mark.parametrize(("proportional", "metric"), [(True, "keys"), (False, "keys"), (True, "hidden_states")])
 def test_model_equals_the_reference(
-    merges: list[int], proportional: bool, make_fastast: Make, spectrogram: Make
+    merges: list[int], proportional: bool, metric: str, make_fastast: Make, spectrogram: Make
 ) -> None:
-    model = make_fastast(tome_r=merges, tome_proportional_attention=proportional)
+    model = make_fastast(tome_r=merges, tome_proportional_attention=proportional, tome_metric=metric)
     clips = spectrogram()
     with torch.no_grad():
         got = model(clips, output_hidden_states=True, output_merge_map=True)

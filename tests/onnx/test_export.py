@@ -37,6 +37,7 @@ FIELDS = [
     {"hidden_act": "relu"},
     {"hidden_act": "gelu_new"},
     {"tome_proportional_attention": False},
+    {"tome_metric": "hidden_states"},
     {"frequency_stride": 16, "time_stride": 8, "num_hidden_layers": 1},
     {"layer_norm_eps": 1e-3, "num_attention_heads": 4},
 ]
