@@ -52,7 +52,7 @@ audit: .venv/ready  ## known weaknesses of what is installed, and licences by ex
 	$(BIN)/python tests/supply/licences.py
 	$(PYTHON) -m venv .venv/audit
 	.venv/audit/bin/python -m pip install --quiet pip-audit
-	.venv/audit/bin/pip-audit --skip-editable --path "$$($(BIN)/python -c 'import site; print(site.getsitepackages()[0])')"
+	.venv/audit/bin/pip-audit --strict --skip-editable --path "$$($(BIN)/python -c 'import site; print(site.getsitepackages()[0])')"
 
 oldest:  ## the tests with the oldest dependencies that setup.cfg allows
 	$(PYTHON) -m venv .venv-oldest

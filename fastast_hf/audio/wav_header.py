@@ -18,6 +18,7 @@ _SUBTYPES = {
     (6, 8): "ALAW",
     (7, 8): "ULAW",
 }
+_MOST_CHANNELS = 1024  # of libsndfile
 _EXTENSIBLE = 0xFFFE  # whose format tag stands 24 bytes on
 UNKNOWN = 2**31 - 2**16  # bytes; programs that write into a pipe state about this, or the largest number
 
@@ -105,13 +106,13 @@ def _sound(file: BinaryIO) -> _Sound | None:
 
 
 def layout_of(fmt: bytes) -> dict[str, Any] | None:
-    """What soundfile is told to read the sound as that a wav file's `fmt ` chunk describes; None if compressed."""
+    """What soundfile reads the sound as that a wav file's `fmt ` chunk describes; None if compressed or broken."""
     if len(fmt) < 16:
         return None
     tag, channels, rate, _, _, bits = struct.unpack("<HHIIHH", fmt[:16])
     if tag == _EXTENSIBLE and len(fmt) >= 26:
         tag = struct.unpack("<H", fmt[24:26])[0]
-    if not channels or (tag, bits) not in _SUBTYPES:
+    if not 0 < channels <= _MOST_CHANNELS or not 0 < rate < 2**31 or (tag, bits) not in _SUBTYPES:
         return None
     return {"samplerate": rate, "channels": channels, "subtype": _SUBTYPES[tag, bits]}
 

@@ -356,7 +356,8 @@ def next_commands(root: Path, corpus: CorpusArguments, folds: Sequence[int | Non
 
 def is_disk_full(error: BaseException, folder: Path) -> bool:
     """Whether saving to `folder` failed for want of space, which safetensors says in words and torch hides."""
-    if any(words in str(error) for words in ("No space left", "StorageFull", "file write failed", "Disk quota")):
+    said = ("No space left", "StorageFull", "file write failed", "Disk quota", "File too large")  # the last by a limit
+    if any(words in str(error) for words in said):
         return True
     # Of torch's zip writer: its file is not as long as it should be.
     stopped_writing = any(words in str(error) for words in ("unexpected pos", "iostream error", "inline_container"))

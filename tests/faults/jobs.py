@@ -50,7 +50,8 @@ def weights(folder: Path) -> Any:
 
 def scores(folder: Path) -> Any:
     """Of an evaluation's table."""
-    rows = json.loads((folder / "esc50-test.json").read_text(encoding="utf-8"))["rows"]
+    (table,) = folder.glob("esc50*.json")
+    rows = json.loads(table.read_text(encoding="utf-8"))["rows"]
     return [(row["tome_r"], row["score"], row["clips"]) for row in rows]
 
 

@@ -13,6 +13,9 @@ from typing import Any
 
 import pytest
 import torch
+from full_disk import room_for
+from safetensors import SafetensorError
+from safetensors.torch import save_file
 from transformers import TrainerCallback
 
 from fastast_hf import FastASTForAudioClassification
@@ -46,6 +49,13 @@ def test_a_full_disk_loses_nothing_that_was_saved(
     run, trainer, corpus, parts = make_run(resume=True, save_strategy="epoch")
     run.train(trainer, corpus, parts)
     assert trainer.state.global_step == 4
+
+
+def test_a_limit_on_files_is_a_full_disk_to_safetensors(tmp_path: Path) -> None:
+    with pytest.raises(SafetensorError) as caught, room_for(1000):
+        save_file({"weights": torch.zeros(100_000)}, tmp_path / "weights.safetensors")
+    assert is_disk_full(caught.value, tmp_path)
+    assert not is_disk_full(SafetensorError("another"), tmp_path)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
