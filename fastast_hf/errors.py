@@ -30,6 +30,7 @@ EXTRAS = {
     "matplotlib": "plot",
     "gradio": "demo",
     **dict.fromkeys(("fastapi", "fastapi_offline", "uvicorn", "prometheus_client"), "serve"),
+    "ray": "ray",
 }
 PROGRAM = "FASTAST_PROGRAM"  # environment variable: what a script that `fastast train` launches calls itself
 # What people write instead of names that look different.

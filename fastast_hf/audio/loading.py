@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ..errors import one_line
+from .addresses import Address
 from .arrays import array_and_rate, array_to_mono, block_to_mono, check_sampling_rate
 from .decoding import decode
 from .errors import AudioError, name_of
@@ -28,11 +29,11 @@ def load_audio(source: Source, sampling_rate: int = 16000) -> np.ndarray:
     A damaged file gives what can be decoded, with a logged warning, unless that is less than half of the clip.
 
     Args:
-        source: An audio file: its path, its bytes, a file object opened in binary mode (`sys.stdin.buffer`), or what
-            datasets leaves undecoded, `{"bytes": ..., "path": ...}`. Or samples with their rate in Hz: `(array,
-            rate)` or `{"array": ..., "sampling_rate": ...}` (or `"raw"`). The array is numpy, a torch tensor or a
-            list, of shape (n,), (channels, n) or (n, channels), where the longer axis is time. Or an iterator of
-            arrays (n,) or (n, channels). Integers of 8 to 32 bits are scaled to [-1, 1).
+        source: An audio file: its path, an [`Address`], its bytes, a file object opened in binary mode
+            (`sys.stdin.buffer`), or what datasets leaves undecoded, `{"bytes": ..., "path": ...}`. Or samples with
+            their rate in Hz: `(array, rate)` or `{"array": ..., "sampling_rate": ...}` (or `"raw"`). The array is
+            numpy, a torch tensor or a list, of shape (n,), (channels, n) or (n, channels), where the longer axis is
+            time. Or an iterator of arrays (n,) or (n, channels). Integers of 8 to 32 bits are scaled to [-1, 1).
         sampling_rate: The wanted rate in Hz.
 
     Returns:
@@ -180,6 +181,8 @@ def _opened(source: Source, sampling_rate: int, start: int = 0) -> tuple[int, It
     file: Any = source
     if isinstance(source, dict) and "bytes" in source:
         file = source.get("path") or "" if source["bytes"] is None else source["bytes"]
+    if isinstance(file, Address):
+        file = file.open()
     if isinstance(file, (str, os.PathLike, bytes)) or hasattr(file, "read"):
         opened = decode(file, name, skip)
     else:

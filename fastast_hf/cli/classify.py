@@ -8,10 +8,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..tagging.parquet import label_rows, labels_schema, write_parquet
+from ..tagging.parquet import Row, label_rows, labels_schema
 from ..tagging.processes import Processes
 from ..tagging.results_file import json_line
 from . import events
+from .cluster import add_engine_options, place, run_on_ray, uses_cluster
 from .options import DTYPES, PRESETS, add_merging_options
 from .recordings import count, counted, describe_merging, list_files, make_tagger, print_errors, sources_of
 from .tables import format_table
@@ -46,16 +47,17 @@ def add_parser(commands: Any) -> None:
     result.add_argument(
         "-o",
         "--output",
-        type=Path,
+        type=place,
         metavar="FILE",
         help="write results to a .csv, .jsonl or .parquet file; events also to .txt (Audacity), .selections.txt "
-        "(Raven), .rttm or .vtt, or to a folder",
+        "(Raven), .rttm or .vtt, or to a folder; with --engine ray, to a folder or address",
     )
     parser.add_argument(
         "--all-scores", action="store_true", help="with --output: a column for the score of each class instead"
     )
     parser.add_argument("--resume", action="store_true", help="go on with the file of --output: label what it lacks")
     events.add_event_options(parser)
+    add_engine_options(parser)
     parser.set_defaults(run=run)
 
 
@@ -124,6 +126,7 @@ number_or_auto.__name__ = "score"  # in argparse's "invalid score value"
 
 def run(args: argparse.Namespace) -> int:
     """Label what was given; 2 if anything in it could not be used, though the rest is still labelled."""
+    on_cluster = uses_cluster(args)
     of_events = events.are_asked_for(args)
     if of_events and (args.top_k or args.pool or args.all_scores):
         raise ValueError(
@@ -135,6 +138,8 @@ def run(args: argparse.Namespace) -> int:
     if args.top_k < 1:
         raise ValueError(f"--top-k is {args.top_k}: give 1 or more")
     wanted = events.Events(args) if of_events else Labels(args)
+    if on_cluster:
+        return run_on_ray(wanted)
     if args.output is not None:
         return run_to_file(wanted)
     if args.resume:
@@ -178,7 +183,7 @@ class Labels(Results):
             if twice := sorted({name for name in names if names.count(name) > 1}):
                 raise ValueError(f"two columns would be called {twice[0]!r}: leave out --all-scores")
 
-    def of(self, files: Sequence[Path], progress: bool | None = None) -> Iterator[Any]:
+    def of(self, files: Sequence[Any], progress: bool | None = None) -> Iterator[Any]:
         """Of each file, as an [`Appender`] takes it."""
         settings: dict[str, Any] = {"progress": progress, "workers": self.args.workers}
         for result in self.tagger.stream(sources_of(files), on_error="return", **settings):
@@ -187,10 +192,13 @@ class Labels(Results):
             else:
                 yield result
 
-    def write(self) -> None:
-        """Make a parquet file of its journal."""
-        if self.journal != self.output:
-            write_parquet(self.output, self.journal, labels_schema(self.columns), label_rows)
+    def schema(self) -> Any:
+        """Of a csv's columns."""
+        return labels_schema(self.columns)
+
+    def rows(self, line: Row) -> Iterator[Row]:
+        """One for each file."""
+        return label_rows(line)
 
 
 def print_results(

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import one_line
+from ..tagging.parquet import Row
 from ..tagging.results_file import read_file
-from ..tagging.timelines.files import FORMATS, format_of, write_events
+from ..tagging.timelines.files import FORMATS, events_schema, format_of, write_events
 from .recordings import counted, sources_of
 from .tables import format_table
 from .to_file import Results
@@ -61,7 +62,8 @@ def add_event_settings(group: Any, hop: str) -> None:
 def are_asked_for(args: argparse.Namespace) -> bool:
     """Whether events are wanted, and not labels."""
     endings = (".csv", ".jsonl", ".parquet")  # which labels are written with, too
-    of_events = args.output is not None and format_of(args.output) and args.output.suffix not in endings
+    is_file = args.output is not None and args.engine != "ray"
+    of_events = is_file and format_of(args.output) and args.output.suffix not in endings
     return (
         args.events
         or args.format
@@ -146,14 +148,14 @@ class Events(Results):
         super().start(tagger)
         args = self.args
         self.settings = {"events": True, **{name: getattr(args, name) for name in SETTINGS}}
-        if args.output is not None and "parquet" in (format_of(args.output), args.format):
+        if args.engine != "ray" and args.output is not None and "parquet" in (format_of(args.output), args.format):
             import pyarrow  # noqa: F401
         if args.plot:
             import matplotlib  # noqa: F401
         finder_of(args, tagger)
         tagger.timeline("", args.window, args.hop)
 
-    def of(self, files: Sequence[Path], progress: bool | None = None) -> Iterator[dict[str, Any]]:
+    def of(self, files: Sequence[Any], progress: bool | None = None) -> Iterator[dict[str, Any]]:
         """The events of each recording; those until there of one that breaks off or is stopped, with the reason.
 
         Raises:
@@ -165,13 +167,14 @@ class Events(Results):
         from ..tagging.timelines.events import clock
 
         for file, source in zip(files, sources_of(files), strict=True):
-            name = "-" if isinstance(source, dict) else str(file)
+            name = str(source["path"]) if isinstance(source, dict) else str(file)
             timeline = self.tagger.timeline(source, self.args.window, self.args.hop)
             finder = finder_of(self.args, self.tagger)
             events, reached = [], 0.0
             error: BaseException | None = None
             try:
-                with tqdm(desc=name, unit=" s of sound", disable=None, leave=False, delay=1) as bar:
+                hidden = None if progress is None else not progress
+                with tqdm(desc=name, unit=" s of sound", disable=hidden, leave=False, delay=1) as bar:
                     for moment in timeline:
                         events += finder.push(moment)
                         reached = moment.end
@@ -199,6 +202,15 @@ class Events(Results):
         """How many events."""
         found = sum(len(json.loads(record.raw)["events"]) for record in read_file(self.journal)[1])
         return f"{counted(found, 'event')}, "
+
+    def schema(self) -> Any:
+        """Of a row for each event."""
+        return events_schema()
+
+    def rows(self, line: Row) -> Iterator[Row]:
+        """One for each event, or one without any where nothing was heard; an error is told in each of its file's."""
+        events = line.get("events") or [{}]
+        return ({"file": line["file"], **event, "error": line.get("error")} for event in events)
 
     def write(self) -> None:
         """Make the output of what was found so far. In a folder, a recording's file stands where its path says."""

@@ -43,8 +43,8 @@ def make_tagger(args: argparse.Namespace) -> Tagger:
     return tagger
 
 
-def sources_of(files: Sequence[Path]) -> list[Any]:
-    """What a tagger takes; `-` is a sound on stdin."""
+def sources_of(files: Sequence[Any]) -> list[Any]:
+    """What a tagger takes; a path `-` is a sound on stdin."""
     return [{"bytes": sys.stdin.buffer, "path": "-"} if str(file) in ("-", "/dev/stdin") else file for file in files]
 
 

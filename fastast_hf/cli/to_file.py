@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..tagging.parquet import SUFFIX
+from ..tagging.parquet import SUFFIX, Row, write_parquet
 from ..tagging.processes import Processes
 from ..tagging.results_file import Appender, Output
 from ..tagging.score_settings import check_same, score_settings
@@ -76,16 +76,25 @@ class Results(ABC):
         self.tagger = tagger
 
     @abstractmethod
-    def of(self, files: Sequence[Path], progress: bool | None = None) -> Iterator[Any]:
-        """The result of each file, as an [`Appender`] takes it."""
+    def of(self, files: Sequence[Any], progress: bool | None = None) -> Iterator[Any]:
+        """The result of each file, as an [`Appender`] takes it; a file may also be any source that a tagger takes."""
 
     def heard(self) -> str:
         """What there is in the output besides recordings, to be said before their count."""
         return ""
 
     @abstractmethod
+    def schema(self) -> Any:
+        """pyarrow's, of the columns of a parquet file."""
+
+    @abstractmethod
+    def rows(self, line: Row) -> Iterator[Row]:
+        """What a line of the journal is in a parquet file."""
+
     def write(self) -> None:
-        """Make the output of its journal, where there is one."""
+        """Make the output of its journal, where there is one: here, a parquet file."""
+        if self.journal != self.output:
+            write_parquet(self.output, self.journal, self.schema(), self.rows)
 
 
 def run_to_file(results: Results) -> int:

@@ -37,10 +37,19 @@ def write_parquet(path: Path, journal: Path, schema: Any, rows: Callable[[Row], 
     with journal.open(encoding="ascii") as lines, parquet.ParquetWriter(partial, schema) as writer:
         made = (row for line in lines for row in rows(json.loads(line)))
         while some := list(islice(made, ROWS_AT_ONCE)):
-            for row in some:  # whose name may have bytes that are no text
-                row["file"] = row["file"].encode("utf-8", "backslashreplace").decode()
-            writer.write_batch(pa.RecordBatch.from_pylist(some, schema))
+            writer.write_batch(pa.RecordBatch.from_pylist([as_text(row) for row in some], schema))
     partial.replace(path)
+
+
+def as_text(row: Row) -> Row:
+    r"""A row in which bytes of names that are no text are written out, in the error that names the file, too.
+
+    Example:
+        >>> as_text({"file": "a\udcff", "error": None})
+        {'file': 'a\\udcff', 'error': None}
+    """
+    told = {name: row[name] for name in ("file", "error") if row.get(name)}
+    return row | {name: text.encode("utf-8", "backslashreplace").decode() for name, text in told.items()}
 
 
 def labels_schema(labels: int | Sequence[str]) -> Any:

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from filelock import FileLock, Timeout
 
 from ..loading.places import check_output
-from .score_settings import DIGESTS
+from .score_settings import check_same_settings
 
 FORMATS = (".csv", ".jsonl")
 
@@ -160,29 +160,9 @@ class Output:
         return len(sorted_rows) - failed, failed
 
     def _check(self, settings: Mapping[str, Any]) -> None:
-        try:
-            earlier = dict(json.loads(self.settings_path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError, RecursionError) as error:
-            no = "no" if isinstance(error, FileNotFoundError) else "a damaged"
-            raise ValueError(
-                f"{self.path} has {no} {self.settings_path.name} beside it, and its results may be of another model: "
-                "give another file"
-            ) from None
-        names = [*settings, *(name for name in earlier if name not in settings)]
-        other = [name for name in names if earlier.get(name) != settings.get(name)]
-        if other:
-            was = ", ".join(
-                DIGESTS.get(name) or f"{name} {_short(earlier.get(name))} and not {_short(settings.get(name))}"
-                for name in other
-            )
-            raise ValueError(f"{self.path} was begun with {was}: go on with the same settings, or give another file")
-
-
-def _short(setting: Any) -> str:
-    """A setting for a message: of a list of equal values that one, and of a long list its beginning."""
-    if not isinstance(setting, list) or len(setting) < 4:
-        return str(setting)
-    return str(setting[0]) if len(set(setting)) == 1 else f"[{', '.join(map(str, setting[:3]))}, …]"
+        there = self.settings_path.is_file()
+        earlier = self.settings_path.read_text(encoding="utf-8", errors="replace") if there else None
+        check_same_settings(self.path, self.settings_path.name, earlier, settings)
 
 
 class Appender:
@@ -258,9 +238,14 @@ def json_line(name: str, result: Result) -> str:
         >>> json_line("dog.wav", ValueError("dog.wav: no such file; check the path"))
         '{"file": "dog.wav", "error": "dog.wav: no such file; check the path"}'
     """
+    return json.dumps(line_of(name, result))
+
+
+def line_of(name: str, result: Result) -> dict[str, Any]:
+    """What a line of JSON says of a file."""
     if isinstance(result, Exception):
         result = {"error": str(result)}
-    return json.dumps({"file": name, **(result if isinstance(result, Mapping) else {"labels": result})})
+    return {"file": name, **(result if isinstance(result, Mapping) else {"labels": result})}
 
 
 def read_file(path: Path) -> tuple[bytes, list[Record]]:

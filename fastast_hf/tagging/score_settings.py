@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,3 +90,39 @@ def check_same(settings: list[dict[str, Any]]) -> None:
                 f"the processes have {name} {value} and {others[0]}: give them the same files, and a --dtype that "
                 "all can have"
             )
+
+
+def check_same_settings(path: Path | str, name: str, remembered: str | None, settings: Mapping[str, Any]) -> None:
+    """Refuse to add to results of other settings.
+
+    Args:
+        path: Of the results.
+        name: Of the file that remembers their settings.
+        remembered: What is in it; None where it is missing.
+        settings: Those of now.
+
+    Raises:
+        ValueError: They differ, or nothing tells them.
+    """
+    try:
+        earlier = dict(json.loads(remembered or ""))
+    except (ValueError, TypeError, RecursionError):
+        no = "no" if remembered is None else "a damaged"
+        raise ValueError(
+            f"{path} has {no} {name} beside it, and its results may be of another model: give another file"
+        ) from None
+    names = [*settings, *(name for name in earlier if name not in settings)]
+    other = [name for name in names if earlier.get(name) != settings.get(name)]
+    if other:
+        was = ", ".join(
+            DIGESTS.get(name) or f"{name} {_short(earlier.get(name))} and not {_short(settings.get(name))}"
+            for name in other
+        )
+        raise ValueError(f"{path} was begun with {was}: go on with the same settings, or give another file")
+
+
+def _short(setting: Any) -> str:
+    """A setting for a message: of a list of equal values that one, and of a long list its beginning."""
+    if not isinstance(setting, list) or len(setting) < 4:
+        return str(setting)
+    return str(setting[0]) if len(set(setting)) == 1 else f"[{', '.join(map(str, setting[:3]))}, …]"

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..parquet import as_text
+
 from ..results_file import csv_line
 
 Result = dict[str, Any]  # of a recording: "file", "events" as [`Event`] has them, "seconds", perhaps "error"
@@ -52,12 +54,15 @@ def write_parquet(path: Path, results: Iterable[Result]) -> None:
     import pyarrow as pa
     from pyarrow import parquet
 
+    parquet.write_table(pa.Table.from_pylist([as_text(row) for row in _rows(results)], events_schema()), path)
+
+
+def events_schema() -> Any:
+    """The columns of the csv."""
+    import pyarrow as pa
+
     numbers = ("start", "end", "score", "mean")
-    schema = pa.schema([(name, pa.float64() if name in numbers else pa.string()) for name in COLUMNS])
-    rows = list(_rows(results))
-    for row in rows:  # whose name may have bytes that are no text
-        row["file"] = row["file"].encode("utf-8", "backslashreplace").decode()
-    parquet.write_table(pa.Table.from_pylist(rows, schema), path)
+    return pa.schema([(name, pa.float64() if name in numbers else pa.string()) for name in COLUMNS])
 
 
 def write_audacity(path: Path, results: Iterable[Result]) -> None:
