@@ -95,7 +95,7 @@ def run_on_ray(results: Results) -> int:
         return 2
     own = not ray.is_initialized()
     if own:
-        ray.init(args.address, logging_level="warning")
+        ray.init(args.address, logging_level=logging.WARNING)
         logging.getLogger("ray.data").setLevel(logging.WARNING)
     try:
         _check_room(args, ray.cluster_resources(), alone=args.address is None and "RAY_ADDRESS" not in os.environ)
@@ -204,7 +204,7 @@ def _compute(results: Results, archive: Any, files: list[str], shards: list[Shar
     context = DataContext.get_current()
     context.enable_progress_bars = sys.stderr.isatty()
     context.print_on_execution_start = False
-    parts = []
+    parts: list[Any] = []
     if files:
         table = _table([(file, None, None) for file in files])
         blocks = max(-(-len(files) // FILES_OF_A_BLOCK), min(args.replicas or 1, len(files)))
@@ -212,7 +212,8 @@ def _compute(results: Results, archive: Any, files: list[str], shards: list[Shar
     if shards:
         inside = frozenset(name for name in done if "#" in name)
         listed = ray.data.from_arrow(_shards(shards), override_num_blocks=len(shards))
-        parts.append(listed.map_batches(_open_shards, fn_kwargs={"done": inside}, batch_format="pyarrow", **SPARE))
+        opened: Any = _open_shards
+        parts.append(listed.map_batches(opened, fn_kwargs={"done": inside}, batch_format="pyarrow", **SPARE))
     sources = parts[0].union(*parts[1:])
     rows = sources.map_batches(
         Worker,

@@ -69,7 +69,7 @@ class BatchTagger:
 
     def _columns(self, batch: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
         name = self.column or next((name for name in COLUMNS if name in batch), None)
-        if name not in batch:
+        if name is None or name not in batch:
             raise ValueError(f"column is {name!r}, and the batch has {', '.join(batch)}: give that of the recordings")
         found = list(batch[name])
         paths = next((list(batch[other]) for other in ("path", "file") if other in batch), [None] * len(found))

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..parquet import as_text
-
 from ..results_file import csv_line
 
 Result = dict[str, Any]  # of a recording: "file", "events" as [`Event`] has them, "seconds", perhaps "error"
