@@ -96,7 +96,6 @@ def run_on_ray(results: Results) -> int:
     own = not ray.is_initialized()
     if own:
         ray.init(args.address, logging_level=logging.WARNING)
-        logging.getLogger("ray.data").setLevel(logging.WARNING)
     try:
         _check_room(args, ray.cluster_resources(), alone=args.address is None and "RAY_ADDRESS" not in os.environ)
         on_a_worker = ray.remote(num_cpus=_cpus(args), num_gpus=args.num_gpus or 0)(_settings)
@@ -214,7 +213,7 @@ def _compute(results: Results, archive: Any, files: list[str], shards: list[Shar
         listed = ray.data.from_arrow(_shards(shards), override_num_blocks=len(shards))
         opened: Any = _open_shards
         parts.append(listed.map_batches(opened, fn_kwargs={"done": inside}, batch_format="pyarrow", **SPARE))
-    sources = parts[0].union(*parts[1:])
+    sources = parts[0].union(parts[1]) if len(parts) > 1 else parts[0]  # which Ray has no union of
     rows = sources.map_batches(
         Worker,
         fn_constructor_args=(type(results), _plain(args)),

@@ -57,6 +57,7 @@ def run(cluster: Any, checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> R
 
     def run(command: str, *arguments: object) -> tuple[int, str, str]:
         where = ["--engine", "ray", "--address", cluster.address]
+        capsys.readouterr()
         code = main([command, *map(str, arguments), "--model", str(checkpoint), *where])
         printed = capsys.readouterr()
         return code, printed.out, printed.err
@@ -212,11 +213,15 @@ def test_a_killed_node_costs_a_retry(cluster: Any, run: Run, checkpoint: Path, t
     check_equal(out, one_process(checkpoint, tmp_path, folder))
 
 
-def test_a_killed_command_goes_on(run: Run, checkpoint: Path, tmp_path: Path) -> None:
+def test_a_killed_command_goes_on(cluster: Any, run: Run, checkpoint: Path, tmp_path: Path) -> None:
     folder, out = many(tmp_path), tmp_path / "out"
     command = [sys.executable, "-m", "fastast_hf", "classify", str(folder), "-o", str(out), "--engine", "ray"]
+    own = {name: value for name, value in environment().items() if not name.startswith("RAY_")}  # not this process's
     with subprocess.Popen(
-        [*command, "--model", str(checkpoint)], env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [*command, "--address", cluster.address, "--model", str(checkpoint)],
+        env=own,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     ) as process:
         when_begun(out, process.kill).join()
     code, printed, _ = run("classify", folder, "-o", out, "--resume")
