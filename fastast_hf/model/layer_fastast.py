@@ -133,7 +133,7 @@ class FastASTLayer(ASTLayer):
 
         assignment = None
         if r > 0:
-            by_keys = self.attention.config.tome_metric == "keys"
+            by_keys = self.metric() == "keys"
             plan = match_tokens(keys.sum(dim=1) if by_keys else hidden_states, r, token_size if padded else None)
             if token_size is None:
                 token_size = torch.ones(hidden_states.shape[:2], dtype=torch.float32, device=hidden_states.device)
@@ -143,6 +143,10 @@ class FastASTLayer(ASTLayer):
         del keys  # what the MLP finds free it need not ask the system for
 
         return self.feed_forward(hidden_states, merging), token_size, assignment
+
+    def metric(self) -> str:
+        """What tokens are compared by: `tome_metric` of the config."""
+        return self.attention.config.tome_metric
 
     def attend(
         self, hidden_states: Tensor, key_bias: Tensor | None, merging: bool, **kwargs: Any
