@@ -62,7 +62,7 @@ oldest:  ## the tests with the oldest dependencies that setup.cfg allows
 newest:  ## the tests with the newest ones, and without torchaudio, which holds torch back
 	$(PYTHON) -m venv .venv-newest
 	.venv-newest/bin/python -m pip install --quiet -c tests/supply/constraints/newest.txt --editable \
-	  '.[demo,live,onnx,parquet,serve,train]' argcomplete selenium pytest hypothesis ruff mypy import-linter
+	  '.[demo,live,onnx,parquet,ray,serve,train]' argcomplete selenium pytest hypothesis ruff mypy import-linter
 	.venv-newest/bin/python -m pytest $(ARGS)
 
 clean:  ## remove .venv and build products
