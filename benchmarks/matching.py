@@ -198,6 +198,7 @@ def matching(name: str, grid: tuple[int, int], layers: int) -> Iterator[None]:
         r: int = 0,
         return_assignment: bool = False,
         padded: bool = True,
+        metric: str = "keys",
         **kwargs: Any,
     ) -> tuple[Tensor, Tensor | None, None]:
         if "places" not in state or hidden_states.shape[1] == grid[0] * grid[1] + 2:  # a new pass

@@ -110,6 +110,7 @@ class FastASTLayer(ASTLayer):
         r: int = 0,
         return_assignment: bool = False,
         padded: bool = True,
+        metric: str = "keys",
         **kwargs: Any,
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Attention, then merging, then MLP.
@@ -121,6 +122,7 @@ class FastASTLayer(ASTLayer):
             r: Tokens to merge away, before the cap.
             return_assignment: Whether to say where each of the N tokens went.
             padded: False where no token is padding, which spares the search for it.
+            metric: The config's `tome_metric`.
             kwargs: For the attention function.
 
         Returns:
@@ -133,8 +135,9 @@ class FastASTLayer(ASTLayer):
 
         assignment = None
         if r > 0:
-            by_keys = self.metric() == "keys"
-            plan = match_tokens(keys.sum(dim=1) if by_keys else hidden_states, r, token_size if padded else None)
+            plan = match_tokens(
+                keys.sum(dim=1) if metric == "keys" else hidden_states, r, token_size if padded else None
+            )
             if token_size is None:
                 token_size = torch.ones(hidden_states.shape[:2], dtype=torch.float32, device=hidden_states.device)
             hidden_states, token_size = merge_tokens(hidden_states, token_size, plan)
@@ -143,10 +146,6 @@ class FastASTLayer(ASTLayer):
         del keys  # what the MLP finds free it need not ask the system for
 
         return self.feed_forward(hidden_states, merging), token_size, assignment
-
-    def metric(self) -> str:
-        """What tokens are compared by: `tome_metric` of the config."""
-        return self.attention.config.tome_metric
 
     def attend(
         self, hidden_states: Tensor, key_bias: Tensor | None, merging: bool, **kwargs: Any

@@ -229,7 +229,7 @@ class FastASTModel(FastASTPreTrainedModel, ASTModel):
                 if proportional or padded:
                     bias = attention_bias(token_size, proportional)
             hidden_states, token_size, assignment = layer(
-                hidden_states, token_size, bias, r, bool(mapped), padded, **kwargs
+                hidden_states, token_size, bias, r, bool(mapped), padded, config.tome_metric, **kwargs
             )
             if assignment is not None:
                 merge_map = assignment.gather(1, merge_map)

@@ -121,7 +121,7 @@ class Int8Layer(FastASTLayer):
     def __init__(self, layer: Any) -> None:
         GradientCheckpointingLayer.__init__(self)
         attention = layer.attention
-        self.head_dim, self.scaling, self.config = attention.head_dim, attention.scaling, attention.config
+        self.head_dim, self.scaling = attention.head_dim, attention.scaling
         self.layernorm_before = copy.deepcopy(layer.layernorm_before).to("cpu", torch.float32)
         self.layernorm_after = copy.deepcopy(layer.layernorm_after).to("cpu", torch.float32)
         self.query_key_value = Int8Linear(attention.q_proj, attention.k_proj, attention.v_proj)
@@ -130,10 +130,6 @@ class Int8Layer(FastASTLayer):
         exact_gelu = attention.config.hidden_act == "gelu"
         self.activation_fn = gelu_ if exact_gelu else layer.mlp.activation_fn
         self.requires_grad_(False).eval()
-
-    def metric(self) -> str:
-        """As [`FastASTLayer.metric`]."""
-        return self.config.tome_metric
 
     @torch.no_grad()
     def attend(

@@ -101,8 +101,16 @@ def test_a_clips_logits_do_not_depend_on_the_batch(make_fastast: Make) -> None:
     torch.testing.assert_close(model(clips).logits, alone, atol=1e-5, rtol=0)
 
 
+SETTINGS: list[dict[str, Any]] = [
+    {},
+    {"tome_r": 6},
+    {"tome_r": 6, "tome_proportional_attention": False},
+    {"tome_r": 6, "tome_metric": "hidden_states"},
+]
+
+
 @needs_int8
-@pytest.mark.parametrize("settings", [{}, {"tome_r": 6}, {"tome_r": 6, "tome_proportional_attention": False}])
+@pytest.mark.parametrize("settings", SETTINGS, ids=str)
 @torch.inference_mode()
 def test_a_model_moves_a_little_and_the_one_it_was_made_of_not_at_all(
     settings: dict[str, Any], make_fastast: Make
