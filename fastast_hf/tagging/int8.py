@@ -94,11 +94,13 @@ class Int8Linear:
         return self  # oneDNN's layout of the weights can't be copied, and need not be: it never changes
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "weight": self.weight.to_dense().t().contiguous()}  # its layout can't be pickled
+        # Its layout can't be pickled, nor can a tensor of torch's that is gone before a spawned worker begins.
+        return {**vars(self), "weight": self.weight.to_dense().t().contiguous().numpy()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         check_works()
-        vars(self).update(state, weight=torch.ops.onednn.qlinear_prepack(state["weight"], None))
+        packed = torch.ops.onednn.qlinear_prepack(torch.from_numpy(state["weight"]), None)
+        vars(self).update(state, weight=packed)
 
     def __call__(self, inputs: Quantized, residual: Tensor | None = None) -> Tensor:
         """Quantised (..., in) to float32 (..., out), with `residual` (..., out) added."""
