@@ -62,7 +62,9 @@ oldest:  ## the tests with the oldest dependencies that setup.cfg allows
 newest:  ## the tests with the newest ones, and without torchaudio, which holds torch back
 	$(PYTHON) -m venv .venv-newest
 	.venv-newest/bin/python -m pip install --quiet -c tests/supply/constraints/newest.txt --editable \
-	  '.[demo,live,onnx,parquet,ray,serve,train]' argcomplete selenium pytest hypothesis ruff mypy import-linter
+	  '.[demo,docs,live,onnx,parquet,ray,serve,train]' \
+	  argcomplete selenium pytest hypothesis ruff mypy import-linter webvtt-py pyannote.database 'moto[s3]' flask \
+	  flask-cors codespell
 	.venv-newest/bin/python -m pytest $(ARGS)
 
 clean:  ## remove .venv and build products

@@ -89,8 +89,15 @@ def test_distil_from_the_hub(
     assert "labels=2, r=8" in capsys.readouterr().out
 
 
-def test_tune_and_export(checkpoint: Path, sounds: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_tune_and_export(
+    checkpoint: Path,
+    sounds: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     pytest.importorskip("onnxruntime")
+    monkeypatch.setattr("fastast_hf.tuning.runs.Run.speedups", lambda self, runs, rounds: [[1.5] * rounds] * len(runs))
     run("tune_and_export", sounds, "--model", checkpoint, "--speedup", 1, "--trials", 1, "--output", tmp_path / "out")
     printed = capsys.readouterr().out
     assert "Tuned(" in printed and "held_out.kl" in printed and "'label'" in printed

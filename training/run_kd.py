@@ -62,9 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 corpus, likeliest, spread = labelled_by(teaching["teacher"], corpus, *where)
             if distillation.distance == "mse":
                 teaching["deviation"] = spread.deviation
-            if (model_settings.model or "timm/").startswith(
-                "timm/"
-            ):  # its first steps need not learn each class' mean
+            # Its first steps need not learn each class' mean.
+            if (model_settings.model or "timm/").startswith("timm/"):
                 means = spread.logit if distillation.distance == "mse" else torch.logit(spread.probability, eps=1e-4)
                 model.classifier.dense.bias.data.copy_(means)
         adapt(model, adaptation, trained_before=model_settings.model is not None)

@@ -6,7 +6,7 @@ import os
 import struct
 from typing import Any, BinaryIO, NamedTuple
 
-from .wav_header import UNKNOWN, From, is_chunk
+from .wav_header import MOST_CHUNKS, UNKNOWN, From, is_chunk
 
 _OGG_PAGE = 65307  # bytes, the longest
 _OGG_LAST = 4  # the flag of a stream's last page
@@ -62,7 +62,7 @@ def untrue_size(file: BinaryIO) -> Stated | None:
         return None
     place, head, own, even, sound, before = _CONTAINERS[kind]
     long = struct.calcsize(head)
-    while place < size:
+    for _ in range(MOST_CHUNKS):
         file.seek(place)
         begin = file.read(long)
         if len(begin) < long:

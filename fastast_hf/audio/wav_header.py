@@ -20,6 +20,7 @@ _SUBTYPES = {
 }
 _MOST_CHANNELS = 1024  # of libsndfile
 _EXTENSIBLE = 0xFFFE  # whose format tag stands 24 bytes on
+MOST_CHUNKS = 1000  # before the sound; a file of zeros is nothing but empty ones
 UNKNOWN = 2**31 - 2**16  # bytes; programs that write into a pipe state about this, or the largest number
 
 
@@ -90,7 +91,9 @@ def _sound(file: BinaryIO) -> _Sound | None:
         return None
     layout: dict[str, Any] | None = None
     rf64, wide = head[:4] == b"RF64", 2**64 - 1  # which stands for unknown
-    while len(chunk := file.read(8)) == 8:
+    for _ in range(MOST_CHUNKS):
+        if len(chunk := file.read(8)) < 8:
+            break
         name, stated = struct.unpack("<4sI", chunk)
         start = file.tell()
         if name == b"data":

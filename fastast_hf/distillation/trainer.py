@@ -146,12 +146,9 @@ class DistillationArguments:
     def __post_init__(self) -> None:
         if self.teacher_dtype not in DTYPES:
             raise ValueError(f"teacher_dtype is {self.teacher_dtype!r}: choose one of {', '.join(DTYPES)}")
-        if self.distance not in DISTANCES:
-            raise ValueError(f"distance is {self.distance!r}: choose one of {', '.join(DISTANCES)}")
+        check_distance(self.distance, self.tau, self.cache_teacher)
         if self.teacher == SELF and self.cache_teacher:
             raise ValueError("teacher self learns all the time: leave out --cache-teacher")
-        if self.distance == "mse" and (self.tau != 1 or self.cache_teacher):
-            raise ValueError("distance mse compares the logits themselves: leave out --tau and --cache-teacher")
 
     def own_labels(self) -> list[str] | None:
         """What a released file knows, in its order; None of a checkpoint, which names its labels.
@@ -172,6 +169,14 @@ class DistillationArguments:
         if self.teacher == SELF:
             return known_labels(student) if student else None
         return self.own_labels() or known_labels(self.teacher)
+
+
+def check_distance(distance: str, tau: float, cached: bool) -> None:
+    """Raise a ValueError unless there is such a distance, and it is one of what the teacher gives."""
+    if distance not in DISTANCES:
+        raise ValueError(f"distance is {distance!r}: choose one of {', '.join(DISTANCES)}")
+    if distance == "mse" and (tau != 1 or cached):
+        raise ValueError("distance mse compares the logits themselves: leave out --tau and --cache-teacher")
 
 
 def build_distillation(
@@ -276,6 +281,7 @@ class CMKDTrainer(FastASTTrainer):
             raise ValueError(f"lam is {lam}: give the share of the ground truth, 0 to 1")
         if tau <= 0:
             raise ValueError(f"tau is {tau}: give a temperature above 0")
+        check_distance(distance, tau, cache_file is not None)
         if not isinstance(teacher, (Teacher, SelfTeacher)):
             teacher = ScorerTeacher(teacher, kwargs.get("loss", "cross_entropy"))
         if cache_file is None:

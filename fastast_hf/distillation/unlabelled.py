@@ -63,12 +63,17 @@ def labelled_by(
         labels = [row.nonzero().flatten().tolist() for row in scores >= least]
         if split == "train":  # what is like nothing is drawn by what it is likest to
             labels = [own or [top] for own, top in zip(labels, scores.argmax(dim=1).tolist(), strict=True)]
-            spread = Spread(scores.mean(dim=0), logits.mean(dim=0), logits.std(dim=0))
+            spread = Spread(scores.mean(dim=0), logits.mean(dim=0), _deviation(logits))
         else:
             likeliest = scores.argmax(dim=1)
         column = label_feature(names, multi_label=True)
         splits[split] = rows.remove_columns("labels").add_column("labels", labels, feature=column)
     return Corpus(splits, corpus.missing), likeliest, spread
+
+
+def _deviation(logits: Tensor) -> Tensor:
+    """(classes,) standard deviation over the clips, of which no error becomes infinite."""
+    return logits.std(dim=0, correction=0).clamp(min=0.01)
 
 
 def with_agreement(

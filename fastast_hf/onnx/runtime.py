@@ -97,8 +97,9 @@ class OnnxModel(nn.Module):
                     "the settings beside it; make it again with `fastast export`"
                 )
 
-    def __reduce__(self) -> tuple[type[OnnxModel], tuple[Path]]:
-        return type(self), (self.path.absolute(),)  # in another process or a copy, the runtime begins anew
+    def __reduce__(self) -> tuple[type[OnnxModel], tuple[Path], dict[str, Any]]:
+        # In another process or a copy, the runtime begins anew.
+        return type(self), (self.path.absolute(),), {"config": self.config}
 
     def _session(self) -> Any:
         runtime = needs("onnxruntime")

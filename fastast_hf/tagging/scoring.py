@@ -112,7 +112,8 @@ class Scorer:
             ["scores", self.activation],
             ["preset, dtype, device", f"{self.preset}, {self.dtype_name}, {self.device}"],
         ]
-        return html_table(f"{type(self).__name__}: {self.model.config.name_or_path or 'model in memory'}", rows)
+        place = getattr(self.model, "path", None) or self.model.config.name_or_path or "model in memory"
+        return html_table(f"{type(self).__name__}: {place}", rows)
 
     def label_names(self) -> list[str]:
         """Names of the labels, in the order of scores."""

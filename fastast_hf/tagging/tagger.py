@@ -169,7 +169,7 @@ class Tagger(Scorer):
         """Label any number of recordings, as a table.
 
         Args:
-            sources: As of [`stream`].
+            sources: As of [`stream`], or a path.
             settings: As of [`stream`]; errors are returned unless `on_error="raise"`.
 
         Returns:
@@ -186,7 +186,7 @@ class Tagger(Scorer):
         """
         import pandas as pd
 
-        sources, rows = list(sources), []
+        sources, rows = [sources] if isinstance(sources, (str, os.PathLike)) else list(sources), []
         for source, labels in zip(sources, self.stream(sources, **{"on_error": "return", **settings}), strict=True):
             name = name_of(source)
             if isinstance(labels, Exception):

@@ -346,6 +346,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"lam": 1.5}, "lam is 1.5"),
     ({"lam": -0.1}, "lam is -0.1"),
     ({"tau": 0.0}, "tau is 0.0"),
+    ({"distance": "l1"}, "distance is 'l1'"),
+    ({"distance": "mse", "cache_file": Path("logits")}, "distance mse"),
 ]
 
 

@@ -44,12 +44,12 @@ def keys_in_pairs() -> Tensor:
 KEYS = [random_keys, keys_of_a_crowd, keys_all_alike, keys_in_pairs]
 
 
-def merged_by_runtime(model: Any, states: Tensor, size: Tensor, keys: Tensor, r: int, padded: bool) -> list[Tensor]:
+def merged_by_runtime(model: Any, states: Tensor, size: Tensor, metric: Tensor, r: int, padded: bool) -> list[Tensor]:
     """The part of the graph that merges, alone."""
     writer = _Writer(model, int8=False)
     writer.tokens, writer.padded = states.shape[1], padded
-    results = writer.merge("input_values", "size", "keys", r)
-    given = {"input_values": states, "size": size, "keys": keys}
+    results = writer.merge("input_values", "size", "metric", r)
+    given = {"input_values": states, "size": size, "metric": metric}
     graph = helper.make_graph(
         writer.add.nodes,
         "merge",
@@ -72,11 +72,11 @@ def test_merges_what_torch_merges(
 ) -> None:
     torch.manual_seed(0)
     r = min(r, (tokens - 2) // 2)
-    keys, states = make_keys()[:, :tokens], torch.randn(3, tokens, CHANNELS)
+    metric, states = make_keys()[:, :tokens].mean(dim=2), torch.randn(3, tokens, CHANNELS)
     size = torch.randint(1, 5, (3, tokens)).float()
     size[:, tokens - padding :] = 0
-    expected = merge_tokens(states, size, match_tokens(keys.mean(dim=2), r, size))
-    got = merged_by_runtime(make_fastast(), states, size, keys, r, padded=padding > 0)
+    expected = merge_tokens(states, size, match_tokens(metric, r, size))
+    got = merged_by_runtime(make_fastast(), states, size, metric, r, padded=padding > 0)
     assert torch.equal(got[1], expected[1])
     torch.testing.assert_close(got[0], expected[0], rtol=0, atol=1e-5)
     if make_keys is keys_of_a_crowd and not padding:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ...model.feature_extraction_fastast import FastASTFeatureExtractor
 from ...training.inputs.views import View, spectrograms
+from .teacher import digest_of
 
 
 class SelfTeacher:
@@ -30,10 +31,11 @@ class SelfTeacher:
 
     def __init__(self, model: Any, extractor: FastASTFeatureExtractor) -> None:
         self.model, self.extractor = model, extractor
+        self.start = digest_of(model, "self")
 
     def fingerprint(self) -> str:
-        """Its name: the weights are the student's, and another at each step."""
-        return "self"
+        """A hash of the weights that it began with: a cache of its scores is of those."""
+        return self.start
 
     def check_hearing(self, student: FastASTFeatureExtractor) -> None:
         """Nothing to try: it hears by the student's front end."""

@@ -76,10 +76,7 @@ class Teacher:
 
     def fingerprint(self) -> str:
         """A hash of all that its logits depend on: weights in their precision, front end and order of labels."""
-        digest = hashlib.sha256(f"{self.extractor.to_json_string()}{self.order.tolist()}".encode())
-        for name, weight in sorted(self.model.state_dict().items()):
-            digest.update(name.encode() + weight.float().cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()
+        return digest_of(self.model, f"{self.extractor.to_json_string()}{self.order.tolist()}")
 
     def check_rate(self, sampling_rate: int) -> None:
         """Raise a ValueError unless it can hear what a student hears at `sampling_rate`: a multiple of its rate."""
@@ -149,6 +146,14 @@ class Teacher:
                 for name, values in inputs.items()
             }
             return self.model(**own).logits.float()[:, self.order]
+
+
+def digest_of(model: Any, more: str) -> str:
+    """A hash of a model's weights and of a text."""
+    digest = hashlib.sha256(more.encode())
+    for name, weight in sorted(model.state_dict().items()):
+        digest.update(name.encode() + weight.float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def load_teacher(checkpoint: str, own_labels: Sequence[str] | None = None) -> tuple[Any, Any]:
