@@ -13,15 +13,35 @@ from running_scripts import ROOT
 
 from fastast_hf.cli.main import COMMANDS
 
-pytest.importorskip("zensical")
+
+@pytest.fixture(scope="module")
+def gathered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site's pages and settings, not built."""
+    folder = tmp_path_factory.mktemp("docs")
+    build_site.gather(folder)
+    return folder
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The site, built with every warning an error."""
+    pytest.importorskip("zensical")
     folder = tmp_path_factory.mktemp("docs")
     assert build_site.main(["--output", str(folder)]) == 0
     return folder
+
+
+def test_every_page_is_in_the_navigation_once(gathered: Path) -> None:
+    pages = [path.relative_to(gathered / "docs").as_posix() for path in (gathered / "docs").rglob("*.md")]
+    named = re.findall(r"^ +- (\S+\.md)$", (gathered / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(pages) == sorted(named)
+
+
+def test_every_command_has_its_options(gathered: Path) -> None:
+    page = (gathered / "docs" / "reference" / "commands.md").read_text(encoding="utf-8")
+    names = [command.__name__.rpartition(".")[2] for command in COMMANDS]
+    assert [name for name in names if f"\n## {name}\n" not in page] == []
+    assert "--teacher" in page and "--speedup" in page  # of a launched script and of a command
 
 
 def public_names() -> Iterator[str]:
@@ -35,6 +55,7 @@ def public_names() -> Iterator[str]:
                 yield f"{module}.{node.name}"
 
 
+@pytest.mark.slow
 def test_every_public_name_has_an_entry(site: Path) -> None:
     inventory = (site / "site" / "objects.inv").read_bytes()
     described = zlib.decompress(inventory.split(b"\n", 4)[4]).decode()
@@ -44,24 +65,14 @@ def test_every_public_name_has_an_entry(site: Path) -> None:
     assert [name for name in names if name not in entries] == []
 
 
-def test_every_command_has_its_options(site: Path) -> None:
-    page = (site / "site" / "reference" / "commands.html").read_text(encoding="utf-8")
-    names = [command.__name__.rpartition(".")[2] for command in COMMANDS]
-    assert [name for name in names if f'<h2 id="{name}"' not in page] == []
-    assert "--teacher" in page and "--speedup" in page  # of a launched script and of a command
-
-
-def test_every_page_is_in_the_navigation(site: Path) -> None:
-    pages = {path.relative_to(site / "docs").as_posix() for path in (site / "docs").rglob("*.md")}
-    assert pages == set(re.findall(r"^ +- (\S+\.md)$", (site / "mkdocs.yml").read_text(), re.MULTILINE))
-
-
+@pytest.mark.slow
 def test_docstrings_are_shown_as_examples_and_without_brackets(site: Path) -> None:
     page = (site / "site" / "reference" / "rooms" / "tagging.html").read_text(encoding="utf-8")
     assert "Examples:" in page
     assert not re.search(r"\[<code>\w+</code>\]", page)
 
 
+@pytest.mark.slow
 def test_pages_need_no_network(site: Path) -> None:
     fetched = re.compile(r'<(?:script|img|link|source|iframe)\b[^>]*\b(?:src|href)="(https?:)?//[^"]*"')
     for page in (site / "site").rglob("*.html"):

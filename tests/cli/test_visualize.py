@@ -17,7 +17,7 @@ FORMATS = {"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<?xml", "gif": b"GIF", "w
 @pytest.mark.parametrize("form", FORMATS)
 def test_a_picture_is_written_into_a_new_folder(form: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     picture = tmp_path / "new" / f"merged.{form}"
-    assert main(["visualize", CLIP, "--r", "8", "-o", str(picture)]) == 0
+    assert main(["visualize", CLIP, "--r", "8", "--layers", "1", "-o", str(picture)]) == 0
     assert capsys.readouterr() == (f"{picture}\n", "")
     assert picture.read_bytes().startswith(FORMATS[form])
 
@@ -41,13 +41,17 @@ def test_layers_and_r_are_as_asked(
     assert "yes_slt.wav: yes 0." in drawn and all(words in drawn for words in said)
 
 
-def test_a_moving_picture_has_one_for_the_spectrogram_and_one_for_each_layer(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("layers", "frames"), [(["--layers", "1", "6"], 3), pytest.param([], 13, marks=pytest.mark.slow)]
+)
+def test_a_moving_picture_has_one_for_the_spectrogram_and_one_for_each_layer(
+    layers: list[str], frames: int, tmp_path: Path
+) -> None:
     from PIL import Image
 
-    for layers, frames in ((["--layers", "1", "6"], 3), ([], 13)):
-        picture = tmp_path / f"{frames}.gif"
-        assert main(["visualize", CLIP, "--r", "8", *layers, "-o", str(picture)]) == 0
-        assert Image.open(picture).n_frames == frames
+    picture = tmp_path / "merged.gif"
+    assert main(["visualize", CLIP, "--r", "8", *layers, "-o", str(picture)]) == 0
+    assert Image.open(picture).n_frames == frames
 
 
 MISTAKES = [
