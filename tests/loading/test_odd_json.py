@@ -31,9 +31,7 @@ def load(folder: Path) -> None:
     front_end_of(load_classifier(folder).config, folder)
 
 
-@pytest.mark.parametrize(
-    ("name", "field"), [*FIELDS, *(pytest.param(*more, marks=pytest.mark.slow) for more in MORE)]
-)
+@pytest.mark.parametrize(("name", "field"), [*FIELDS, *(pytest.param(*more, marks=pytest.mark.slow) for more in MORE)])
 def test_odd_fields(name: str, field: str, checkpoint: Path) -> None:
     whole = json.loads((checkpoint / name).read_text(encoding="utf-8"))
     for value in ODD:

@@ -15,6 +15,7 @@ import pytest
 import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from properties_settings import PROPERTY
 from pyarrow import parquet
 
 from fastast_hf.corpora import is_multi_label, label_names, load_corpus
@@ -36,6 +37,7 @@ def folder() -> Iterator[Path]:
         yield Path(made)
 
 
+@PROPERTY
 @given(
     st.sampled_from(KINDS),
     st.lists(st.tuples(file_names, st.lists(st.tuples(any_text, scores), min_size=2, max_size=2)), max_size=5),
@@ -62,6 +64,7 @@ def test_results_of_any_name_and_label_are_read_back(
             assert [row[1::2][:2] for row in rows] == [[label for label, _ in labels] for _, labels in given]
 
 
+@PROPERTY
 @given(st.sampled_from(KINDS), st.lists(file_names, min_size=1, max_size=6, unique=True), st.data())
 def test_parts_of_any_split_become_one_file_in_order(kind: str, names: list[str], data: st.DataObject) -> None:
     owner = data.draw(st.lists(st.integers(0, 2), min_size=len(names), max_size=len(names)))
@@ -81,6 +84,7 @@ events = st.fixed_dictionaries(
 )
 
 
+@PROPERTY
 @given(st.lists(st.tuples(file_names, st.lists(events, max_size=3)), max_size=3))
 def test_events_of_any_name_and_label_are_read_back(given: list[tuple[str, list[dict[str, Any]]]]) -> None:
     results = [{"file": name, "events": own, "seconds": 2.0, "hertz": 8000.0} for name, own in given]
@@ -106,7 +110,7 @@ def test_events_of_any_name_and_label_are_read_back(given: list[tuple[str, list[
 words = st.text(st.characters(exclude_categories=("C", "Z"), exclude_characters=";|,"), min_size=1, max_size=6)
 
 
-@settings(max_examples=15)
+@settings(PROPERTY, max_examples=15)
 @given(st.lists(words, min_size=1, max_size=4, unique=True), st.sampled_from(",;\t"), st.data())
 def test_a_table_of_any_labels_is_the_corpus_that_it_says(
     classes: list[str], delimiter: str, data: st.DataObject
@@ -136,6 +140,7 @@ sections = st.tuples(st.sampled_from(["use", "table"]), st.sampled_from(["1", "2
 )
 
 
+@PROPERTY
 @given(st.lists(sections, max_size=2, unique_by=lambda text: text.split()[2]), st.lists(pieces | sections, max_size=5))
 def test_a_card_that_was_merged_once_stays_as_it_is(new: list[str], old: list[str]) -> None:
     made, theirs = ("\n\n".join(["# tiny", *parts]) + "\n" for parts in (new, old))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from properties_settings import PROPERTY
 from torch import Tensor
 
 from fastast_hf.model.patch_grid import resize_position_embeddings, token_mask
@@ -37,6 +38,7 @@ def clips(draw: st.DrawFn) -> tuple[Tensor, Tensor, Tensor, int]:
     return keys, hidden, sizes, draw(st.integers(1, capped_merges(tokens, tokens)))
 
 
+@PROPERTY
 @given(st.integers(0, 2000), st.integers(1, 48), st.sampled_from(SCHEDULES))
 def test_a_schedule_merges_as_much_in_all_as_the_constant_one(r: int, layers: int, schedule: str) -> None:
     merges = merges_per_layer(r, layers, schedule)
@@ -47,6 +49,7 @@ def test_a_schedule_merges_as_much_in_all_as_the_constant_one(r: int, layers: in
     assert merges_per_layer(merges, layers, schedule) == merges
 
 
+@PROPERTY
 @given(st.integers(3, 3000), st.lists(st.integers(0, 500), min_size=1, max_size=24))
 def test_layers_lose_what_they_merge_and_never_more_than_half(tokens: int, merges: list[int]) -> None:
     entering = tokens_per_layer(tokens, merges)
@@ -55,6 +58,7 @@ def test_layers_lose_what_they_merge_and_never_more_than_half(tokens: int, merge
         assert after >= 3
 
 
+@PROPERTY
 @given(clips(), st.booleans())
 def test_a_plan_keeps_the_prefix_and_the_order_and_loses_no_token(
     clip: tuple[Tensor, Tensor, Tensor, int], with_sizes: bool
@@ -74,6 +78,7 @@ def test_a_plan_keeps_the_prefix_and_the_order_and_loses_no_token(
         assert torch.equal(together, apart)
 
 
+@PROPERTY
 @given(clips())
 def test_a_merge_keeps_sizes_sums_and_the_prefix(clip: tuple[Tensor, Tensor, Tensor, int]) -> None:
     keys, hidden, sizes, r = clip
@@ -89,6 +94,7 @@ def test_a_merge_keeps_sizes_sums_and_the_prefix(clip: tuple[Tensor, Tensor, Ten
     assert (kept >= low.amin(dim=(0, 1)) - 1e-6).all() and (kept <= high.amax(dim=(0, 1)) + 1e-6).all()
 
 
+@PROPERTY
 @given(seeds, st.integers(4, 60), st.lists(st.integers(0, 20), min_size=1, max_size=6))
 def test_merge_maps_of_layers_lead_every_patch_to_one_token_of_its_size(
     seed: int, tokens: int, merges: list[int]
@@ -106,6 +112,7 @@ def test_merge_maps_of_layers_lead_every_patch_to_one_token_of_its_size(
     assert torch.equal(counts, sizes)
 
 
+@PROPERTY
 @given(*[st.integers(1, 14)] * 4, seeds)
 def test_a_position_table_keeps_its_prefix_its_range_and_its_middle(
     frequency: int, time: int, new_frequency: int, new_time: int, seed: int
@@ -122,6 +129,7 @@ def test_a_position_table_keeps_its_prefix_its_range_and_its_middle(
         assert torch.equal(resized[:, 2:], middle.flatten(1, 2))
 
 
+@PROPERTY
 @given(st.integers(1, 6), st.integers(1, 16), st.integers(1, 16), st.integers(0, 60), seeds)
 def test_a_token_is_real_where_one_of_its_frames_is(rows: int, patch: int, stride: int, more: int, seed: int) -> None:
     frames = patch + more

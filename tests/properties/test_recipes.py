@@ -11,6 +11,7 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from properties_settings import PROPERTY
 
 from fastast_hf.training.arguments import AugmentationArguments, ScheduleArguments
 from fastast_hf.training.recipes import RecipeParser, RunArguments, parse_with_recipe
@@ -45,7 +46,7 @@ def as_options(chosen: dict[str, Any]) -> list[str]:
     return [part for name, value in chosen.items() for part in (f"--{name}", str(value))]
 
 
-@settings(max_examples=20)
+@settings(PROPERTY, max_examples=20)
 @given(chosen, chosen)
 def test_a_recipe_is_the_command_line_written_down_and_the_command_line_counts_more(
     recipe: dict[str, Any], given: dict[str, Any]
@@ -54,7 +55,7 @@ def test_a_recipe_is_the_command_line_written_down_and_the_command_line_counts_m
     assert parse(as_options(given), written) == parse(as_options({**recipe, **given}))
 
 
-@settings(max_examples=25)
+@settings(PROPERTY, max_examples=25)
 @given(
     st.dictionaries(st.sampled_from([*VALUES, "extends", "no_such"]) | plain, anything, max_size=3).map(
         lambda recipe: yaml.safe_dump(recipe, allow_unicode=True).encode("utf-8", "surrogateescape")
