@@ -22,7 +22,8 @@ GENERATED = ROOT / "docs" / "reference"  # pages there may be made when the site
 
 def anchors(page: Path) -> set[str]:
     """Of a page's headings, as GitHub and the site make them."""
-    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    text = re.sub(r"^ *```.*?^ *```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 

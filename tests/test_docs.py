@@ -58,8 +58,11 @@ def test_links_lead_to_files_and_headings(page: Path) -> None:
 
 def test_a_link_that_leads_nowhere_is_found(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    page.write_text("# One\n[a](#one) [b](#two) ![c](no.png) [d](page.md#one) [e](https://e.org)\n\n[f]: gone.md\n")
-    assert broken_links(page) == ["#two", "no.png", "gone.md"]
+    page.write_text(
+        "# One\n[a](#one) [b](#two) ![c](no.png) [d](page.md#one) [e](https://e.org)\n\n[f]: gone.md\n\n"
+        "```bash\n# Three\n```\n# Four\n[g](#three) [h](#four)\n"
+    )
+    assert broken_links(page) == ["#two", "no.png", "#three", "gone.md"]
 
 
 @every_page
