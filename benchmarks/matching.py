@@ -5,7 +5,7 @@
 Each way of matching takes the place of the package's own in a real model that was not trained for it. Compared are the
 first labels kept and the KL divergence of scores from those of the unmerged model, and the time of a pass beside that
 of ToMe's own matching, taken in turns. Every way merges the same r tokens in each layer, so that the rest of a pass
-costs the same. Written from the papers' maths; none of these is in the package but ToMe's.
+costs the same. Written from the papers' maths; of these, the package has ToMe's and hidden states.
 """
 
 from __future__ import annotations

@@ -51,7 +51,8 @@ class FastASTConfig(ASTConfig):
         tome_proportional_attention: Whether a merged token counts in attention as many times as it has patches,
             by adding log(size) to its key scores (ToMe, Bolya et al. 2023, eq. 1).
         tome_metric: What the likeness of two tokens is measured on: `"keys"` (ToMe, §3), or `"hidden_states"`, the
-            tokens after attention, which keeps the scores of our small models closer (`docs/tuning.md`).
+            tokens after attention, which kept the scores of the one small model that was tried closer
+            (`docs/tuning.md`).
         window_pool: `"mean"`, `"max"` or `"top3"` (the mean of the three highest): what is made of the scores
             of a long recording's windows. The model itself does not read it.
         thresholds: The score that gives a label, one for each in their order, where clips have any number of labels.
