@@ -173,6 +173,8 @@ def with_all_pages(settings: str, places: list[str]) -> str:
 
 def gather(site: Path) -> list[str]:
     """Write all pages and the sources of docstrings into a folder, instead of what is there; returns their places."""
+    if site.exists() and any(site.iterdir()) and not (site / "mkdocs.yml").is_file():
+        raise SystemExit(f"{site} holds something else than a site of an earlier run: give another --output")
     shutil.rmtree(site, ignore_errors=True)
     kept = shutil.ignore_patterns("__pycache__", "*.py", "*.yml", "*.md")
     shutil.copytree(ROOT / "docs", site / "docs", ignore=kept)

@@ -142,8 +142,13 @@ def log_in_lines(program: str) -> None:
 
 
 def one_line(error: BaseException | str) -> str:
-    """An error's message with line breaks taken out; its type where it has none."""
-    return " ".join(str(error).split()) or type(error).__name__
+    """An error's message with line breaks taken out, as a terminal can show it; its type where it has none."""
+    return printable(" ".join(str(error).split())) or type(error).__name__
+
+
+def printable(text: str) -> str:
+    """`?` for what would break the line or the terminal: control characters, bytes of a file name not in UTF-8."""
+    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 @contextlib.contextmanager

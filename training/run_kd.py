@@ -53,6 +53,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             teaching["teacher"].check_rate(extractor_of(model_settings).sampling_rate)
         extractor = build_extractor(model_settings, model, corpus)
         if teaching["teacher"] is None:
+            if model_settings.model is None:
+                raise ValueError(
+                    "a model from nothing has nothing to teach itself: give --model, or another --teacher"
+                )
+            if not any([*model.config.merges_per_layer(), *model_settings.train_r]):
+                raise ValueError("with r = 0 the student is its teacher: give --r or --train-r, or another --teacher")
             teaching["teacher"] = SelfTeacher(model.to(args.device), extractor)
         shared = (corpus_settings, learning, augment, schedule, args)
         if unlabelled:

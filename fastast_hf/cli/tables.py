@@ -6,6 +6,8 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
+from ..errors import printable
+
 _NUMBER = re.compile(r"[-+]?\d[\d,]*(\.\d+)?(e[-+]?\d+)?\s?[%x×]?|-?")
 
 
@@ -31,7 +33,7 @@ def format_table(headers: Sequence[str], rows: Sequence[Sequence[str]], align: s
         dog.wav     0.9
         rain.wav   0.25
     """
-    cells = [[_printable(cell) for cell in row] for row in (headers, *rows)]
+    cells = [[printable(cell) for cell in row] for row in (headers, *rows)]
     if any(len(row) != len(headers) for row in cells):
         raise ValueError(f"a table of {len(headers)} headers has rows of {sorted({len(row) for row in cells})} cells")
     columns = list(zip(*cells, strict=True))
@@ -47,11 +49,6 @@ def format_table(headers: Sequence[str], rows: Sequence[Sequence[str]], align: s
 def _pad(cell: str, width: int, side: str) -> str:
     space = " " * (width - _width(cell))
     return space + cell if side == "r" else cell + space
-
-
-def _printable(cell: str) -> str:
-    """`?` for what would break the line or the terminal: control characters, bytes of a file name not in UTF-8."""
-    return "".join(character if character.isprintable() else "?" for character in cell)
 
 
 def _width(text: str) -> int:

@@ -49,6 +49,9 @@ def labelled_by(
     Returns:
         The corpus with labels, the teacher's likeliest label (clips,) of each test clip, and the spread of
         its logits over the training clips.
+
+    Raises:
+        ValueError: No label tells the test clips apart.
     """
     names, splits = label_names(corpus), {}
     likeliest, spread = torch.empty(0, dtype=torch.long), Spread(*[torch.empty(0)] * 3)
@@ -66,6 +69,12 @@ def labelled_by(
             spread = Spread(scores.mean(dim=0), logits.mean(dim=0), _deviation(logits))
         else:
             likeliest = scores.argmax(dim=1)
+            heard = (scores >= TESTED).sum(dim=0)
+            if not ((heard > 0) & (heard < len(scores))).any():
+                raise ValueError(
+                    f"there is nothing to test by: to the teacher none of {len(names)} labels is likely ({TESTED:g}) "
+                    f"in some of the {len(scores)} test clips and not in others; give more, or other ones"
+                )
         column = label_feature(names, multi_label=True)
         splits[split] = rows.remove_columns("labels").add_column("labels", labels, feature=column)
     return Corpus(splits, corpus.missing), likeliest, spread

@@ -19,12 +19,17 @@ if os.environ.get(FETCHED):
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """The marks of transformers' tests, whose own conftest does not come with them; and its log, which they read."""
+    """The marks of transformers' tests, whose own conftest does not come with them."""
     if os.environ.get(FETCHED):
-        logging.set_verbosity_warning()
         for file in sorted(Path(os.environ[FETCHED]).rglob("*.py")):
             for name in sorted(set(re.findall(r"@(?:pytest\.)?mark\.(\w+)", file.read_text(encoding="utf-8")))):
                 config.addinivalue_line("markers", f"{name}: of transformers")
+
+
+@pytest.fixture(autouse=True)
+def told() -> None:
+    """transformers' log, which its tests read, and ours keep quiet."""
+    logging.set_verbosity_warning()
 
 
 def expected() -> dict[tuple[str, str], tuple[str, str]]:

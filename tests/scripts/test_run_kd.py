@@ -198,7 +198,20 @@ def test_unlabelled_sound_is_learned_from_a_released_teacher_stopped_or_not(tmp_
     torch.save(weights, teacher)
     settings = ["--corpus", "unlabelled", "--data", tmp_path / "sounds", "--teacher", teacher, "--lam", 0, *SMALL]
     settings += ["--teacher_labels", tmp_path / "labels.csv", "--teacher_scores", tmp_path / "scores"]
-    settings += ["--balanced_sampling", "--overlay", 0.5, "--noise", 0.5, "--gain", 6, "--train_r", 0, 4]
+    settings += [
+        "--balanced_sampling",
+        "--overlay",
+        0.5,
+        "--noise",
+        0.5,
+        "--gain",
+        6,
+        "--train_r",
+        0,
+        4,
+        "--distance",
+        "mse",
+    ]
     settings += ["--max_steps", 4, "--save_strategy", "steps", "--save_steps", 2]
     whole, _ = check_killed_equals_whole("run_kd.py", settings, 2, tmp_path)
     results = json.loads((whole / "results.json").read_text())
@@ -211,3 +224,35 @@ def test_unlabelled_sound_is_learned_from_a_released_teacher_stopped_or_not(tmp_
     ]  # fmt: skip
     refused = run("run_kd.py", *settings, "--output_dir", tmp_path / "other", "--lam", 0.1)
     assert refused.returncode == 2 and "unlabelled sound has no ground truth: give --lam 0" in refused.stderr
+
+
+def test_a_student_teaches_itself_with_labels_and_without(
+    make_corpus: Callable[[str], list[Any]], tmp_path: Path
+) -> None:
+    esc = [*make_corpus("esc50"), *CPU, "--per_device_train_batch_size", 4, "--max_steps", 2]
+    done = run("run_finetune.py", *esc, *SMALL, "--output_dir", tmp_path / "first")
+    assert done.returncode == 0, done.stderr
+    itself = ["--model", tmp_path / "first", "--teacher", "self"]
+    done = run("run_kd.py", *esc, *itself, "--tome_r", 4, "--output_dir", tmp_path / "second")
+    assert done.returncode == 0, done.stderr
+    first, second = (load_file(tmp_path / name / "model.safetensors") for name in ("first", "second"))
+    assert any(not torch.equal(first[name], second[name]) for name in first)
+    for wrong, said in ((["--tome_r", 0], "the student is its teacher"), (["--model", "none"], "nothing to teach")):
+        refused = run("run_kd.py", *esc, *itself, *wrong, "--output_dir", tmp_path / "other")
+        assert refused.returncode == 2 and said in refused.stderr, refused.stderr
+
+    for split in ("train", "test"):
+        for number in range(4):
+            write_tone(
+                tmp_path / "sounds" / split / f"{number}{split}.wav", (200 if split == "train" else 250) * 1.3**number
+            )
+    sounds = ["--corpus", "unlabelled", "--data", tmp_path / "sounds", *CPU, "--lam", 0, "--distance", "mse"]
+    sounds += ["--per_device_train_batch_size", 4, "--max_steps", 2, "--train_r", 4, 8, "--loss", "bce"]
+    for student in ("first", "second"):  # each has scores of its own; these know nothing yet
+        done = run(
+            "run_kd.py", *sounds, "--model", tmp_path / student, "--teacher", "self",
+            "--teacher_scores", tmp_path / student, "--output_dir", tmp_path / "sounds-alone",
+        )  # fmt: skip
+        assert done.returncode == 2 and "there is nothing to test by" in done.stderr, done.stderr
+    scores = [load_file(tmp_path / student / "teacher_train.safetensors") for student in ("first", "second")]
+    assert any(not torch.equal(scores[0][name], scores[1][name]) for name in scores[0])
