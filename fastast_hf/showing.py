@@ -8,7 +8,7 @@ from typing import Any
 
 
 def html_table(heading: str, rows: Iterable[Sequence[Any]], columns: Sequence[str] = ()) -> str:
-    """A table with a heading above, every text escaped.
+    """A table with a heading above, every text escaped; the heading alone where there are neither rows nor columns.
 
     Args:
         heading: Above the table.
@@ -24,4 +24,5 @@ def html_table(heading: str, rows: Iterable[Sequence[Any]], columns: Sequence[st
         return "<tr>" + "".join(f"<{tag}>{escape(str(cell))}</{tag}>" for cell in cells) + "</tr>"
 
     head = row(columns, "th") if columns else ""
-    return f"<p><b>{escape(heading)}</b></p><table>{head}{''.join(row(cells, 'td') for cells in rows)}</table>"
+    body = head + "".join(row(cells, "td") for cells in rows)
+    return f"<p><b>{escape(heading)}</b></p>" + (f"<table>{body}</table>" if body else "")

@@ -25,6 +25,10 @@ def test_complexity() -> None:
     cost = complexity(ASTConfig(max_length=512), tome_r=40)
     assert repr(cost) == "Complexity(602 tokens in, 122 left, 33.34 of 57.93 GMACs, MAC ratio 1.74)"
     assert cost._repr_html_().count("<tr>") == 1 + 12
+    long = complexity(ASTConfig(), seconds=500, tome_r=40)
+    assert "e+" not in repr(long) and " of 71" in repr(long)
+    cells = [row.split("</td>")[3].removeprefix("<td>") for row in long._repr_html_().split("<tr>")[2:]]
+    assert {len(cell.split(".")[1]) for cell in cells} == {2}
     table = cost.to_pandas()
     assert table.tokens_in.tolist()[:3] == [602, 562, 522] and table.macs.sum() < cost.macs
 
@@ -36,7 +40,7 @@ def test_a_timeline_is_not_computed_by_being_shown() -> None:
 
     timeline = Timeline(["<dog>", "rain"], asked())
     assert repr(timeline) == "Timeline(2 labels; windows are scored when they are asked for)"
-    assert "<table></table>" in timeline._repr_html_()
+    assert "<table>" not in timeline._repr_html_()
 
 
 def test_a_timeline_that_is_kept_shows_its_likeliest_labels() -> None:
@@ -55,6 +59,12 @@ def test_a_tagger(make_fastast: Any) -> None:
     table = tagger.to_pandas([(np.sin(np.arange(8000)), 16000), "gone.wav"])
     assert isinstance(table, pd.DataFrame) and table.file.tolist()[-1] == "gone.wav"
     assert table.score.notna().tolist() == [True, True, False] and "no such file" in table.error[2]
+
+
+def test_a_bundled_checkpoint_is_shown_by_its_short_name() -> None:
+    tagger = Tagger("speech-commands", device="cpu")
+    assert repr(tagger).startswith("Tagger('speech-commands', ")
+    assert "Tagger: speech-commands<" in tagger._repr_html_()
 
 
 def test_what_was_tuned() -> None:

@@ -84,14 +84,16 @@ class Complexity:
 
     def __repr__(self) -> str:
         return (
-            f"Complexity({self.layers[0].tokens_in} tokens in, {self.tokens_out} left, {self.macs / 1e9:.4g} of "
-            f"{self.stock_macs / 1e9:.4g} GMACs, MAC ratio {self.speedup:.2f})"
+            f"Complexity({self.layers[0].tokens_in} tokens in, {self.tokens_out} left, {self._gmacs(self.macs)} of "
+            f"{self._gmacs(self.stock_macs)} GMACs, MAC ratio {self.speedup:.2f})"
         )
 
+    def _gmacs(self, macs: int) -> str:
+        """With as many decimals as show four digits of the stock model's, and two or more."""
+        return f"{macs / 1e9:.{max(2, 3 - math.floor(math.log10(self.stock_macs / 1e9)))}f}"
+
     def _repr_html_(self) -> str:
-        rows = [
-            [layer.index, layer.tokens_in, layer.tokens_merged, f"{layer.macs / 1e9:.4g}"] for layer in self.layers
-        ]
+        rows = [[layer.index, layer.tokens_in, layer.tokens_merged, self._gmacs(layer.macs)] for layer in self.layers]
         return html_table(repr(self), rows, ["layer", "tokens in", "merged", "GMACs"])
 
     def to_pandas(self) -> Any:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers import ASTPreTrainedModel, BatchFeature
 
 from ..loading.adapters import has_adapters, merged
-from ..loading.bundled import DEFAULT, bundled
+from ..loading.bundled import DEFAULT, bundled, short_name_of
 from ..loading.checkpoint import front_end_of, labels_in_order, load_classifier
 from ..loading.devices import usable_device
 from ..model.feature_extraction_fastast import FastASTFeatureExtractor, num_frames
@@ -91,7 +91,8 @@ class Scorer:
         self.model = to_int8(self.model) if in_int8 else self.model.to(self.device, wanted).eval()
 
     def __repr__(self) -> str:
-        name = self.model.config.name_or_path or type(self.model).__name__
+        place = self.model.config.name_or_path
+        name = short_name_of(place) or place or type(self.model).__name__
         r = self.merges() if self._preset_merges() else self.model.config.tome_r
         return (
             f"{type(self).__name__}({name!r}, labels={self.model.config.num_labels}, r={r}, preset={self.preset!r}, "
@@ -113,7 +114,7 @@ class Scorer:
             ["preset, dtype, device", f"{self.preset}, {self.dtype_name}, {self.device}"],
         ]
         place = getattr(self.model, "path", None) or self.model.config.name_or_path or "model in memory"
-        return html_table(f"{type(self).__name__}: {place}", rows)
+        return html_table(f"{type(self).__name__}: {short_name_of(place) or place}", rows)
 
     def label_names(self) -> list[str]:
         """Names of the labels, in the order of scores."""
