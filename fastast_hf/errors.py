@@ -151,6 +151,16 @@ def printable(text: str) -> str:
     return "".join(character if character.isprintable() else "?" for character in text)
 
 
+def counted(number: int, what: str) -> str:
+    """A number of things, in words.
+
+    Example:
+        >>> counted(1, "event"), counted(2, "event")
+        ('1 event', '2 events')
+    """
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 @contextlib.contextmanager
 def weights_readable(checkpoint: Any) -> Iterator[None]:
     """Have what is loaded within name the checkpoint where its weights can't be read, or would have to be run.

@@ -145,7 +145,7 @@ def _open(path: str | os.PathLike[str], name: str) -> BinaryIO:
     except OSError as error:
         raise AudioError(f"{name}: cannot be opened ({error.strerror}); check the path") from None
     if stat.S_ISDIR(mode):
-        raise AudioError(f"{name}: is a folder; give an audio file, or list its files with find_audio")
+        raise AudioError(f"{name}: is a folder; give an audio file that is in it")
     raise AudioError(f"{name}: is a pipe or device; write the sound to a file, and give that")
 
 

@@ -8,13 +8,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..errors import counted
 from ..tagging.parquet import Row, label_rows, labels_schema
 from ..tagging.processes import Processes
 from ..tagging.results_file import json_line
 from . import events
 from .cluster import add_engine_options, place, run_on_ray, uses_cluster
 from .options import DTYPES, PRESETS, add_merging_options
-from .recordings import count, counted, describe_merging, list_files, make_tagger, print_errors, sources_of
+from .recordings import count, describe_merging, list_files, make_tagger, print_errors, sources_of
 from .tables import format_table
 from .to_file import Results, run_to_file
 

@@ -9,11 +9,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import one_line
+from ..errors import counted, one_line
 from ..tagging.parquet import Row
 from ..tagging.results_file import read_file
 from ..tagging.timelines.files import FORMATS, events_schema, format_of, write_events
-from .recordings import counted, sources_of
+from .recordings import sources_of
 from .tables import format_table
 from .to_file import Results
 

@@ -14,11 +14,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..errors import what_to_do
+from ..errors import counted, what_to_do
 from ..tagging.timelines.files import FORMATS, format_of
 from . import classify, events
 from .event_commands import EventCommands
-from .recordings import counted, make_tagger
+from .recordings import make_tagger
 
 if TYPE_CHECKING:
     import numpy as np
@@ -232,6 +232,8 @@ class _Session:
             why = "nobody reads the output any more"
         else:
             why = what_to_do(self.ended)
+            if not self.stream.seconds:  # nothing could be heard
+                return why
         counts = [counted(self.moments, "window"), f"{self.stream.skipped} skipped", counted(self.events, "event")]
         if gaps := getattr(self.source.blocks, "gaps", 0):
             counts.append(f"{gaps} gaps in the sound")

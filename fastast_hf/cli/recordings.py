@@ -96,16 +96,6 @@ def count(labelled: int, failed: int, before: int = 0, done: str = "labelled", w
     )
 
 
-def counted(number: int, what: str) -> str:
-    """A number of things, in words.
-
-    Example:
-        >>> counted(1, "event"), counted(2, "event")
-        ('1 event', '2 events')
-    """
-    return f"{number} {what}{'' if number == 1 else 's'}"
-
-
 def describe_merging(tagger: Tagger, labelled: int) -> str:
     """How much the model merged, and what a bundled one knows; nothing where nothing was labelled."""
     if not labelled:

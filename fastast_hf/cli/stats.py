@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from ..errors import counted
 from .options import add_corpus_options, corpus_arguments
 
 CHECKPOINTS = ("config.json", "preprocessor_config.json")
@@ -56,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     measured = corpus_statistics(corpus[args.split], extractor.sampling_rate, extractor.num_mel_bins, args.frames)
     left_out = f", {measured.unreadable} unreadable left out" if measured.unreadable else ""
     missing = f", {corpus.missing[args.split]} missing" if corpus.missing.get(args.split) else ""
-    print(f"mean {measured.mean:.6f}, std {measured.std:.6f} ({measured.clips} clips{left_out}{missing})")
+    print(f"mean {measured.mean:.6f}, std {measured.std:.6f} ({counted(measured.clips, 'clip')}{left_out}{missing})")
     if args.output is not None:
         extractor.mean, extractor.std = measured.mean, measured.std
         if args.frames is not None:

@@ -14,6 +14,7 @@ from transformers import EvalPrediction
 
 from ..corpora import Corpus, label_names
 from ..corpora.corpus import label_feature
+from ..errors import counted
 from ..model.feature_extraction_fastast import FastASTFeatureExtractor
 from ..training.inputs.batches import ClipDataset
 from .teachers.logit_cache import LogitCache
@@ -59,7 +60,7 @@ def labelled_by(
     for split, rows in corpus.items():
         clips = ClipDataset(rows, len(names), sampling_rate, front_end.samples_of(front_end.max_length))
         file = folder / f"teacher_{split}.safetensors"
-        logger.info("what the teacher says of %d clips of %s is kept in %s", len(clips), split, file)
+        logger.info("what the teacher says of %s of %s is kept in %s", counted(len(clips), "clip"), split, file)
         logits = LogitCache.of(teacher, clips, front_end, file, batch_size, device).logits.float()
         scores = teacher_probabilities(logits, "bce")
         least = DRAWN if split == "train" else TESTED

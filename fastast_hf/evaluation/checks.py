@@ -11,7 +11,7 @@ from huggingface_hub.errors import StrictDataclassError
 
 from ..corpora import Corpus
 from ..corpora.labels import check_label_names
-from ..errors import weights_readable, what_to_do
+from ..errors import counted, weights_readable, what_to_do
 from ..loading.checkpoint import labels_in_order
 from ..model.configuration_fastast import FastASTConfig
 from ..model.feature_extraction_fastast import FastASTFeatureExtractor
@@ -75,8 +75,8 @@ def split_to_score(corpus: Corpus, wanted: str | None, heard: Mapping[str, str])
         held_out = len(corpus["test"]) if "test" in corpus else 0
         corpus, split = Corpus({ALL: whole}, {ALL: sum(corpus.missing.values())}), ALL
         if not all_said:
-            said = f"There are no splits, and {len(whole)} clips: all are scored. --split test scores the {held_out} "
-            said += "that training would keep out."
+            said = f"There are no splits, and {counted(len(whole), 'clip')}: all are scored. --split test scores "
+            said += f"the {held_out} that training would keep out."
     elif not wanted and "test" not in corpus and "validation" in corpus:
         split, said = "validation", "There is no test split: the validation split is scored."
     else:

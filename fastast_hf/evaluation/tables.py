@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..errors import counted
 from .rows import ACCURACY, INFERENCE, MEAN_AVERAGE_PRECISION, RANDOM, TRAINED, SweepRow
 
 Line = dict[str, str]
@@ -80,7 +81,7 @@ def explanation(rows: Sequence[SweepRow]) -> str:
 
 def what_was_scored(rows: Sequence[SweepRow], facts: Mapping[str, Any]) -> str:
     """The clips, those left out, and the checkpoints, in a few sentences."""
-    said = f"{rows[0].clips} clips of {facts['title']} ({facts['classes']} classes), split {facts['split']}"
+    said = f"{counted(rows[0].clips, 'clip')} of {facts['title']} ({facts['classes']} classes), split {facts['split']}"
     if facts["folds"]:
         said += f", fold{'s' * (len(facts['folds']) > 1)} {', '.join(map(str, facts['folds']))}"
     left_out = {"unreadable": rows[0].unreadable, "missing": facts["missing"]}

@@ -19,6 +19,7 @@ from ..corpora.esc50 import FOLDS
 from ..corpora.overlap import check_held_out
 from ..corpora.own.recognition import recognise
 from ..corpora.speech_commands import SILENCE, UNKNOWN
+from ..errors import counted
 from ..loading.checkpoint import labels_in_order
 from ..metrics import compute_metrics_for
 from ..model.configuration_fastast import check_place
@@ -227,8 +228,9 @@ def warn_of_longer_clips(splits: dict[str, ClipDataset]) -> None:
             of_all = "" if len(lengths) == len(clips) else f" looked at, of {len(clips)}"
             what = "training hears a random stretch at each visit" if clips.training else "they are scored in windows"
             logger.warning(
-                "%s: %d of %d clips%s are longer than %.1f s (up to %.1f s), and the model hears %.1f s at once: %s",
-                split, len(longer), len(lengths), of_all, FAR_LONGER * heard, max(longer), heard, what,
+                "%s: %d of %s%s %s longer than %.1f s (up to %.1f s), and the model hears %.1f s at once: %s",
+                split, len(longer), counted(len(lengths), "clip"), of_all, "is" if len(longer) == 1 else "are",
+                FAR_LONGER * heard, max(longer), heard, what,
             )  # fmt: skip
 
 

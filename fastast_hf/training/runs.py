@@ -20,6 +20,7 @@ from transformers import EarlyStoppingCallback, EvalPrediction
 
 from ..corpora import Corpus, StreamingCorpus, is_multi_label, label_names, targets_of
 from ..corpora.corpus import first_of
+from ..errors import counted
 from ..hub.facts import RESULTS
 from ..loading.places import check_output
 from ..loading.progress import only_downloads_shown
@@ -321,14 +322,15 @@ def _names(clips: Any, indices: Sequence[int]) -> str:
 
 def _what_is_trained(trainer: FastASTTrainer, corpus: Any, corpus_settings: CorpusArguments, fold: int | None) -> str:
     """The corpus, its splits and the model, on a line."""
-    counts = [f"{len(rows)} {split} clips" for split, rows in corpus.items() if hasattr(rows, "__len__")]
+    counts = [counted(len(rows), f"{split} clip") for split, rows in corpus.items() if hasattr(rows, "__len__")]
     name = corpus_settings.corpus if fold is None else f"{corpus_settings.corpus}, fold {fold} to test on"
     every = sum(parameter.numel() for parameter in trainer.model.parameters())
     trained = sum(parameter.numel() for parameter in trainer.model.parameters() if parameter.requires_grad)
     of_them = "" if trained == every else f" ({trained:,} of {every:,} are trained)"
     return (
-        f"{name}: {', '.join(counts)}, {len(label_names(corpus))} classes, {sum(corpus.missing.values())} clips "
-        f"missing; {every / 1e6:.1f} M parameters{of_them}, r {trainer.merging}"
+        f"{name}: {', '.join(counts)}, {len(label_names(corpus))} classes, "
+        f"{counted(sum(corpus.missing.values()), 'clip')} missing; "
+        f"{every / 1e6:.1f} M parameters{of_them}, r {trainer.merging}"
     )
 
 

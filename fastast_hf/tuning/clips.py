@@ -12,6 +12,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from ..audio import AudioError, read_audio, windows
+from ..errors import counted
 from ..tagging.tagger import Tagger
 
 logger = logging.getLogger(__name__)
@@ -91,7 +92,8 @@ def gathered(
     different = len({window.tobytes() for window in found})
     if different < FEWEST:
         alike = f", {different} of them different" if different < len(found) else ""
-        raise ValueError(f"there are {len(found)} clips{alike}: tuning needs {FEWEST} different ones or more")
+        there = f"there {'is' if len(found) == 1 else 'are'} {counted(len(found), 'clip')}"
+        raise ValueError(f"{there}{alike}: tuning needs {FEWEST} different ones or more")
     own_targets = None if targets is None else np.asarray(targets)[owners]
     return Clips(found, len(found) // 2, own_targets, len(set(owners)), unreadable)
 

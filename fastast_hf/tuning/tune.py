@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from ..benchmarking.circumstances import checkpoint_name, processor_name
+from ..errors import counted
 from ..loading.bundled import DEFAULT, bundled
 from ..loading.checkpoint import load_classifier
 from ..loading.devices import half_precision, usable_device
@@ -54,7 +55,8 @@ class Tuned:
         length = "native length" if best.native_length else "padded"
         return (
             f"Tuned({best.speedup:.2f} times as fast, {100 * best.held_out.kept:.0f} % of first labels kept on "
-            f"{best.held_out.clips} clips; merges={best.merges}, {best.dtype}, {length}, batch_size={self.batch_size})"
+            f"{counted(best.held_out.clips, 'clip')}; merges={best.merges}, {best.dtype}, {length}, "
+            f"batch_size={self.batch_size})"
         )
 
     def _repr_html_(self) -> str:

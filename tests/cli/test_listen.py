@@ -81,6 +81,17 @@ def test_a_file_at_full_speed_has_the_scores_and_events_of_its_timeline(
     assert any(row["label"] == "yes" for row in found)
 
 
+def test_what_can_not_be_heard_is_told_without_counts(run: Listen, tmp_path: Path) -> None:
+    (tmp_path / "empty.wav").touch()
+    for name, said in (
+        ("gone.wav", "no such file"),
+        ("", "is a folder; give an audio file"),
+        ("empty.wav", "0 bytes"),
+    ):
+        code, printed, line = run(tmp_path / name)
+        assert code == 2 and not printed and said in line and "; heard" not in line and "find_audio" not in line
+
+
 @pytest.mark.parametrize("ending", [".csv", ".jsonl", ".txt", ".rttm", ".vtt", ".selections.txt"])
 def test_events_are_written_as_they_come(
     ending: str, run: Listen, recording: Path, offline: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

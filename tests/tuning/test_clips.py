@@ -59,6 +59,7 @@ def test_a_recording_that_cannot_be_read_is_counted(
     [
         ([], "there is no audio"),
         (tones(2), "there are 2 clips: tuning needs 8"),
+        (tones(1), "there is 1 clip: tuning needs 8"),
         ([(np.zeros(16000), 16000)] * 9, "all 9 clips are silent"),
         (tones(1) * 9, "there are 9 clips, 1 of them different"),
     ],
