@@ -17,10 +17,12 @@ from fastast_hf import Tagger
 from fastast_hf.corpora import label_names, load_corpus
 from fastast_hf.distillation.teachers.teacher import Teacher
 from fastast_hf.distillation.trainer import CMKDTrainer
+from fastast_hf.errors import one_line_errors
 from fastast_hf.training.finetuning import build_trainer
 from fastast_hf.training.start.student import ModelArguments, build_extractor, build_model
 
 
+@one_line_errors("distil_from_the_hub.py")
 def main(argv: Sequence[str] | None = None) -> int:
     """Train a student from nothing, and say how often it agrees with the labels."""
     parser = argparse.ArgumentParser(description=__doc__)

@@ -15,10 +15,12 @@ from transformers import TrainingArguments
 
 from fastast_hf import Tagger
 from fastast_hf.corpora import label_names, load_corpus
+from fastast_hf.errors import counted, one_line_errors
 from fastast_hf.training.finetuning import build_trainer
 from fastast_hf.training.start.student import ModelArguments, build_extractor, build_model
 
 
+@one_line_errors("fine_tune_on_csv.py")
 def main(argv: Sequence[str] | None = None) -> int:
     """Train, say how good it is, and save a checkpoint that `Tagger` takes."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -31,7 +33,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
 
     corpus = load_corpus("csv", args.table)  # without a column `split`, about a fifth of the clips is held out
-    print(f"{len(corpus['train'])} clips to train on, {len(corpus['test'])} to test on: {label_names(corpus)}")
+    print(
+        f"{counted(len(corpus['train']), 'clip')} to train on, {len(corpus['test'])} to test on: {label_names(corpus)}"
+    )
     start = ModelArguments(model=args.model, frames=args.frames, tome_r=[args.r])
     model, corpus = build_model(start, corpus)  # with a new head for the table's labels
     extractor = build_extractor(start, model, corpus)

@@ -10,25 +10,15 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
-from collections.abc import Iterator, Sequence
-
-import numpy as np
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from fastast_hf import Tagger, load_audio
-
-RATE = 16000  # Hz
-BLOCK = 1600  # samples: a tenth of a second
-
-
-def microphone() -> Iterator[np.ndarray]:
-    """Blocks of the default microphone."""
-    import sounddevice  # pip install '.[live]'
-
-    with sounddevice.InputStream(samplerate=RATE, channels=1, dtype="float32", blocksize=BLOCK) as stream:
-        while True:
-            yield stream.read(BLOCK)[0][:, 0]
+from fastast_hf.audio.microphone import Microphone
+from fastast_hf.errors import counted, one_line_errors
 
 
+@one_line_errors("live_meter.py")
 def main(argv: Sequence[str] | None = None) -> int:
     """Print a line for each window, until Ctrl-C or the end of the file."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -38,15 +28,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
 
     tagger = Tagger(args.model, preset="fast")
-    blocks = [load_audio(args.file, RATE)] if args.file else microphone()
+    blocks: Iterable[Any]  # of samples
+    if args.file:
+        rate = 16000  # Hz
+        blocks = [load_audio(args.file, rate)]
+    else:
+        blocks = Microphone()  # the system's; needs pip install '.[live]'
+        rate = blocks.rate
     # A microphone does not wait: windows that there is no time for are skipped and counted.
-    stream = tagger.listen(blocks, RATE, window=args.window, hop=args.window / 4, skip=args.file is None)
+    stream = tagger.listen(blocks, rate, window=args.window, hop=args.window / 4, skip=args.file is None)
     with contextlib.suppress(KeyboardInterrupt):
         for moment in stream:
             best = int(moment.scores.argmax())
             score = float(moment.scores[best])
             print(f"{moment.time:8.1f} s  {'█' * round(20 * score):20}  {score:.2f}  {stream.labels[best]}")
-    print(f"{stream.skipped} windows skipped")
+    print(f"{counted(stream.skipped, 'window')} skipped")
     return 0
 
 

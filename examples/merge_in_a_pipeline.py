@@ -16,6 +16,7 @@ from typing import Any
 from transformers import pipeline
 
 from fastast_hf import apply_token_merging, load_audio, remove_token_merging
+from fastast_hf.errors import one_line_errors
 
 
 def best_and_seconds(pipe: Any, sound: Any) -> tuple[str, float]:
@@ -26,11 +27,12 @@ def best_and_seconds(pipe: Any, sound: Any) -> tuple[str, float]:
     return f"{best['label']} {best['score']:.3f}", perf_counter() - begun
 
 
+@one_line_errors("merge_in_a_pipeline.py")
 def main(argv: Sequence[str] | None = None) -> int:
     """Label before, while and after merging."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("file")
-    parser.add_argument("--model", default="MIT/ast-finetuned-audioset-10-10-0.4593")
+    parser.add_argument("--model", default="MIT/ast-finetuned-audioset-10-10-0.4593", help="folder or Hub id")
     parser.add_argument("--r", type=int, default=40, help="tokens to merge in each layer")
     args = parser.parse_args(argv)
 

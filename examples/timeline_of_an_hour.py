@@ -12,9 +12,11 @@ import sys
 from collections.abc import Sequence
 
 from fastast_hf import Tagger
+from fastast_hf.errors import counted, one_line_errors
 from fastast_hf.tagging.timelines.events import clock
 
 
+@one_line_errors("timeline_of_an_hour.py")
 def main(argv: Sequence[str] | None = None) -> int:
     """Print events, and draw them if asked."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -32,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     events = timeline.events(args.threshold, off=0.6 * args.threshold, merge_seconds=0.5)
     for event in events:
         print(f"{clock(event.start, 1)} – {clock(event.end, 1)}  {event.label}  {event.score:.2f}")
-    print(f"{len(events)} events with scores of {args.threshold:g} or more")
+    print(f"{counted(len(events), 'event')} with scores of {args.threshold:g} or more")
     if args.plot:
         timeline.plot(args.plot)
     return 0

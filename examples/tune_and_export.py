@@ -14,9 +14,11 @@ from pathlib import Path
 
 from fastast_hf import Tagger, tune
 from fastast_hf.audio import find_audio
+from fastast_hf.errors import one_line_errors
 from fastast_hf.onnx.export import export_onnx
 
 
+@one_line_errors("tune_and_export.py")
 def main(argv: Sequence[str] | None = None) -> int:
     """Tune, print what was found, save and export."""
     parser = argparse.ArgumentParser(description=__doc__)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import runpy
 import shutil
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,9 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 SPEECH = sorted((ROOT / "tests" / "data" / "speech").glob("*.wav"))
 
 
-def run(name: str, *arguments: object) -> None:
+def run(name: str, *arguments: object, code: int = 0) -> None:
     main: Callable[[Sequence[str]], int] = runpy.run_path(str(ROOT / "examples" / f"{name}.py"))["main"]
-    assert main([str(argument) for argument in arguments]) == 0
+    assert main([str(argument) for argument in arguments]) == code
 
 
 @pytest.fixture
@@ -48,16 +49,42 @@ def test_an_example_is_short_tested_and_on_the_page(example: Path) -> None:
 
 def test_tag_folder(checkpoint: Path, sounds: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (sounds / "broken.wav").write_bytes(b"no sound")
-    run("tag_folder", sounds, "--model", checkpoint, "--output", tmp_path / "out.csv")
+    run("tag_folder", sounds, "--model", checkpoint, "--output", tmp_path / "new" / "out.csv")
     assert "8 recordings labelled, 1 failed" in capsys.readouterr().out
-    assert len((tmp_path / "out.csv").read_text().splitlines()) == 1 + 8 * 2 + 1
+    assert len((tmp_path / "new" / "out.csv").read_text().splitlines()) == 1 + 8 * 2 + 1
+
+
+def test_mistakes_are_told_in_a_line(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("empty", "one/dog", "one/rain", "bad"):
+        (tmp_path / name).mkdir(parents=True)
+    for name, clip in (("dog", SPEECH[0]), ("rain", SPEECH[1])):
+        shutil.copy(clip, tmp_path / "one" / name)
+    (tmp_path / "bad" / "a.wav").write_bytes(b"no sound")
+    monkeypatch.setitem(sys.modules, "sounddevice", None)
+    monkeypatch.chdir(tmp_path)
+    for name, *arguments, said in (
+        ("timeline_of_an_hour", "nope.wav", "nope.wav: no such file"),
+        ("timeline_of_an_hour", SPEECH[0], "--hop", 2, "hop is 2 s: give more than 0 and at most"),
+        ("live_meter", "sounddevice"),
+        ("tag_folder", "empty", "empty: no recordings are there"),
+        ("tag_folder", "gone", "gone: no recordings are there"),
+        ("tag_folder", "bad", "no audio that can be decoded"),
+        ("ten_clips_a_class", "gone", "gone: no clips: give a folder"),
+        ("ten_clips_a_class", "empty", "empty: no clips: give a folder"),
+        ("ten_clips_a_class", "one", "1 clip of dog, 1 clip of rain: give"),
+    ):
+        run(str(name), *arguments, "--model", checkpoint, code=2)
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"{name}.py: ") and str(said) in line
 
 
 def test_timeline_of_an_hour(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("matplotlib")
     picture = tmp_path / "a.png"
     run("timeline_of_an_hour", SPEECH[0], "--model", checkpoint, "--threshold", "0.01", "--plot", picture)
-    assert "events with scores of 0.01 or more" in capsys.readouterr().out and picture.stat().st_size > 1000
+    assert "with scores of 0.01 or more" in capsys.readouterr().out and picture.stat().st_size > 1000
 
 
 def test_live_meter(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
