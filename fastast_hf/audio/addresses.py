@@ -75,6 +75,8 @@ def filesystem_of(place: str) -> tuple[Any, str]:
         return _of_pyarrow(f"{scheme}://{rest.partition('/')[0]}"), rest
     import fsspec
 
+    if scheme not in fsspec.available_protocols():
+        raise ValueError(f"{place}: nothing here opens {scheme}://; check the address, or install what does")
     files = fsspec.filesystem(scheme)
     return files, str(files._strip_protocol(place))
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import log_in_lines, one_line
-from .recordings import count, describe_merging, make_tagger
+from .recordings import count, counted, describe_merging, make_tagger
 
 if TYPE_CHECKING:
     from ..tagging.archive.inputs import Shard
@@ -25,6 +25,7 @@ ROWS_AT_ONCE = 1000
 SPARE: dict[str, Any] = {"num_cpus": 0}
 SETTINGS = ("address", "num_gpus", "num_cpus", "replicas", "column")
 WITHOUT = ("plot", "format", "json")  # what has no meaning for an archive
+FILES = (".csv", ".jsonl", ".parquet")  # endings of an output that is one file
 
 
 def place(text: str) -> Path | str:
@@ -62,13 +63,18 @@ def uses_cluster(args: argparse.Namespace) -> bool:
         return False
     if args.output is None:
         raise ValueError("--engine ray writes to a folder or an address: give one with -o")
+    if str(args.output).rstrip("/").lower().endswith(FILES):
+        raise ValueError(
+            f"{args.output} is the name of a file, and --engine ray writes a folder: give -o a name without "
+            f"{os.path.splitext(str(args.output).rstrip('/'))[1]}"  # noqa: PTH122 - of an address, too
+        )
     given = [name for name in WITHOUT if getattr(args, name, None)]
     if given:
         raise ValueError(f"--{given[0]} is not of --engine ray, which writes parquet: leave it out")
     for name, least in (("replicas", 1), ("num_cpus", 0), ("num_gpus", 0)):
         value = getattr(args, name)
         if value is not None and not value >= least:
-            raise ValueError(f"--{name.replace('_', '-')} is {value}: give {least} or more")
+            raise ValueError(f"--{name.replace('_', '-')} is {value:g}: give {least} or more")
     return True
 
 
@@ -128,7 +134,8 @@ def _check_room(args: argparse.Namespace, there: Mapping[str, float], alone: boo
     replicas = args.replicas or 1
     for kind, each in (("CPU", _cpus(args)), ("GPU", args.num_gpus or 0)):
         if replicas * each > there.get(kind, 0):
-            asked = f"{replicas} replicas of {each:g} {kind}s are asked for, and there are {there.get(kind, 0):g}"
+            replicas_of = f"{counted(replicas, 'replica')} of {each:g} {kind}{'' if each == 1 else 's'}"
+            asked = f"{replicas_of} {'is' if replicas == 1 else 'are'} asked for, and there are {there.get(kind, 0):g}"
             if alone:
                 raise ValueError(f"{asked}: ask for fewer, or give --address of a cluster")
             print(f"fastast {args.command}: {asked} now; waiting for the cluster to grow", file=sys.stderr)

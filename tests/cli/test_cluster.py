@@ -27,6 +27,15 @@ MISUSE = [
     ("classify a.wav -o out --engine ray --plot a.png", "--plot is not of --engine ray, which writes parquet"),
     ("classify a.wav -o out --engine ray --replicas 0", "--replicas is 0: give 1 or more"),
     ("classify a.wav -o out --engine ray --num-cpus nan", "--num-cpus is nan: give 0 or more"),
+    ("classify a.wav -o out --engine ray --num-gpus -1", "--num-gpus is -1: give 0 or more"),
+    ("classify a.wav -o r.csv --engine ray", "r.csv is the name of a file, and --engine ray writes a folder: give -o"),
+    ("embed a.wav -o s3://b/r.parquet --engine ray", "give -o a name without .parquet"),
+    ("classify empty.txt -o out --engine ray", "empty.txt names no recording: give a path or an address in each"),
+    ("classify no.txt -o out --engine ray", "no.txt: no such file; check the name"),
+    ("classify no.csv -o out --engine ray", "no.csv: no such file; check the name"),
+    ("classify s3x://b/a -o out --engine ray", "s3x://b/a: nothing here opens s3x://; check the address"),
+    ("classify a.wav -o s3x://b/out --engine ray", "s3x://b/out: nothing here opens s3x://; check the address"),
+    ("classify a.wav -o out --engine ray --column x", "--column is 'x', and no table is given: give one"),
     ("classify a.csv -o out --engine ray", "has no column 'file': give one of wav, by --column"),
 ]
 
@@ -37,6 +46,8 @@ def test_misuse_is_one_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("a.csv").write_text("wav,\nx.wav,\n")
+    Path("a.wav").touch()
+    Path("empty.txt").write_text("\n")
     assert main(line.split()) == 2
     error = capsys.readouterr().err
     assert said in error and error.count("\n") == 1
@@ -105,7 +116,7 @@ def test_events_and_vectors(checkpoint: Path, folder: Path) -> None:
 
 def test_too_little_room_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     args = arguments("classify x -o out --replicas 4 --num-gpus 1")
-    with pytest.raises(ValueError, match=r"4 replicas of 1 GPUs are asked for, and there are 0: ask for fewer"):
+    with pytest.raises(ValueError, match=r"4 replicas of 1 GPU are asked for, and there are 0: ask for fewer"):
         cluster._check_room(args, {"CPU": 8.0}, alone=True)
     cluster._check_room(args, {"CPU": 8.0, "GPU": 2.0}, alone=False)
     assert "there are 2 now; waiting for the cluster to grow" in capsys.readouterr().err

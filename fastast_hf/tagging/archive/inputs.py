@@ -56,23 +56,25 @@ def list_inputs(places: list[str], column: str | None = None) -> Inputs:
         column: Of the tables.
 
     Raises:
-        ValueError: A table has no such column, or nothing knows such addresses.
+        ValueError: A table has no such column, a column is given without a table, or nothing knows such addresses.
         OSError: A table can't be read.
     """
     found = Inputs()
+    tables = False
     for place in places:
         for one in _matching(place):
             ending = posixpath.splitext(one)[1].lower()
+            tables |= ending in TABLES
             if ending in SHARDS:
                 found.shards.append(Shard(one))
-            elif ending in TABLES:
-                _add_table(one, ending, column, found)
-            elif ending in LISTS:
-                files, path = filesystem_of(one)
-                names = files.cat_file(path).decode("utf-8", "surrogateescape").splitlines()
-                _add_names(one, [name.strip() for name in names if name.strip()], found)
+            elif ending in (*TABLES, *LISTS):
+                _add_named(one, ending, column, found)
             else:
                 _add_files(one, found)
+    if column is not None and not tables:
+        raise ValueError(
+            f"column is {column!r}, and there is no table: give one ({', '.join(TABLES)}), or leave it out"
+        )
     found.files = list(dict.fromkeys(found.files))
     found.shards = list(dict.fromkeys(found.shards))
     return found
@@ -168,8 +170,25 @@ def _add_files(place: str, found: Inputs) -> None:
         found.errors.append(f"{place}: no audio in this folder; looked for {', '.join(AUDIO_EXTENSIONS)}")
 
 
+def _add_named(place: str, ending: str, column: str | None, found: Inputs) -> None:
+    """What a table or a list names."""
+    try:
+        if ending in TABLES:
+            _add_table(place, ending, column, found)
+            return
+        files, path = filesystem_of(place)
+        names = files.cat_file(path).decode("utf-8", "surrogateescape").splitlines()
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{place}: no such file; check the name") from None
+    except OSError as error:
+        raise OSError(f"{place}: cannot be read ({one_line(error)}); check the name and who may read it") from None
+    _add_names(place, [name.strip() for name in names if name.strip()], found)
+
+
 def _add_names(table: str, names: list[Any], found: Inputs) -> None:
     base = posixpath.dirname(table)
+    if not names:
+        found.errors.append(f"{table} names no recording: give a path or an address in each line or row")
     without = sum(not name for name in names)
     if without:
         found.errors.append(f"{table}: {without} rows name no file; fill them in, or leave them out")
