@@ -40,6 +40,8 @@ class Address(str):
                 return io.BytesIO(file.read())
         except FileNotFoundError:
             raise AudioError(f"{self}: no such file; check the address") from None
+        except AudioError:
+            raise
         except Exception as error:  # of whatever library reads from there
             raise AudioError(f"{self}: cannot be opened ({one_line(error)}); check the address and the keys") from None
 
@@ -61,7 +63,7 @@ def filesystem_of(place: str) -> tuple[Any, str]:
     environment; so are paths. All others are fsspec's, `hf://` being huggingface_hub's.
 
     Raises:
-        ValueError: Nothing here knows such addresses.
+        AudioError: Nothing here knows such addresses.
         ImportError: A package that does is not installed.
 
     Example:
@@ -76,7 +78,7 @@ def filesystem_of(place: str) -> tuple[Any, str]:
     import fsspec
 
     if scheme not in fsspec.available_protocols():
-        raise ValueError(f"{place}: nothing here opens {scheme}://; check the address, or install what does")
+        raise AudioError(f"{place}: nothing here opens {scheme}://; check the address, or install what does")
     files = fsspec.filesystem(scheme)
     return files, str(files._strip_protocol(place))
 

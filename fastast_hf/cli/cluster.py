@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import re
+import socket
 import sys
 from collections.abc import Iterator, Mapping
 from itertools import islice
@@ -25,6 +27,8 @@ ROWS_AT_ONCE = 1000
 SPARE: dict[str, Any] = {"num_cpus": 0}
 SETTINGS = ("address", "num_gpus", "num_cpus", "replicas", "column")
 WITHOUT = ("plot", "format", "json")  # what has no meaning for an archive
+SECONDS_TO_ANSWER = 5
+HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 FILES = (".csv", ".jsonl", ".parquet")  # endings of an output that is one file
 
 
@@ -63,10 +67,10 @@ def uses_cluster(args: argparse.Namespace) -> bool:
         return False
     if args.output is None:
         raise ValueError("--engine ray writes to a folder or an address: give one with -o")
-    if str(args.output).rstrip("/").lower().endswith(FILES):
+    ending = Path(str(args.output)).suffix.lower()
+    if ending in FILES:
         raise ValueError(
-            f"{args.output} is the name of a file, and --engine ray writes a folder: give -o a name without "
-            f"{os.path.splitext(str(args.output).rstrip('/'))[1]}"  # noqa: PTH122 - of an address, too
+            f"{args.output} is the name of a file, and --engine ray writes a folder: give -o a name without {ending}"
         )
     given = [name for name in WITHOUT if getattr(args, name, None)]
     if given:
@@ -80,17 +84,19 @@ def uses_cluster(args: argparse.Namespace) -> bool:
 
 def run_on_ray(results: Results) -> int:
     """Work on what is given and not in the output yet; 2 if anything could not be used."""
-    import ray
-    from ray.exceptions import RayError
-
     from ..audio import AudioFiles
     from ..tagging.archive.inputs import list_inputs
     from ..tagging.archive.output import FAILED, Archive
     from ..tagging.parquet import as_text
 
     args = results.args
+    place = args.address or os.environ.get("RAY_ADDRESS")
+    if place:
+        _check_address(place)
     if args.model and Path(args.model).exists():
         args.model = str(Path(args.model).resolve())  # a worker may have another working folder
+    elif args.model and not HUB_ID.fullmatch(args.model):
+        raise ValueError(f"model is {args.model}, and there is no such folder or file here: check the path")
     archive = Archive(args.output if isinstance(args.output, str) else str(args.output.absolute()))
     archive.check(args.resume)
     found = list_inputs(args.paths, args.column)
@@ -99,13 +105,23 @@ def run_on_ray(results: Results) -> int:
             print(f"fastast {args.command}: {line}", file=sys.stderr)
     if not found.files and not found.shards:
         return 2
+    known = None
+    if not place and _computes_on_cpu(args):  # as workers here do: a mistake is told before Ray starts
+        known = _settings(type(results), _plain(args))
+        archive.check(args.resume, {"model": args.model, **known[0]})
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # of what Ray's own processes say to each other
+    import ray
+    from ray.exceptions import RayError
+
     own = not ray.is_initialized()
     if own:
-        ray.init(args.address, logging_level=logging.WARNING)
+        ray.init(args.address, logging_level=logging.ERROR)
     try:
-        _check_room(args, ray.cluster_resources(), alone=args.address is None and "RAY_ADDRESS" not in os.environ)
-        on_a_worker = ray.remote(num_cpus=_cpus(args), num_gpus=args.num_gpus or 0)(_settings)
-        settings, merging = ray.get(on_a_worker.remote(type(results), _plain(args)))
+        _check_room(args, ray.cluster_resources(), alone=not place)
+        if known is None:
+            on_a_worker = ray.remote(num_cpus=_cpus(args), num_gpus=args.num_gpus or 0)(_settings)
+            known = ray.get(on_a_worker.remote(type(results), _plain(args)))
+        settings, merging = known
         done = archive.begin({"model": args.model, **settings}, args.resume)
         todo = [file for file in found.files if as_text({"file": file})["file"] not in done]
         if todo or found.shards:
@@ -123,6 +139,30 @@ def run_on_ray(results: Results) -> int:
     if failed:
         print(f"fastast {args.command}: {args.output}/{FAILED}=true says why {len(failed)} failed", file=sys.stderr)
     return 2 if failed or found.errors else 0
+
+
+def _check_address(place: str) -> None:
+    """Try `HOST:PORT`, as Ray itself tries for minutes; auto and ray:// are Ray's to try.
+
+    Raises:
+        ValueError: Nobody answers there.
+    """
+    host, colon, port = place.rpartition(":")
+    if "://" in place or not colon or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), SECONDS_TO_ANSWER).close()
+    except (OSError, OverflowError, UnicodeError) as error:
+        why = getattr(error, "strerror", None) or one_line(error)
+        raise ValueError(
+            f"address is {place}, where nobody answers ({why}): give that of a cluster's head, or leave it out"
+        ) from None
+
+
+def _computes_on_cpu(args: argparse.Namespace) -> bool:
+    import torch
+
+    return not args.num_gpus and not torch.cuda.is_available()
 
 
 def _check_room(args: argparse.Namespace, there: Mapping[str, float], alone: bool) -> None:

@@ -92,14 +92,17 @@ def check_same(settings: list[dict[str, Any]]) -> None:
             )
 
 
-def check_same_settings(path: Path | str, name: str, remembered: str | None, settings: Mapping[str, Any]) -> None:
+def check_same_settings(
+    path: Path | str, name: str, remembered: str | None, settings: Mapping[str, Any] | None, kind: str = "file"
+) -> None:
     """Refuse to add to results of other settings.
 
     Args:
         path: Of the results.
         name: Of the file that remembers their settings.
         remembered: What is in it; None where it is missing.
-        settings: Those of now.
+        settings: Those of now; None where they are not known yet, and only their file is read.
+        kind: Of the results: `"file"`, or `"folder"` with the settings in it.
 
     Raises:
         ValueError: They differ, or nothing tells them.
@@ -108,9 +111,12 @@ def check_same_settings(path: Path | str, name: str, remembered: str | None, set
         earlier = dict(json.loads(remembered or ""))
     except (ValueError, TypeError, RecursionError):
         no = "no" if remembered is None else "a damaged"
+        where = "in" if kind == "folder" else "beside"
         raise ValueError(
-            f"{path} has {no} {name} beside it, and its results may be of another model: give another file"
+            f"{path} has {no} {name} {where} it, and its results may be of another model: give another {kind}"
         ) from None
+    if settings is None:
+        return
     names = [*settings, *(name for name in earlier if name not in settings)]
     other = [name for name in names if earlier.get(name) != settings.get(name)]
     if other:
@@ -118,7 +124,7 @@ def check_same_settings(path: Path | str, name: str, remembered: str | None, set
             DIGESTS.get(name) or f"{name} {_short(earlier.get(name))} and not {_short(settings.get(name))}"
             for name in other
         )
-        raise ValueError(f"{path} was begun with {was}: go on with the same settings, or give another file")
+        raise ValueError(f"{path} was begun with {was}: go on with the same settings, or give another {kind}")
 
 
 def _short(setting: Any) -> str:

@@ -32,7 +32,7 @@ def test_a_text_is_no_address_until_it_is_called_one(address: Address) -> None:
 
 def test_what_cannot_be_opened_is_told() -> None:
     assert refusal(Address("memory://sounds/none.wav")).endswith("none.wav: no such file; check the address")
-    assert "cannot be opened (Protocol not known: nope" in refusal(Address("nope://sounds/none.wav"))
+    assert "none.wav: nothing here opens nope://; check the address" in refusal(Address("nope://sounds/none.wav"))
 
 
 def test_paths_have_a_filesystem_too() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,12 @@ MISUSE = [
     ("classify s3x://b/a -o out --engine ray", "s3x://b/a: nothing here opens s3x://; check the address"),
     ("classify a.wav -o s3x://b/out --engine ray", "s3x://b/out: nothing here opens s3x://; check the address"),
     ("classify a.wav -o out --engine ray --column x", "--column is 'x', and no table is given: give one"),
+    ("classify a.wav -o a.wav --engine ray", "a.wav is a file; give another --output"),
+    ("classify a.wav -o out --engine ray --model ./none", "--model is ./none, and there is no such folder or file"),
+    ("classify a.wav -o out --engine ray --address nohost.invalid:1", "nohost.invalid:1, where nobody answers"),
+    ("classify a.wav -o out --engine ray --address 127.0.0.1:1", "127.0.0.1:1, where nobody answers (Connection ref"),
+    ("classify a.wav -o old --engine ray", "old has results: add --resume"),
+    ("classify a.wav -o old --engine ray --resume", "old has a damaged _settings.json in it, and its results may be"),
     ("classify a.csv -o out --engine ray", "has no column 'file': give one of wav, by --column"),
 ]
 
@@ -47,6 +55,9 @@ def test_misuse_is_one_line(
     monkeypatch.chdir(tmp_path)
     Path("a.csv").write_text("wav,\nx.wav,\n")
     Path("a.wav").touch()
+    Path("old/failed=false").mkdir(parents=True)
+    Path("old/failed=false/0.parquet").touch()
+    Path("old/_settings.json").write_text("{")
     Path("empty.txt").write_text("\n")
     assert main(line.split()) == 2
     error = capsys.readouterr().err
@@ -112,6 +123,27 @@ def test_events_and_vectors(checkpoint: Path, folder: Path) -> None:
     vectors = [row["embedding"] for row in rows_of(cluster.Worker(Embeddings, args), table) if not row["failed"]]
     files = [str(folder / name) for name in contents(3)]
     assert vectors == [pytest.approx(vector, abs=1e-6) for vector in Tagger(checkpoint).embed(files).tolist()]
+
+
+def test_settings_are_compared_before_ray_starts(
+    checkpoint: Path, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setitem(sys.modules, "ray", None)  # an import would be an error of another name
+    out = folder.parent / "out"
+    (out / "failed=false").mkdir(parents=True)
+    (out / "failed=false" / "0.parquet").touch()
+    settings, _ = cluster._settings(Labels, arguments("classify x -o out", "--model", checkpoint))
+    (out / "_settings.json").write_text(json.dumps({"model": str(checkpoint), **settings, "r": 3}))
+    line = ["classify", str(folder), "-o", str(out), "--engine", "ray", "--resume", "--top-k", "2"]
+    assert main([*line, "--model", str(checkpoint)]) == 2
+    error = capsys.readouterr().err
+    assert "out was begun with r 3 and not 4: go on with the same settings, or give another folder" in error
+    (empty := folder.parent / "empty").mkdir()
+    assert main([*line, "--model", str(empty)]) == 2
+    error = capsys.readouterr().err
+    assert str(empty) in error and "ray" not in error.replace("--engine ray", "") and error.count("\n") == 1
 
 
 def test_too_little_room_is_told(capsys: pytest.CaptureFixture[str]) -> None:

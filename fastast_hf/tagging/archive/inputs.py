@@ -73,7 +73,7 @@ def list_inputs(places: list[str], column: str | None = None) -> Inputs:
                 _add_files(one, found)
     if column is not None and not tables:
         raise ValueError(
-            f"column is {column!r}, and there is no table: give one ({', '.join(TABLES)}), or leave it out"
+            f"column is {column!r}, and no table is given: give one ({', '.join(TABLES)}), or leave it out"
         )
     found.files = list(dict.fromkeys(found.files))
     found.shards = list(dict.fromkeys(found.shards))

@@ -6,12 +6,15 @@ import json
 import posixpath
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
-from ...audio.addresses import arrow_filesystem, filesystem_of
+from ...audio.addresses import arrow_filesystem, filesystem_of, is_address
+from ...loading.places import check_output
 from ..score_settings import check_same_settings
 
 FAILED = "failed"  # the column that parts the files: failed=false/…, failed=true/…
+SETTINGS = "_settings.json"
 AT_ONCE = 16  # files whose names are read
 
 
@@ -30,6 +33,7 @@ class Archive:
         self.files, self.path = filesystem_of(place)
         self.filesystem = arrow_filesystem(self.files)
         self.damaged: list[str] = []
+        self._settings = posixpath.join(self.path, SETTINGS)
 
     def begin(self, settings: Mapping[str, Any], resume: bool) -> set[str]:
         """Make sure that results may be added here; what failed in an earlier run is done again.
@@ -40,27 +44,34 @@ class Archive:
         Raises:
             ValueError: There are results and `resume` is False, or they are of other settings.
         """
-        remembered = posixpath.join(self.path, "_settings.json")
-        if self._parquet():
-            self.check(resume)
-            earlier = self.files.cat_file(remembered).decode() if self.files.exists(remembered) else None
-            check_same_settings(self.place, "_settings.json", earlier, settings)
+        self.check(resume, settings)
         done = self.names(failed=False)
         if self.files.exists(failed := posixpath.join(self.path, f"{FAILED}=true")):
             self.files.rm(failed, recursive=True)
         self.files.makedirs(self.path, exist_ok=True)
-        with self.files.open(remembered, "wb") as file:
+        with self.files.open(self._settings, "wb") as file:
             file.write(json.dumps(settings, indent=1).encode() + b"\n")
         return done
 
-    def check(self, resume: bool) -> None:
-        """Refuse a place with results.
+    def check(self, resume: bool, settings: Mapping[str, Any] | None = None) -> None:
+        """Refuse a place that can't be written to, or with results that are not to be added to.
+
+        Args:
+            resume: Whether they are.
+            settings: What new scores depend on; None where that is not known yet.
 
         Raises:
-            ValueError: It has some, and they are not to be added to.
+            ValueError: It can't, or there are such; or nothing says what those there depend on, or it differs.
         """
-        if not resume and self._parquet():
+        if not is_address(self.place):
+            check_output(Path(self.place), "folder")
+        if not self._parquet():
+            return
+        if not resume:
             raise ValueError(f"{self.place} has results: add --resume to go on with them, or give another folder")
+        earlier = self.files.cat_file(self._settings) if self.files.exists(self._settings) else None
+        told = None if earlier is None else earlier.decode(errors="replace")
+        check_same_settings(self.place, SETTINGS, told, settings, "folder")
 
     def names(self, failed: bool) -> set[str]:
         """The recordings that have results, or reasons."""
