@@ -109,10 +109,11 @@ def run_on_ray(results: Results) -> int:
     if not place and _computes_on_cpu(args):  # as workers here do: a mistake is told before Ray starts
         known = _settings(type(results), _plain(args))
         archive.check(args.resume, {"model": args.model, **known[0]})
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # of what Ray's own processes say to each other
+    os.environ.setdefault("RAY_DATA_LOG_LEVEL", "ERROR")  # not each step
     import ray
     from ray.exceptions import RayError
 
+    logging.getLogger("ray").setLevel(logging.ERROR)  # at once: logging_level holds from the end of init on
     own = not ray.is_initialized()
     if own:
         ray.init(args.address, logging_level=logging.ERROR)
