@@ -13,8 +13,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import log_in_lines, one_line
-from .recordings import count, counted, describe_merging, make_tagger
+from ..errors import counted, log_in_lines, one_line
+from .recordings import count, describe_merging, make_tagger
 
 if TYPE_CHECKING:
     from ..tagging.archive.inputs import Shard
